@@ -1,0 +1,3 @@
+//! (to come)
+pub mod consul;
+pub mod file;

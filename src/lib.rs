@@ -1,0 +1,28 @@
+//! Lictor: an API gateway that walks ahead of Consul.
+
+// -- words: imported by many, importing nothing --
+pub mod catalog;
+pub mod config;
+pub mod telemetry;
+pub mod body;
+pub mod io;
+pub mod plane;
+
+// -- before the snapshot: what exists --
+pub mod discovery;
+
+// -- the snapshot --
+pub mod snapshot;
+
+// -- after it: one request --
+pub mod server;
+pub mod proxy;
+pub mod route;
+pub mod filter;
+pub mod upstream;
+
+// -- the side door --
+pub mod admin;
+
+// -- the only file that sees every room --
+pub mod app;

@@ -1,0 +1,4 @@
+//! (to come)
+pub mod head;
+pub mod headers;
+pub mod error;

@@ -1,0 +1,3 @@
+//! (to come)
+pub mod balance;
+pub mod breaker;
