@@ -1,1 +1,250 @@
-//! (to come)
+//! The wiring: the only file that sees every room.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::admin;
+use crate::config::{Config, LogFormat};
+use crate::discovery;
+use crate::io::Door;
+use crate::plane::{Handoff, Pulse, Wake};
+use crate::proxy::{Parts, Proxy};
+use crate::server::{self, Limits, Server};
+use crate::snapshot::{self, Current, Snapshot};
+use crate::telemetry::Format;
+use crate::telemetry::access::AccessLog;
+use crate::upstream::wire::Connector;
+
+/// Why the gateway does not start.
+#[derive(Debug)]
+pub enum Error {
+    /// An address cannot be had.
+    Bind(server::Error),
+    /// Consul's client cannot be made.
+    Consul(discovery::consul::Error),
+    /// A thread, a runtime or a signal cannot be had.
+    System(std::io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Bind(error) => error.fmt(f),
+            Error::Consul(error) => error.fmt(f),
+            Error::System(error) => write!(f, "the system refuses: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        Error::System(error)
+    }
+}
+
+/// A gateway at work, on threads of its own.
+#[derive(Debug)]
+pub struct Running {
+    /// The public addresses, port 0 resolved.
+    pub addresses: Vec<SocketAddr>,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+    /// The workers' signs of life.
+    pub pulse: Arc<Pulse>,
+    stop: Option<oneshot::Sender<()>>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Announces the end, drains, ends; returns when everything is over.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Starts a gateway: binds first, so that a clash is known at once.
+///
+/// # Errors
+/// What stands in the way, in words for the operator.
+pub fn start(config: Config) -> Result<Running, Error> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let bound = server::bind(wanted(&config)).map_err(Error::Bind)?;
+    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
+    let (&admin, public) = addresses.split_last().expect("the admin listener is always bound");
+    let public = public.to_vec();
+    descriptors(&config);
+    let pulse = Pulse::new(config.workers);
+    let (stop, stopped) = oneshot::channel();
+    let (ready, started) = oneshot::channel();
+    let (their_pulse, own) = (pulse.clone(), addresses.clone());
+    let control = std::thread::Builder::new().name("lictor-control".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(Error::System(error)))),
+        };
+        runtime.block_on(control(config, bound, own, their_pulse, ready, stopped));
+    })?;
+    started.blocking_recv().unwrap_or_else(|_| Err(Error::System(std::io::Error::other("the control plane died"))))?;
+    Ok(Running { addresses: public, admin, pulse, stop: Some(stop), control: Some(control) })
+}
+
+/// The listeners, the admin one last.
+fn wanted(config: &Config) -> Vec<(SocketAddr, bool, &'static str, Limits)> {
+    let write = config.timeouts.idle;
+    let mut wanted: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let limits = Limits {
+                connections: listener.max_connections,
+                head: listener.head,
+                keep_alive: listener.keep_alive,
+                write,
+                door: Door::Public,
+            };
+            (listener.address, listener.optional, "[[listener]] address", limits)
+        })
+        .collect();
+    let first = wanted[0].3.clone();
+    let limits = Limits { door: Door::Admin, connections: 1000, ..first };
+    wanted.push((config.admin.address, false, "[admin] address", limits));
+    wanted
+}
+
+/// Raises the limit of open descriptors to what the system allows, and says when the connection limits are beyond it.
+fn descriptors(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
+    // Each client connection may need one upstream; besides, Consul, admin and a few of our own.
+    let needed = 2 * connections as u64 + 1500;
+    if allowed < needed {
+        tracing::warn!(
+            "{allowed} open files are allowed, but [[listener]] max_connections may need {needed}: raise ulimit -n, or lower it"
+        );
+    }
+}
+
+/// The control plane, from start to end.
+async fn control(
+    config: Config,
+    bound: Vec<server::Bound>,
+    own: Vec<SocketAddr>,
+    pulse: Arc<Pulse>,
+    ready: oneshot::Sender<Result<(), Error>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let config = Arc::new(config);
+    let discovery = match discovery::start(&config, own) {
+        Ok(discovery) => discovery,
+        Err(error) => return drop(ready.send(Err(Error::Consul(error)))),
+    };
+    let wake = Wake::new(config.workers);
+    let current = Current::new(Snapshot::empty(config.clone()));
+    let (handoff, errands) = Handoff::new();
+    let (old, graves) = mpsc::channel(256);
+    let sources =
+        admin::Sources { current: current.clone(), discovery: discovery.status.clone(), pulse: pulse.clone() };
+    let admin = tokio::spawn(admin::serve(sources, errands));
+    let (_keep, told) = watch::channel(config.clone());
+    let writer = tokio::spawn(snapshot::write(current.clone(), told, discovery.catalog.clone(), wake.clone(), graves));
+    let parts = Parts {
+        current,
+        old,
+        pulse: pulse.clone(),
+        handoff,
+        discovery: discovery.status.clone(),
+        connector: Connector::Tcp,
+    };
+    let server = match serve(&config, bound, &pulse, &wake, parts) {
+        Ok(server) => server,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let _ = ready.send(Ok(()));
+    let _ = stopped.await;
+    pulse.draining.store(true, Ordering::Relaxed);
+    // The watches close first: their connections count against the successor's at the agent.
+    discovery.stop();
+    tracing::info!("stopping: serving {:?} more while /ready says so, then draining", config.shutdown.announce);
+    tokio::time::sleep(config.shutdown.announce).await;
+    if !server.drain(config.shutdown.deadline).await {
+        tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");
+    }
+    writer.abort();
+    admin.abort();
+}
+
+fn serve(
+    config: &Config,
+    bound: Vec<server::Bound>,
+    pulse: &Arc<Pulse>,
+    wake: &Wake,
+    parts: Parts,
+) -> Result<Server, Error> {
+    let access = match config.log.access {
+        true => Some(AccessLog::start(format(config.log.format, &std::io::stdout()), std::io::stdout())?),
+        false => None,
+    };
+    let make = move |id| Proxy::new(id, parts.clone(), access.as_ref().map(AccessLog::writer));
+    Ok(Server::start(bound, pulse, wake, make)?)
+}
+
+/// How lines look on a stream.
+pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
+    match wanted {
+        LogFormat::Auto => Format::by_terminal(stream),
+        LogFormat::Human => Format::Human,
+        LogFormat::Json => Format::Json,
+    }
+}
+
+/// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP never kills.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(config: Config) -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = start(config)?;
+    runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut hup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hup.recv() => tracing::info!("SIGHUP: the configuration is read at start only, nothing to do"),
+            }
+        }
+        let ended = tokio::task::spawn_blocking(move || running.stop());
+        tokio::select! {
+            _ = ended => {}
+            _ = term.recv() => tracing::warn!("a second signal: ending at once"),
+            _ = int.recv() => tracing::warn!("a second signal: ending at once"),
+        }
+        Ok(())
+    })
+}

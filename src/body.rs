@@ -1,1 +1,115 @@
-//! (to come)
+//! What a message carries, streamed: the only word for a body outside the rooms that speak hyper.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body on its way, either direction.
+#[derive(Default)]
+pub enum Body {
+    /// No body.
+    #[default]
+    Empty,
+    /// All of it, at hand.
+    Bytes(Bytes),
+    /// From a connection, as hyper reads it.
+    Incoming(Incoming),
+    /// Someone follows it to its end: counts, judges, returns a connection.
+    Followed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error>>>),
+}
+
+/// Why a body ended before its end.
+#[derive(Debug)]
+pub enum Error {
+    /// The connection that it came from failed, or its framing was broken.
+    Broken(hyper::Error),
+    /// No byte came for the idle deadline.
+    Idle,
+    /// The request's total deadline passed.
+    Deadline,
+    /// It grew over the configured limit.
+    TooLarge,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Error::Broken(_) => "the body broke off",
+            Error::Idle => "no byte of the body came before the idle deadline",
+            Error::Deadline => "the body was not complete before the total deadline",
+            Error::TooLarge => "the body is larger than the limit",
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Broken(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Body::Empty => "Empty",
+            Body::Bytes(_) => "Bytes",
+            Body::Incoming(_) => "Incoming",
+            Body::Followed(_) => "Followed",
+        })
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        if bytes.is_empty() { Body::Empty } else { Body::Bytes(bytes) }
+    }
+}
+
+impl From<Incoming> for Body {
+    /// A body that hyper already knows to be at its end becomes `Empty`.
+    fn from(incoming: Incoming) -> Body {
+        if http_body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Incoming(incoming) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Body::Empty => Poll::Ready(None),
+            this @ Body::Bytes(_) => match std::mem::take(this) {
+                Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+            Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Broken),
+            Body::Followed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Bytes(bytes) => bytes.is_empty(),
+            Body::Incoming(body) => body.is_end_stream(),
+            Body::Followed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Incoming(body) => body.size_hint(),
+            Body::Followed(body) => body.size_hint(),
+        }
+    }
+}

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::catalog::ServiceName;
 
-pub use check::{Errors, load};
+pub use check::{Errors, Overrides, digest, load, parse};
 pub use env::Environment;
+pub use file::Mistake;
 
 /// The whole configuration. Shape and defaults: `lictor.toml` in the README.
 #[derive(Clone, Debug)]
@@ -270,4 +271,11 @@ pub struct Api {
     pub prefix: String,
     /// An API key is asked for.
     pub auth: bool,
+}
+
+/// The defaults with one consumer, for tests of other rooms.
+#[cfg(test)]
+pub(crate) fn for_tests() -> Config {
+    let env = Environment::of(&[("LICTOR_API_KEY", "test")]);
+    parse(None, "test", Overrides::default(), &env).expect("the defaults are valid")
 }

@@ -1,1 +1,105 @@
-//! (to come)
+//! What bytes flow over, and who is at the other end.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A byte stream. `Send` and without `Rc`, because hyper's upgrades ask for that.
+#[derive(Debug)]
+pub enum Io {
+    /// A socket.
+    Tcp(TcpStream),
+    /// A pipe inside this process, for tests without sockets.
+    Memory(DuplexStream),
+}
+
+/// Which door a client came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A public listener.
+    Public,
+    /// The admin listener.
+    Admin,
+}
+
+/// Who is at the other end of a connection: made once, at accept.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The listener's address, as the client reached it.
+    pub local: SocketAddr,
+    /// Which door it came through.
+    pub door: Door,
+    /// Its IP as `X-Forwarded-For` says it: made once, shared by all its requests.
+    pub forwarded_for: HeaderValue,
+}
+
+impl Client {
+    /// A client that just connected.
+    pub fn new(address: SocketAddr, local: SocketAddr, door: Door) -> Client {
+        let text = address.ip().to_canonical().to_string();
+        let forwarded_for = HeaderValue::from_str(&text).expect("an IP address is a header value");
+        Client { address, local, door, forwarded_for }
+    }
+
+    /// Its IP, an IPv4-mapped IPv6 address taken as the IPv4 address it is.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip().to_canonical()
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Memory(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Memory(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Memory(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Io::Tcp(io) => io.is_write_vectored(),
+            Io::Memory(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Io::Memory(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Memory(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

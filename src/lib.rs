@@ -1,12 +1,12 @@
 //! Lictor: an API gateway that walks ahead of Consul.
 
 // -- words: imported by many, importing nothing --
+pub mod body;
 pub mod catalog;
 pub mod config;
-pub mod telemetry;
-pub mod body;
 pub mod io;
 pub mod plane;
+pub mod telemetry;
 
 // -- before the snapshot: what exists --
 pub mod discovery;
@@ -15,10 +15,10 @@ pub mod discovery;
 pub mod snapshot;
 
 // -- after it: one request --
-pub mod server;
+pub mod filter;
 pub mod proxy;
 pub mod route;
-pub mod filter;
+pub mod server;
 pub mod upstream;
 
 // -- the side door --

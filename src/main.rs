@@ -1,1 +1,108 @@
-fn main(){}
+//! The `lictor` command: arguments and exit code.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lictor::config::{self, Config, Environment, Overrides};
+
+/// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or Ctrl-C.
+    Run {
+        /// The configuration; else $LICTOR_CONFIG, else defaults against the local agent, on loopback.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The port of the public listeners, whatever the configuration says.
+        #[arg(long)]
+        port: Option<u16>,
+        /// The port of the admin listener, whatever the configuration says.
+        #[arg(long)]
+        admin_port: Option<u16>,
+    },
+    /// Check a configuration: exit code 0, or 1 with every mistake.
+    Check {
+        /// The configuration; else $LICTOR_CONFIG.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print what stands in the configuration for an API key, read from the standard input.
+    HashKey,
+}
+
+fn main() -> ExitCode {
+    let env = Environment::from_process();
+    match Arguments::parse().command {
+        Command::Run { config, port, admin_port } => {
+            match config::load(config.as_deref(), Overrides { port, admin_port }, &env) {
+                Ok(config) => run(config, env.get("RUST_LOG")),
+                Err(errors) => failed(&errors),
+            }
+        }
+        Command::Check { config } => match config::load(config.as_deref(), Overrides::default(), &env) {
+            Ok(config) => checked(&config),
+            Err(errors) => failed(&errors),
+        },
+        Command::HashKey => hash_key(),
+    }
+}
+
+fn run(config: Config, filter: Option<&str>) -> ExitCode {
+    let filter = filter.unwrap_or("info,hyper=warn,reqwest=warn,h2=warn,rustls=warn");
+    lictor::telemetry::init(lictor::app::format(config.log.format, &std::io::stderr()), filter);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(key) = &config.generated_key {
+        eprintln!("No configuration, no LICTOR_API_KEY: for this run the API key is {key}");
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = config.workers, "lictor starts");
+    for listener in &config.listeners {
+        tracing::info!("listening on http://{}", listener.address);
+    }
+    tracing::info!("admin on http://{}/admin/services", config.admin.address);
+    match lictor::app::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn checked(config: &Config) -> ExitCode {
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    println!("ok: {} worker(s), listening on {}", config.workers, addresses.join(", "));
+    ExitCode::SUCCESS
+}
+
+fn hash_key() -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        eprintln!("Type the key, then Enter and Ctrl-D:");
+    }
+    let mut key = String::new();
+    if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut key) {
+        return failed(&error);
+    }
+    let key = key.trim_end_matches(['\r', '\n']);
+    if key.is_empty() || key.len() > 256 || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return failed(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
+    }
+    let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("sha256:{digits}");
+    ExitCode::SUCCESS
+}
+
+fn failed(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::FAILURE
+}

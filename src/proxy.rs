@@ -1,4 +1,252 @@
-//! (to come)
-pub mod head;
-pub mod headers;
-pub mod error;
+//! The story of a request: head rules, route, auth, an instance, the answer - and a page for everything that goes wrong.
+
+mod answer;
+mod attempt;
+mod error;
+mod exchange;
+mod head;
+mod headers;
+mod own;
+mod trace;
+mod upload;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::catalog::{DiscoveryStatus, ServiceName};
+use crate::io::Client;
+use crate::plane::{Handler, Handoff, Pulse, WorkerId};
+use crate::snapshot::{Current, Reader, Snapshot};
+use crate::telemetry::access::{AccessWriter, Line};
+use crate::upstream::pool::Settings;
+use crate::upstream::wire::Connector;
+use crate::upstream::{LocalService, Upstreams};
+use answer::Ending;
+use attempt::{Reply, Rules};
+use error::Error;
+use exchange::Exchange;
+use headers::Passage;
+use trace::TraceId;
+
+/// What every worker's proxy is made from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where snapshots are published.
+    pub current: Current,
+    /// Where snapshots go when nobody needs them any more.
+    pub old: tokio::sync::mpsc::Sender<Arc<Snapshot>>,
+    /// The workers' signs of life.
+    pub pulse: Arc<Pulse>,
+    /// The way to the control plane.
+    pub handoff: Handoff,
+    /// How discovery fares, for `/ready`.
+    pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
+    /// Where connections to instances come from.
+    pub connector: Connector,
+}
+
+/// One worker's proxy.
+#[derive(Debug)]
+pub struct Proxy(Rc<Worker>);
+
+/// Everything that a worker's requests share.
+#[derive(Debug)]
+struct Worker {
+    id: WorkerId,
+    parts: Parts,
+    reader: RefCell<Reader>,
+    upstreams: Upstreams,
+    random: RefCell<fastrand::Rng>,
+    access: Option<RefCell<AccessWriter>>,
+}
+
+impl Proxy {
+    /// A worker's proxy; `access` is where its access lines go, if any are wanted.
+    pub fn new(id: WorkerId, parts: Parts, access: Option<AccessWriter>) -> Proxy {
+        let reader = parts.current.reader();
+        let config = parts.current.load().config.clone();
+        let settings = Settings {
+            connector: parts.connector.clone(),
+            idle: (config.pool.idle / config.workers).max(1),
+            idle_age: config.pool.idle_age,
+        };
+        let upstreams = Upstreams::new(id, settings);
+        upstreams.follow(&parts.current.load().services);
+        Proxy(Rc::new(Worker {
+            id,
+            parts,
+            reader: RefCell::new(reader),
+            upstreams,
+            random: RefCell::new(fastrand::Rng::new()),
+            access: access.map(RefCell::new),
+        }))
+    }
+}
+
+impl Handler for Proxy {
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> impl Future<Output = Response<Body>> + 'static {
+        self.0.clone().answer(request, client.clone())
+    }
+
+    fn woken(&self) {
+        self.0.snapshot();
+    }
+
+    fn tick(&self) {
+        self.0.upstreams.tick();
+        if let Some(access) = &self.0.access {
+            access.borrow_mut().flush();
+        }
+    }
+
+    fn panicked(&self) -> Response<Body> {
+        let id = TraceId::new(&mut self.0.random.borrow_mut());
+        error::page(&Error::Panicked, &id, "").map(Body::from)
+    }
+}
+
+impl Worker {
+    /// Always answers: what the inner function cannot, a page explains.
+    async fn answer(self: Rc<Worker>, request: Request<Body>, client: Rc<Client>) -> Response<Body> {
+        let mut exchange = Exchange {
+            id: TraceId::new(&mut self.random.borrow_mut()),
+            began: Instant::now(),
+            client: client.ip(),
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            route: None,
+            service: None,
+            instance: None,
+            consumer: None,
+            attempts: 0,
+            status: StatusCode::OK,
+            bytes: 0,
+            reason: "",
+        };
+        match self.clone().forward(&mut exchange, request, &client).await {
+            Ok(Answered::Upstream(passed)) => self.pass_on(exchange, *passed),
+            Ok(Answered::Own(response)) => self.finish(exchange, response),
+            Err(error) => {
+                exchange.reason(error.reason());
+                let response = error::page(&error, &exchange.id, &self.hint(&error, &client));
+                self.finish(exchange, response)
+            }
+        }
+    }
+
+    /// The story: each step may end it with an error.
+    async fn forward(
+        self: Rc<Worker>,
+        exchange: &mut Exchange,
+        request: Request<Body>,
+        client: &Client,
+    ) -> Result<Answered, Error> {
+        let snapshot = self.snapshot();
+        let (mut parts, body) = request.into_parts();
+        let target = head::check(&parts, &snapshot.config.request)?;
+        if let Some(page) = self.own(&snapshot, &target, &parts, client).await? {
+            return Ok(Answered::Own(page));
+        }
+        let found = snapshot.routes.find(target.path()).ok_or(Error::NoRoute)?;
+        exchange.route = Some(found.route.name.clone());
+        if found.route.auth {
+            let consumer = snapshot.auth.check(&parts.headers, client.ip(), exchange.began)?;
+            exchange.consumer = Some(consumer.name.clone());
+        }
+        let service = self.service(&snapshot, found.service)?;
+        exchange.service = Some(service.shared.name.clone());
+        let passage =
+            headers::request(&mut parts, &target, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
+        let config = snapshot.config.clone();
+        // From here on the request keeps its service and its policy, not the snapshot.
+        drop(snapshot);
+        let total = config.timeouts.total.map(|total| exchange.began + total);
+        let rules = Rules { retry: &config.retry, timeouts: &config.timeouts, limits: &config.request, total };
+        let reply = attempt::run(&self, &service, rules, parts, body, &mut exchange.attempts).await?;
+        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, idle: config.timeouts.idle, total })))
+    }
+
+    /// The newest snapshot; the first look at a new one brings the worker's own state along.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let mut reader = self.reader.borrow_mut();
+        let (newest, old) = reader.look();
+        if let Some(old) = old {
+            self.upstreams.follow(&newest.services);
+            // When the control plane is behind, freeing the old one here is the lesser evil.
+            let _ = self.parts.old.try_send(old);
+        }
+        newest.clone()
+    }
+
+    fn service(&self, snapshot: &Snapshot, name: &str) -> Result<Rc<LocalService>, Error> {
+        let unknown = if snapshot.catalog.complete { Error::NoService } else { Error::NoCatalog };
+        let service = snapshot.service(name).ok_or(unknown)?;
+        self.upstreams.service(service.slot).ok_or(unknown)
+    }
+
+    /// The instance's answer, on its way to the client.
+    fn pass_on(self: Rc<Worker>, mut exchange: Exchange, passed: Passed) -> Response<Body> {
+        let Passed { reply, service, passage, idle, total } = passed;
+        let Reply { mut response, local, lease, flight, permit } = reply;
+        let instance = local.instance.key.address;
+        exchange.status = response.status();
+        exchange.instance = Some(instance);
+        let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
+        let began = exchange.began;
+        let ending = Ending { worker: self, exchange, service, permit, flight, lease, keep_alive, began };
+        response.map(|body| answer::follow(body, ending, idle, total))
+    }
+
+    /// A page of our own.
+    fn finish(&self, mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Body> {
+        exchange.status = response.status();
+        exchange.bytes = response.body().len() as u64;
+        response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
+        self.record(&exchange);
+        response.map(Body::from)
+    }
+
+    /// The access line.
+    fn record(&self, exchange: &Exchange) {
+        let Some(access) = &self.access else { return };
+        access.borrow_mut().line(&Line {
+            time: SystemTime::now(),
+            request_id: exchange.id.as_str(),
+            client: exchange.client,
+            method: exchange.method.as_str(),
+            path: exchange.target.path(),
+            status: exchange.status.as_u16(),
+            bytes: exchange.bytes,
+            duration: exchange.began.elapsed(),
+            route: exchange.route.as_deref().unwrap_or_default(),
+            service: exchange.service.as_ref().map(ServiceName::as_str).unwrap_or_default(),
+            instance: exchange.instance,
+            attempts: exchange.attempts,
+            consumer: exchange.consumer.as_deref().unwrap_or_default(),
+            reason: exchange.reason,
+        });
+    }
+}
+
+/// How a request was answered when nothing went wrong.
+enum Answered {
+    Upstream(Box<Passed>),
+    Own(Response<Bytes>),
+}
+
+/// An instance's answer, with what it takes to pass it on.
+struct Passed {
+    reply: Reply,
+    service: Rc<LocalService>,
+    passage: Passage,
+    idle: Duration,
+    total: Option<Instant>,
+}

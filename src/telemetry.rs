@@ -1,1 +1,34 @@
-//! (to come)
+//! What the process says of itself: logs on stderr, access lines on stdout.
+
+pub mod access;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people, in colours on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    /// `Human` on a terminal, else `Json`.
+    pub fn by_terminal(stream: &impl IsTerminal) -> Format {
+        if stream.is_terminal() { Format::Human } else { Format::Json }
+    }
+}
+
+/// Logs from here on, filtered by `filter` in `RUST_LOG`'s language. Called twice, the first holds.
+pub fn init(format: Format, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime);
+    let _ = match format {
+        Format::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+}

@@ -1,3 +1,252 @@
-//! (to come)
+//! Which instance a request goes to: breakers say who is eligible, round robin picks among them, the breaker grants a
+//! permit - or why there is none.
+
 pub mod balance;
 pub mod breaker;
+pub mod budget;
+pub mod instance;
+pub mod pool;
+pub mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::catalog::{self, ServiceName};
+use crate::plane::WorkerId;
+use balance::Balancer;
+use breaker::Failure;
+use budget::Budget;
+use instance::{InFlight, Instance, Permit, ServiceState};
+use pool::{Local, Settings};
+
+/// A service in a snapshot: immutable, but for what hangs on its instances and its state.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its place in the snapshot's list; kept from one snapshot to the next.
+    pub slot: usize,
+    /// What the catalog says of it.
+    pub source: Arc<catalog::Service>,
+    /// One per endpoint of `source`, in its order.
+    pub members: Box<[Member]>,
+    /// What all its instances share over all snapshots.
+    pub state: Arc<ServiceState>,
+    /// How many further attempts it may cost.
+    pub budget: Arc<Budget>,
+    /// Since when no provider lists it: then it only answers 503 until it is forgotten.
+    pub gone: Option<Instant>,
+}
+
+/// An instance in a service.
+#[derive(Debug)]
+pub struct Member {
+    /// What we hold for it.
+    pub instance: Arc<Instance>,
+    /// Its share; 0 is never picked.
+    pub weight: u32,
+}
+
+/// Why no instance can be picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// None is healthy by its provider's word.
+    NoInstances,
+    /// All healthy ones are tripped; the first is tried again after this long.
+    AllTripped(Duration),
+    /// Every one that could be asked has been asked by this request.
+    AllTried,
+}
+
+/// An instance that was picked, with the right to try it.
+#[derive(Debug)]
+pub struct Pick {
+    /// The instance, with this worker's connections to it.
+    pub local: Rc<Local>,
+    /// The right to make one attempt.
+    pub permit: Permit,
+    /// Which member it is, to be passed to further picks of this request.
+    pub member: usize,
+}
+
+/// All services as one worker sees them.
+#[derive(Debug)]
+pub struct Upstreams {
+    worker: WorkerId,
+    settings: Rc<Settings>,
+    services: RefCell<Vec<Option<Rc<LocalService>>>>,
+    pruned: Cell<usize>,
+}
+
+/// A service as one worker sees it.
+#[derive(Debug)]
+pub struct LocalService {
+    /// What all workers share of it.
+    pub shared: Arc<Service>,
+    balancer: RefCell<Balancer>,
+    locals: Box<[Rc<Local>]>,
+}
+
+impl Upstreams {
+    /// A worker that knows no service yet.
+    pub fn new(worker: WorkerId, settings: Settings) -> Upstreams {
+        Upstreams { worker, settings: Rc::new(settings), services: RefCell::default(), pruned: Cell::new(0) }
+    }
+
+    /// Takes over a snapshot's services. What did not change stays untouched; connections of instances that stay,
+    /// stay; idle ones of departed instances close now.
+    pub fn follow(&self, services: &[Option<Arc<Service>>]) {
+        let mut known = self.services.borrow_mut();
+        known.resize_with(services.len(), || None);
+        for (mine, theirs) in known.iter_mut().zip(services) {
+            match (&*mine, theirs) {
+                (None, None) => {}
+                (Some(old), Some(new)) if Arc::ptr_eq(&old.shared, new) => {}
+                (old, Some(new)) => *mine = Some(LocalService::adopt(new, old.as_deref(), self.worker, &self.settings)),
+                (Some(old), None) => {
+                    old.locals.iter().for_each(|local| local.prune(Instant::now()));
+                    *mine = None;
+                }
+            }
+        }
+    }
+
+    /// The service in a slot.
+    pub fn service(&self, slot: usize) -> Option<Rc<LocalService>> {
+        self.services.borrow().get(slot).cloned().flatten()
+    }
+
+    /// Closes connections that are too old. A few services at each tick, so that many cost no request its time.
+    pub fn tick(&self) {
+        const AT_ONCE: usize = 64;
+        let services = self.services.borrow();
+        let (now, start) = (Instant::now(), self.pruned.get());
+        for service in services.iter().skip(start).take(AT_ONCE).flatten() {
+            service.locals.iter().for_each(|local| local.prune(now));
+        }
+        self.pruned.set(if start + AT_ONCE >= services.len() { 0 } else { start + AT_ONCE });
+    }
+
+    /// Idle connections to an instance on this worker.
+    pub fn idle(&self, slot: usize, member: usize) -> usize {
+        self.service(slot).and_then(|s| s.locals.get(member).map(|local| local.idle())).unwrap_or(0)
+    }
+}
+
+impl LocalService {
+    fn adopt(
+        new: &Arc<Service>,
+        old: Option<&LocalService>,
+        worker: WorkerId,
+        settings: &Rc<Settings>,
+    ) -> Rc<LocalService> {
+        let known = |instance: &Arc<Instance>| {
+            old.and_then(|old| old.locals.iter().find(|local| Arc::ptr_eq(&local.instance, instance)).cloned())
+        };
+        let fresh = |member: &Member| Local::new(member.instance.clone(), settings.clone());
+        let locals: Box<[_]> = new.members.iter().map(|m| known(&m.instance).unwrap_or_else(|| fresh(m))).collect();
+        let now = Instant::now();
+        for local in old.iter().flat_map(|old| old.locals.iter()).chain(&locals) {
+            local.prune(now);
+        }
+        let members = new.members.iter().map(|m| (&m.instance, m.weight));
+        let balancer = match old {
+            Some(old) => old.balancer.borrow().rebuilt(members),
+            None => Balancer::new(worker, members),
+        };
+        Rc::new(LocalService { shared: new.clone(), balancer: RefCell::new(balancer), locals })
+    }
+
+    /// Picks an instance that this request has not tried: round robin over those whose breakers let it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn pick(&self, tried: &[usize]) -> Result<Pick, Unavailable> {
+        let mut refused = Refused::default();
+        let mut now = None;
+        loop {
+            let eligible = |index: usize| {
+                let instance = &self.locals[index].instance;
+                !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
+            };
+            let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
+                return Err(self.why_none(tried));
+            };
+            let local = &self.locals[member];
+            if let Some(permit) = local.instance.acquire() {
+                return Ok(Pick { local: local.clone(), permit, member });
+            }
+            // Another worker took the last probe between our look and our grasp.
+            refused.add(member);
+        }
+    }
+
+    /// Whether a further attempt has somebody else to go to.
+    pub fn has_other(&self, tried: &[usize]) -> bool {
+        let mut now = None;
+        self.shared.members.iter().enumerate().any(|(index, member)| {
+            member.weight > 0 && !tried.contains(&index) && self.locals[index].instance.eligible(&mut now)
+        })
+    }
+
+    /// A verdict against an instance. A failing status never trips the last one that is left of several.
+    pub fn failed(&self, permit: Permit, failure: Failure, flight: &InFlight) {
+        flight.failed();
+        let instance = permit.instance().clone();
+        let alone = self.shared.members.iter().filter(|member| member.weight > 0).count() < 2;
+        if permit.failed(failure, &self.shared.state, || alone || self.others_eligible(&instance)) {
+            let view = instance.breaker.view();
+            tracing::warn!(
+                service = %self.shared.name, instance = %instance.key.address, why = %failure,
+                next_probe_ms = view.next_probe.map(|d| d.as_millis() as u64), "tripped"
+            );
+        }
+    }
+
+    /// An instance asks to be left alone for a while; obeyed unless half of its service's instances are left alone
+    /// already.
+    pub fn pause(&self, instance: &Arc<Instance>, wait: Duration) {
+        let now = Instant::now();
+        let members = || self.shared.members.iter().filter(|member| member.weight > 0);
+        let paused = members().filter(|member| member.instance.paused(&mut Some(now))).count();
+        if paused < members().count() / 2 || instance.paused(&mut Some(now)) {
+            instance.pause(now + wait);
+        }
+    }
+
+    fn others_eligible(&self, instance: &Arc<Instance>) -> bool {
+        let mut now = None;
+        let other = |member: &&Member| member.weight > 0 && !Arc::ptr_eq(&member.instance, instance);
+        self.shared.members.iter().filter(other).any(|member| member.instance.eligible(&mut now))
+    }
+
+    fn why_none(&self, tried: &[usize]) -> Unavailable {
+        if !tried.is_empty() {
+            return Unavailable::AllTried;
+        }
+        let now = Instant::now();
+        let waits = self.shared.members.iter().filter(|m| m.weight > 0 && !m.instance.departed());
+        match waits.map(|member| member.instance.eligible_in(now)).min() {
+            Some(wait) => Unavailable::AllTripped(wait),
+            None => Unavailable::NoInstances,
+        }
+    }
+}
+
+/// Members that refused a permit during one pick; almost always none.
+#[derive(Default)]
+struct Refused(Vec<usize>);
+
+impl Refused {
+    fn contains(&self, member: usize) -> bool {
+        self.0.contains(&member)
+    }
+
+    fn add(&mut self, member: usize) {
+        self.0.push(member);
+    }
+}

@@ -1,4 +1,27 @@
-//! The process environment, as data.
-/// The variables.
-#[derive(Debug, Clone, Default)]
-pub struct Environment;
+//! The process's environment, as data: read once, passed on, made up in tests.
+
+use std::collections::BTreeMap;
+
+/// Environment variables.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// What this process was started with. Values that are not UTF-8 are left out: no variable of ours can be one.
+    pub fn from_process() -> Environment {
+        let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((key.into_string().ok()?, value.into_string().ok()?))
+        };
+        Environment(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// Made up.
+    pub fn of(pairs: &[(&str, &str)]) -> Environment {
+        Environment(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    /// A variable's value; an empty one counts as not set, as Consul's tools have it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}

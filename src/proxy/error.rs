@@ -1,1 +1,208 @@
-//! (to come)
+//! Everything that the gateway answers by itself when something is wrong: one match for status, reason and blame.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::trace::TraceId;
+use crate::filter::auth::Denied;
+
+/// Whose doing an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The client's.
+    Client,
+    /// The instance's.
+    Upstream,
+    /// Ours, or the state of the world as we know it.
+    Gateway,
+}
+
+/// Why a request is not answered by its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    /// The head breaks a rule; the word says which.
+    BadRequest(&'static str, &'static str),
+    /// CONNECT, or a target that only a proxy understands.
+    MethodNotAllowed,
+    /// The target is longer than the limit.
+    TargetTooLong,
+    /// More fields, or more bytes of them, than the limits.
+    HeadTooLarge,
+    /// A transfer coding that we do not have.
+    CodingUnknown,
+    /// The client stopped sending the body.
+    BodyTimeout,
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// The client went away while it sent the body.
+    ClientGone,
+    /// No key, a wrong one, not the right role.
+    Denied(Denied),
+    /// Nobody's path.
+    NoRoute,
+    /// No service of that name, as far as complete knowledge goes.
+    NoService,
+    /// Knowledge is not complete yet.
+    NoCatalog,
+    /// The service is known; no instance is healthy.
+    NoInstances,
+    /// All healthy instances are tripped; the first is tried again after this long.
+    AllTripped(Duration),
+    /// Too much at once, here.
+    Overloaded,
+    /// Nobody listens at the instance's address.
+    ConnectRefused,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The connection broke before the answer.
+    Reset,
+    /// What came back is not HTTP.
+    BadAnswer,
+    /// No answer in time.
+    FirstByteTimeout,
+    /// The whole took too long.
+    TotalTimeout,
+    /// A panic, caught.
+    Panicked,
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Error {
+        Error::Denied(denied)
+    }
+}
+
+/// What one error means, in every respect.
+struct Meaning(StatusCode, &'static str, Blame, &'static str);
+
+impl Error {
+    fn meaning(&self) -> Meaning {
+        use Blame::{Client, Gateway, Upstream};
+        let is = |status: u16, reason, blame, detail| {
+            let status = StatusCode::from_u16(status).expect("a status of this table");
+            Meaning(status, reason, blame, detail)
+        };
+        match self {
+            Error::BadRequest(reason, detail) => is(400, reason, Client, detail),
+            Error::MethodNotAllowed => {
+                is(405, "method_not_allowed", Client, "CONNECT and authority-form targets are for forward proxies")
+            }
+            Error::TargetTooLong => {
+                is(414, "target_too_long", Client, "The request target is longer than [request] target allows")
+            }
+            Error::HeadTooLarge => is(
+                431,
+                "head_too_large",
+                Client,
+                "The header fields are more or larger than [request] fields and head allow",
+            ),
+            Error::CodingUnknown => is(501, "coding_unknown", Client, "The only transfer coding understood is chunked"),
+            Error::BodyTimeout => is(408, "body_timeout", Client, "The request's body stopped coming"),
+            Error::BodyTooLarge => {
+                is(413, "body_too_large", Client, "The request's body is larger than [request] body allows")
+            }
+            Error::ClientGone => is(400, "client_gone", Client, "The request's body broke off"),
+            Error::Denied(denied) => is(denied.status(), denied.reason(), Client, denied.detail()),
+            Error::NoRoute => is(404, "no_route", Client, "Nothing is served at this path"),
+            Error::NoService => is(404, "no_route", Client, "No service of this name is known"),
+            Error::NoCatalog => is(503, "no_catalog", Gateway, "The catalog of services has not been read yet"),
+            Error::NoInstances => {
+                is(503, "no_instances", Gateway, "The service is known, but none of its instances is healthy")
+            }
+            Error::AllTripped(_) => {
+                is(503, "all_tripped", Upstream, "Every healthy instance failed lately; they are given a pause")
+            }
+            Error::Overloaded => is(503, "overloaded", Gateway, "Too much is asked of the gateway at once"),
+            Error::ConnectRefused => is(502, "connect_refused", Upstream, "The instance does not accept connections"),
+            Error::ConnectTimeout => {
+                is(502, "connect_timeout", Upstream, "The instance did not accept the connection in time")
+            }
+            Error::Reset => is(502, "reset", Upstream, "The instance closed the connection before it answered"),
+            Error::BadAnswer => is(502, "bad_answer", Upstream, "The instance's answer is not valid HTTP"),
+            Error::FirstByteTimeout => {
+                is(504, "first_byte_timeout", Upstream, "The instance did not begin its answer in time")
+            }
+            Error::TotalTimeout => {
+                is(504, "total_timeout", Upstream, "The request took longer than [timeouts] total allows")
+            }
+            Error::Panicked => is(500, "panic", Gateway, "The gateway failed on this request; its log says where"),
+        }
+    }
+
+    /// The answer's status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.meaning().0
+    }
+
+    /// One stable word: access line, `type` and `reason` of the page.
+    pub(super) fn reason(&self) -> &'static str {
+        self.meaning().1
+    }
+
+    /// Whose doing it is.
+    pub(super) fn blame(&self) -> Blame {
+        self.meaning().2
+    }
+
+    /// When it is worth to ask again, in whole seconds, at least one.
+    fn retry_after(&self) -> Option<u64> {
+        let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        match self {
+            Error::AllTripped(wait) => Some(whole(*wait).max(1)),
+            Error::NoCatalog | Error::Overloaded => Some(1),
+            Error::NoInstances => Some(5),
+            Error::Denied(denied) => denied.retry_after().map(|wait| whole(wait).max(1)),
+            _ => None,
+        }
+    }
+}
+
+/// RFC 9457 section 3, with `reason` and `request_id` as extension members.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    reason: &'a str,
+    request_id: &'a str,
+}
+
+/// The page for an error. `hint` follows the detail: what exists instead, where to look.
+pub(super) fn page(error: &Error, id: &TraceId, hint: &str) -> Response<Bytes> {
+    let Meaning(status, reason, _, detail) = error.meaning();
+    let problem = Problem {
+        kind: format!("urn:lictor:{reason}"),
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: if hint.is_empty() { format!("{detail}.") } else { format!("{detail}. {hint}") },
+        reason,
+        request_id: id.as_str(),
+    };
+    let mut text = serde_json::to_vec(&problem).expect("a problem is plain text and numbers");
+    text.push(b'\n');
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(super::headers::X_REQUEST_ID, id.value());
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match error {
+        Error::Denied(denied) if denied.status() == 401 => {
+            let challenge = HeaderValue::from_static("ApiKey header=\"X-API-Key\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        Error::MethodNotAllowed => {
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+            headers.insert(header::ALLOW, allowed);
+        }
+        _ => {}
+    }
+    response
+}

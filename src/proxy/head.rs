@@ -1,1 +1,263 @@
-//! (to come)
+//! The rules for a request's head, checked before anything else looks at it: one canonical path for route, auth, cache,
+//! limits and the instance.
+
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+
+use super::error::Error;
+use crate::config::RequestLimits;
+
+/// A request's target in its one canonical form.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    path_and_query: PathAndQuery,
+    /// The authority that it is meant for, as the client wrote it; HTTP/1.0 may have none.
+    pub host: Option<HeaderValue>,
+}
+
+impl Target {
+    /// The canonical path: unreserved characters decoded, other encodings in upper case, no dot segments.
+    pub(super) fn path(&self) -> &str {
+        self.path_and_query.path()
+    }
+
+    /// The query, as the client wrote it.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.path_and_query.query()
+    }
+}
+
+/// Checks a head against the rules and the limits.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
+    fields(&parts.headers, limits)?;
+    codings(&parts.headers)?;
+    let host = host(parts)?;
+    if parts.method == Method::CONNECT || (parts.uri.scheme().is_none() && parts.uri.authority().is_some()) {
+        return Err(Error::MethodNotAllowed);
+    }
+    let path_and_query = match parts.uri.path_and_query() {
+        Some(given) if given.as_str().len() > limits.target => return Err(Error::TargetTooLong),
+        Some(given) if given.path() == "*" => match parts.method {
+            Method::OPTIONS => given.clone(),
+            _ => return bad("bad_target", "The target * belongs to OPTIONS"),
+        },
+        Some(given) => canonical(given)?,
+        None => PathAndQuery::from_static("/"),
+    };
+    if host.is_none() && !matches!(path_and_query.path(), "/health" | "/ready") {
+        return bad("bad_host", "A Host header is needed");
+    }
+    Ok(Target { path_and_query, host })
+}
+
+fn bad<T>(reason: &'static str, detail: &'static str) -> Result<T, Error> {
+    Err(Error::BadRequest(reason, detail))
+}
+
+/// Number and size of the fields, and names that some servers would take for names that we manage: `X_Forwarded_For`
+/// becomes `X-Forwarded-For` in CGI and WSGI.
+fn fields(headers: &HeaderMap, limits: &RequestLimits) -> Result<(), Error> {
+    if headers.len() > limits.fields {
+        return Err(Error::HeadTooLarge);
+    }
+    let mut size = 0;
+    for (name, value) in headers {
+        let name = name.as_str();
+        size += name.len() + value.len() + 4;
+        if name.bytes().any(|b| b == b'_' || b == b'.') && is_alias(name) {
+            return bad("header_alias", "A header name with _ or . stands for one that the gateway manages");
+        }
+    }
+    if size > limits.head { Err(Error::HeadTooLarge) } else { Ok(()) }
+}
+
+fn is_alias(name: &str) -> bool {
+    let plain = name.replace(['_', '.'], "-");
+    plain.starts_with("x-forwarded-")
+        || matches!(
+            plain.as_str(),
+            "x-real-ip"
+                | "x-request-id"
+                | "x-api-key"
+                | "host"
+                | "authorization"
+                | "proxy-authorization"
+                | "cookie"
+                | "content-length"
+                | "content-type"
+                | "transfer-encoding"
+                | "connection"
+                | "keep-alive"
+                | "forwarded"
+                | "via"
+                | "te"
+                | "upgrade"
+                | "expect"
+                | "trailer"
+                | "tracestate"
+                | "proxy-connection"
+                | "accept-encoding"
+                | "if-none-match"
+        )
+}
+
+/// hyper made sure that `Transfer-Encoding` ends in `chunked`; a coding before it would be forwarded undone.
+fn codings(headers: &HeaderMap) -> Result<(), Error> {
+    let mut chunked = 0;
+    for value in headers.get_all(header::TRANSFER_ENCODING) {
+        for coding in value.as_bytes().split(|&b| b == b',') {
+            match coding.trim_ascii() {
+                coding if coding.eq_ignore_ascii_case(b"chunked") => chunked += 1,
+                _ => return Err(Error::CodingUnknown),
+            }
+        }
+    }
+    if chunked > 1 { bad("bad_framing", "chunked may be applied once (RFC 9112 6.1)") } else { Ok(()) }
+}
+
+/// RFC 9112 3.2: one valid Host; an absolute target's authority must be the same.
+fn host(parts: &Parts) -> Result<Option<HeaderValue>, Error> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return bad("bad_host", "More than one Host header");
+    }
+    let Some(host) = host else {
+        return match parts.version {
+            Version::HTTP_10 | Version::HTTP_09 => Ok(None),
+            _ => bad("bad_host", "A Host header is needed (RFC 9112 3.2)"),
+        };
+    };
+    if !valid_host(host.as_bytes()) {
+        return bad("bad_host", "The Host header is not a host and port");
+    }
+    if let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) {
+        same_authority(scheme, authority, host)?;
+    }
+    Ok(Some(host.clone()))
+}
+
+fn same_authority(scheme: &str, authority: &Authority, host: &HeaderValue) -> Result<(), Error> {
+    let default = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return bad("bad_target", "The target's scheme is neither http nor https"),
+    };
+    if authority.as_str().contains('@') {
+        return bad("bad_target", "The target carries user information");
+    }
+    let bare = |text: &str| text.strip_suffix(default).unwrap_or(text).to_ascii_lowercase();
+    if host.to_str().is_ok_and(|host| bare(host) == bare(authority.as_str())) {
+        return Ok(());
+    }
+    bad("bad_host", "The target's authority and the Host header differ")
+}
+
+/// A registered name, an IPv4 address or an IPv6 address in brackets, with or without a port (RFC 3986 3.2.2).
+fn valid_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => match rest.iter().position(|&b| b == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
+    };
+    let bracketed = host.first() == Some(&b'[');
+    let name_ok = |&b: &u8| match b {
+        b':' => bracketed,
+        b'-' | b'.' | b'_' | b'~' => true,
+        _ => b.is_ascii_alphanumeric(),
+    };
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
+            digits.first().is_some_and(u8::is_ascii_digit) && port.is_some()
+        }
+        _ => false,
+    };
+    !name.is_empty() && name.len() <= 255 && name.iter().all(name_ok) && port_ok
+}
+
+/// The canonical form; what is in it already is shared, not copied.
+fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
+    let path = given.path();
+    if !path.starts_with('/') {
+        return bad("bad_target", "The path does not begin with /");
+    }
+    if given.query().is_some_and(|query| query.bytes().any(|b| !b.is_ascii_graphic())) {
+        return bad("bad_target", "The query holds a character that must be percent-encoded");
+    }
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\' | b'.');
+    if path.bytes().all(plain) {
+        return Ok(given.clone());
+    }
+    let decoded = decode(path.as_bytes())?;
+    dot_segments(&decoded)?;
+    if decoded == path.as_bytes() {
+        return Ok(given.clone());
+    }
+    let mut text = decoded;
+    if let Some(query) = given.query() {
+        text.push(b'?');
+        text.extend_from_slice(query.as_bytes());
+    }
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).or_else(|_| bad("bad_path", "The path is not valid"))
+}
+
+/// RFC 3986 6.2.2: unreserved characters decoded, the other encodings in upper case.
+fn decode(path: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'%' => {
+                let [high, low, after @ ..] = rest else { return bad("bad_path", "A percent-encoding is cut short") };
+                let (Some(h), Some(l)) = ((*high as char).to_digit(16), (*low as char).to_digit(16)) else {
+                    return bad("bad_path", "A percent-encoding has a digit that is none");
+                };
+                rest = after;
+                match (h * 16 + l) as u8 {
+                    0 | b'/' | b'\\' | b';' => return bad("bad_path", "The path holds an encoded NUL, /, \\ or ;"),
+                    b @ (b'-' | b'.' | b'_' | b'~') => out.push(b),
+                    b if b.is_ascii_alphanumeric() => out.push(b),
+                    _ => out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
+                }
+            }
+            b'\\' => return bad("bad_path", "The path holds a backslash"),
+            b if b.is_ascii_graphic() => out.push(*b),
+            _ => return bad("bad_path", "The path holds a character that must be percent-encoded"),
+        }
+    }
+    Ok(out)
+}
+
+/// `.` and `..` as segments are refused, not resolved: who resolves differently from the instance opens a hole. Some
+/// servers cut a segment at `;` before they look.
+fn dot_segments(path: &[u8]) -> Result<(), Error> {
+    let name = |segment: &[u8]| segment.split(|&b| b == b';').next().map(<[u8]>::to_vec).unwrap_or_default();
+    match path.split(|&b| b == b'/').any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
+        true => bad("bad_path", "The path holds a . or .. segment"),
+        false => Ok(()),
+    }
+}
+
+/// The instance's target: the canonical path without what the route strips, and the query.
+pub(super) fn without_prefix(target: &Target, stripped: usize) -> Result<PathAndQuery, Error> {
+    let given = target.path_and_query.as_str();
+    let rest = &given[stripped..];
+    let built = match rest.as_bytes().first() {
+        Some(b'/') => PathAndQuery::try_from(rest),
+        // A bare `/api/x` reaches the instance as `/`.
+        _ => PathAndQuery::try_from(format!("/{rest}")),
+    };
+    built.or_else(|_| bad("bad_path", "The path is not valid"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,391 @@
-//! (to come)
+//! One instance's circuit breaker: trips after failures in a row, probes with exactly N requests, recovers.
+//!
+//! failsafe decides when a row of failures is too long and for how long the breaker then stays open; the state machine
+//! is ours, because failsafe's lets every caller through when half open, changes state when merely asked, and takes the
+//! verdict of a request from before the trip for one about the probe.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use failsafe::FailurePolicy;
+use failsafe::backoff::{self, Exponential};
+use failsafe::failure_policy::{self, ConsecutiveFailures};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::config;
+
+/// A probe without a verdict for this long counts as lost: its place is free for another.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// The parts of the word that says when: 20 bits of generation, 44 of ms.
+const MS: u64 = (1 << 44) - 1;
+const GENERATION: u64 = (1 << 20) - 1;
+
+/// What went wrong with an attempt, by the instance's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens there.
+    ConnectRefused,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The connection broke before the answer was complete.
+    Reset,
+    /// No answer's head in time.
+    FirstByteTimeout,
+    /// The answer's body stopped.
+    Idle,
+    /// What came back is not HTTP.
+    BadAnswer,
+    /// 502, 504, or 503 without `Retry-After`.
+    Status(u16),
+}
+
+impl Failure {
+    /// Whether the instance answered, if badly: then it never trips as the last one that is left.
+    pub fn is_status(self) -> bool {
+        matches!(self, Failure::Status(_))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::ConnectRefused => f.write_str("connect_refused"),
+            Failure::ConnectTimeout => f.write_str("connect_timeout"),
+            Failure::Reset => f.write_str("reset"),
+            Failure::FirstByteTimeout => f.write_str("first_byte_timeout"),
+            Failure::Idle => f.write_str("idle_timeout"),
+            Failure::BadAnswer => f.write_str("bad_answer"),
+            Failure::Status(status) => write!(f, "status_{status}"),
+        }
+    }
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Requests pass. A row of failures leads to `Open`.
+    Closed,
+    /// No request passes. The end of the open time leads to `HalfOpen`, at the next request's acquire.
+    Open,
+    /// At most N probes are under way. A probe's success leads to `Closed`, its failure to `Open` for longer.
+    HalfOpen,
+}
+
+impl State {
+    /// The word that admin and logs use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Closed => "closed",
+            State::Open => "open",
+            State::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// State, generation and probes under way in one word, so that one compare-and-swap decides for all workers.
+///
+/// Bits 0-1 state, 2-9 probes, 10-63 generation. Each change of state begins a new generation; a verdict of an older one
+/// changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word(u64);
+
+impl Word {
+    fn new(state: State, probes: u64, generation: u64) -> Word {
+        let state = match state {
+            State::Closed => 0,
+            State::Open => 1,
+            State::HalfOpen => 2,
+        };
+        Word(generation << 10 | probes << 2 | state)
+    }
+
+    fn state(self) -> State {
+        match self.0 & 3 {
+            0 => State::Closed,
+            1 => State::Open,
+            _ => State::HalfOpen,
+        }
+    }
+
+    fn probes(self) -> u64 {
+        self.0 >> 2 & 0xff
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> 10
+    }
+}
+
+/// One instance's breaker, shared by all workers.
+pub struct Breaker {
+    word: AtomicU64,
+    /// When an open breaker is due for a probe, or half-open probes count as lost: the low 20 bits of the generation
+    /// that it holds for, then 44 bits of ms since `epoch`. For another generation it says nothing: not due.
+    due: AtomicU64,
+    /// Something failed since the last success: only then does a success take the lock.
+    failed_lately: AtomicBool,
+    enabled: bool,
+    probes: u64,
+    epoch: Instant,
+    history: Mutex<History>,
+}
+
+struct History {
+    policy: ConsecutiveFailures<Exponential>,
+    /// The policy wanted to trip, but this was the last eligible instance: the next failure asks again with it.
+    vetoed: Option<Duration>,
+    random: fastrand::Rng,
+    consecutive: u32,
+    opened: u64,
+    since: Instant,
+    why: Option<Failure>,
+}
+
+/// What admin shows of a breaker.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Where it stands.
+    pub state: State,
+    /// For how long.
+    pub since: Duration,
+    /// The last failure, while there was no success after it.
+    pub why: Option<Failure>,
+    /// Until the next probe, when open.
+    pub next_probe: Option<Duration>,
+    /// Failures in a row.
+    pub consecutive: u32,
+    /// How often it tripped since it was made.
+    pub opened: u64,
+}
+
+/// The right to make one attempt, as the breaker gave it: of which generation, and whether as a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    generation: u64,
+    probe: bool,
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Breaker({})", self.word().state().as_str())
+    }
+}
+
+impl Breaker {
+    /// A closed one.
+    pub fn new(policy: &config::Breaker) -> Breaker {
+        Breaker::seeded(policy, fastrand::u64(..))
+    }
+
+    /// A closed one whose jitter is known, for tests.
+    pub(super) fn seeded(policy: &config::Breaker, seed: u64) -> Breaker {
+        // failsafe's backoff counts in whole seconds and wants at least one; ours counts in milliseconds. So it is told
+        // seconds, and what it says is read as milliseconds.
+        let scale = |d: Duration| Duration::from_secs((d.as_millis() as u64).max(1));
+        let open = scale(policy.open);
+        let backoff = backoff::exponential(open, scale(policy.open_max).max(open));
+        let now = Instant::now();
+        Breaker {
+            word: AtomicU64::new(Word::new(State::Closed, 0, 0).0),
+            due: AtomicU64::new(0),
+            failed_lately: AtomicBool::new(false),
+            enabled: policy.enabled,
+            probes: u64::from(policy.probes.max(1)),
+            epoch: now,
+            history: Mutex::new(History {
+                policy: failure_policy::consecutive_failures(policy.consecutive, backoff),
+                vetoed: None,
+                random: fastrand::Rng::with_seed(seed),
+                consecutive: 0,
+                opened: 0,
+                since: now,
+                why: None,
+            }),
+        }
+    }
+
+    /// Whether an attempt would be let through: without side effects. The clock is only asked when the breaker is not
+    /// closed, and once per `now`.
+    pub fn eligible(&self, now: &mut Option<Instant>) -> bool {
+        let word = self.word();
+        match word.state() {
+            State::Closed => true,
+            State::Open => self.due(word, *now.get_or_insert_with(Instant::now)),
+            State::HalfOpen => word.probes() < self.probes || self.due(word, *now.get_or_insert_with(Instant::now)),
+        }
+    }
+
+    /// How long until an attempt would be let through.
+    pub fn eligible_in(&self, now: Instant) -> Duration {
+        let mut at = Some(now);
+        if self.eligible(&mut at) {
+            return Duration::ZERO;
+        }
+        let due = self.epoch + Duration::from_millis(self.due.load(Ordering::Acquire) & MS);
+        due.saturating_duration_since(now)
+    }
+
+    /// The right to make an attempt, if there is one. An open breaker whose time has come becomes half open here.
+    pub(super) fn acquire(&self) -> Option<Grant> {
+        let mut word = self.word();
+        loop {
+            let (next, grant) = match word.state() {
+                State::Closed => return Some(Grant { generation: word.generation(), probe: false }),
+                State::HalfOpen if word.probes() < self.probes => {
+                    let next = Word::new(State::HalfOpen, word.probes() + 1, word.generation());
+                    (next, Grant { generation: word.generation(), probe: true })
+                }
+                // Due again while half open: the probes under way are lost, a new generation begins.
+                State::Open | State::HalfOpen if self.due(word, Instant::now()) => {
+                    let generation = word.generation() + 1;
+                    (Word::new(State::HalfOpen, 1, generation), Grant { generation, probe: true })
+                }
+                State::Open | State::HalfOpen => return None,
+            };
+            match self.word.compare_exchange_weak(word.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    if word.generation() != next.generation() {
+                        self.set_due(next.generation(), Instant::now() + PROBE);
+                    }
+                    return Some(grant);
+                }
+                Err(current) => word = Word(current),
+            }
+        }
+    }
+
+    /// The attempt succeeded.
+    pub(super) fn succeeded(&self, grant: Grant) {
+        if !grant.probe && !self.failed_lately.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut history = self.history.lock();
+        if !self.is_current(grant) {
+            return;
+        }
+        history.policy.record_success();
+        (history.consecutive, history.vetoed, history.why) = (0, None, None);
+        if grant.probe && self.change(&mut history, grant, State::Closed, Instant::now()) {
+            history.policy.revived();
+        }
+        self.failed_lately.store(false, Ordering::Relaxed);
+    }
+
+    /// The attempt failed. `may_trip` is asked only when this failure would trip a closed breaker; true when it tripped.
+    pub(super) fn failed(&self, grant: Grant, failure: Failure, may_trip: impl FnOnce() -> bool) -> bool {
+        if !self.enabled {
+            return false;
+        }
+        let mut history = self.history.lock();
+        if !self.is_current(grant) {
+            return false;
+        }
+        self.failed_lately.store(true, Ordering::Relaxed);
+        history.consecutive = history.consecutive.saturating_add(1);
+        history.why = Some(failure);
+        let told = history.vetoed.take().or_else(|| history.policy.mark_dead_on_failure());
+        let open = match told {
+            // A failed probe opens again, however short the row: the policy only gives the time.
+            None if grant.probe => history.force(),
+            None => return false,
+            Some(open) if grant.probe || may_trip() => open,
+            Some(open) => {
+                history.vetoed = Some(open);
+                return false;
+            }
+        };
+        let due = Instant::now() + history.jittered(open);
+        let tripped = self.change(&mut history, grant, State::Open, due);
+        history.opened += u64::from(tripped);
+        tripped
+    }
+
+    /// No verdict: a probe's place is free again.
+    pub(super) fn returned(&self, grant: Grant) {
+        if !grant.probe {
+            return;
+        }
+        let free = |word: u64| {
+            let word = Word(word);
+            let mine = word.state() == State::HalfOpen && word.generation() == grant.generation && word.probes() > 0;
+            mine.then(|| Word::new(State::HalfOpen, word.probes() - 1, word.generation()).0)
+        };
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+    }
+
+    /// Another process stands at the instance's address: an open breaker is due at once, its history kept.
+    pub fn probe_now(&self) {
+        let _history = self.history.lock();
+        let word = self.word();
+        if word.state() == State::Open {
+            self.set_due(word.generation(), self.epoch);
+        }
+    }
+
+    /// What admin shows.
+    pub fn view(&self) -> View {
+        let now = Instant::now();
+        let history = self.history.lock();
+        let state = self.word().state();
+        View {
+            state,
+            since: now - history.since,
+            why: history.why,
+            next_probe: (state == State::Open).then(|| self.eligible_in(now)),
+            consecutive: history.consecutive,
+            opened: history.opened,
+        }
+    }
+
+    fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    fn is_current(&self, grant: Grant) -> bool {
+        self.word().generation() == grant.generation
+    }
+
+    fn due(&self, word: Word, now: Instant) -> bool {
+        let due = self.due.load(Ordering::Acquire);
+        let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
+        due >> 44 == word.generation() & GENERATION && due & MS <= now
+    }
+
+    fn set_due(&self, generation: u64, at: Instant) {
+        let ms = at.saturating_duration_since(self.epoch).as_millis() as u64;
+        self.due.store((generation & GENERATION) << 44 | ms & MS, Ordering::Release);
+    }
+
+    /// From the grant's generation to the next; false when that generation is over already.
+    fn change(&self, history: &mut History, grant: Grant, state: State, due: Instant) -> bool {
+        let next = Word::new(state, 0, grant.generation + 1);
+        let step = |word: u64| (Word(word).generation() == grant.generation).then_some(next.0);
+        let changed = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok();
+        if changed {
+            self.set_due(next.generation(), due);
+            history.since = Instant::now();
+        }
+        changed
+    }
+}
+
+impl History {
+    /// Asks the policy until it names a time: after a trip its count stands at the threshold, so this is at once; after
+    /// a revival that a probe of the same breath contradicts, it takes a few.
+    fn force(&mut self) -> Duration {
+        loop {
+            if let Some(open) = self.policy.mark_dead_on_failure() {
+                return open;
+            }
+        }
+    }
+
+    /// failsafe's time in our unit, give or take 25 %, so that a fleet does not probe in step.
+    fn jittered(&mut self, open: Duration) -> Duration {
+        let ms = open.as_secs() as f64 * (0.75 + 0.5 * self.random.f64());
+        Duration::from_millis(ms as u64)
+    }
+}

@@ -1,0 +1,115 @@
+//! `[consul]`, and the variables that Consul's own tools honour: <https://developer.hashicorp.com/consul/commands#environment-variables>.
+
+use std::path::PathBuf;
+
+use crate::config::env::Environment;
+use crate::config::file::{Document, Section};
+use crate::config::{Consul, Expose, Secret};
+
+/// Set, these would be ignored; that is worse than an error.
+const UNSUPPORTED: [&str; 4] =
+    ["CONSUL_CAPATH", "CONSUL_HTTP_AUTH", "CONSUL_TLS_SERVER_NAME", "CONSUL_HTTP_SSL_VERIFY"];
+
+/// `None` when the file lists services of its own and has no `[consul]`.
+pub(super) fn consul(
+    section: &Section<'_>,
+    has_services: bool,
+    env: &Environment,
+    document: &Document<'_>,
+    warnings: &mut Vec<String>,
+) -> Option<Consul> {
+    let wanted = section.exists() || !has_services;
+    let mut env = Variables { env, wanted, warnings };
+    if wanted {
+        for name in UNSUPPORTED.into_iter().filter(|name| env.env.get(name).is_some()) {
+            document.mistake(0, name, "is set, but not supported yet: unset it");
+        }
+    }
+    let address = address(section, &mut env, document);
+    let token = token(section, &mut env);
+    let ca_file = env.or(section, "ca_file", "CONSUL_CACERT").map(PathBuf::from);
+    let cert = env.or(section, "client_cert", "CONSUL_CLIENT_CERT");
+    let key = env.or(section, "client_key", "CONSUL_CLIENT_KEY");
+    let client_cert = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+        (None, None) => None,
+        _ => {
+            section.wrong(
+                "client_cert",
+                0,
+                "and client_key go together: set both (or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY)",
+            );
+            None
+        }
+    };
+    let tag = section.text("tag").map_or_else(|| "gateway".to_owned(), |written| written.value);
+    let expose = match section.word("expose", false, &[("tagged", false), ("all", true)]) {
+        true => Expose::All,
+        false => Expose::Tagged(tag),
+    };
+    let consul = Consul {
+        address,
+        token,
+        expose,
+        connections: section.number("connections", 64, 3..=10_000) as usize,
+        allow_loopback: section.flag("allow_loopback", false),
+        namespace: env.or(section, "namespace", "CONSUL_NAMESPACE"),
+        partition: env.or(section, "partition", "CONSUL_PARTITION"),
+        ca_file,
+        client_cert,
+    };
+    section.finish();
+    wanted.then_some(consul)
+}
+
+/// The environment beside the file: the file wins, and that is said.
+struct Variables<'a> {
+    env: &'a Environment,
+    wanted: bool,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Variables<'_> {
+    fn or(&mut self, section: &Section<'_>, key: &'static str, name: &'static str) -> Option<String> {
+        let written = section.text(key).map(|written| written.value);
+        let set = self.env.get(name).map(str::to_owned);
+        if let (Some(written), Some(set)) = (&written, &set)
+            && written != set
+            && self.wanted
+        {
+            self.warnings.push(format!("[consul] {key} of the file holds; the environment's {name} is not used"));
+        }
+        written.or(set)
+    }
+}
+
+fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document<'_>) -> String {
+    let tls = env.env.get("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value, "1" | "true" | "TRUE" | "True" | "t"));
+    let given = env.or(section, "address", "CONSUL_HTTP_ADDR").unwrap_or_else(|| "127.0.0.1:8500".into());
+    let full = match given.contains("://") {
+        true => given.trim_end_matches('/').to_owned(),
+        false => format!("{}://{given}", if tls { "https" } else { "http" }),
+    };
+    let known = ["http://", "https://", "unix:///"].iter().find(|scheme| full.starts_with(**scheme));
+    let rest = known.map(|scheme| &full[scheme.len()..]).unwrap_or_default();
+    if rest.is_empty() || rest.contains(char::is_whitespace) || rest.contains('@') {
+        document.mistake(section.line(), "consul.address", format!("`{given}` is not an agent's address: write e.g. \"http://127.0.0.1:8500\" or \"unix:///run/consul.sock\""));
+    }
+    full
+}
+
+/// The token of the file, else `CONSUL_HTTP_TOKEN`, else `CONSUL_HTTP_TOKEN_FILE`.
+fn token(section: &Section<'_>, env: &mut Variables<'_>) -> Option<Secret> {
+    let written = section.secret("token", env.env);
+    let from_env = env.env.get("CONSUL_HTTP_TOKEN").map(|text| Secret::Text(text.to_owned()));
+    let from_file = || env.env.get("CONSUL_HTTP_TOKEN_FILE").map(|path| Secret::File(path.into()));
+    let set = from_env.or_else(from_file);
+    match (written, set) {
+        (Some(written), Some(_)) if env.wanted => {
+            env.warnings.push("[consul] token of the file holds; the environment's token is not used".into());
+            Some(written)
+        }
+        (Some(written), _) => Some(written),
+        (None, set) => set,
+    }
+}

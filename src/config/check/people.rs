@@ -1,0 +1,153 @@
+//! Who may call, and the services that are written in the file.
+
+use std::collections::HashSet;
+
+use aws_lc_rs::digest::{SHA256, digest as hash};
+
+use crate::catalog::ServiceName;
+use crate::config::env::Environment;
+use crate::config::file::Section;
+use crate::config::{Consumer, StaticInstance, StaticService};
+
+/// The SHA-256 of a key.
+pub fn digest(key: &str) -> [u8; 32] {
+    hash(&SHA256, key.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// `[[consumer]]`; without any, one `local` from `LICTOR_API_KEY`, or from a key made for this run.
+pub(super) fn consumers(
+    root: &Section<'_>,
+    from_file: bool,
+    needed: bool,
+    env: &Environment,
+) -> (Vec<Consumer>, Option<String>) {
+    let consumers: Vec<Consumer> = root.sections("consumer").into_iter().map(consumer).collect();
+    let mut names = HashSet::new();
+    let mut keys = HashSet::new();
+    for consumer in &consumers {
+        if !names.insert(&consumer.name) {
+            root.wrong("consumer", 0, format!("`{}` is listed twice: give each consumer one name", consumer.name));
+        }
+        for key in &consumer.keys {
+            if !keys.insert(key) {
+                root.wrong(
+                    "consumer",
+                    0,
+                    format!("`{}` has a key that stands elsewhere too: a key belongs to one consumer", consumer.name),
+                );
+            }
+        }
+    }
+    if !consumers.is_empty() {
+        return (consumers, None);
+    }
+    let local =
+        |key: &str| vec![Consumer { name: "local".into(), keys: vec![digest(key)], admin: true, operator: true }];
+    match env.get("LICTOR_API_KEY") {
+        Some(key) => (local(key), None),
+        None if !from_file => {
+            let mut random = [0; 16];
+            aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
+            let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            (local(&key), Some(key))
+        }
+        None if needed => {
+            root.wrong("consumer", 0, "an API key is asked for, but nobody has one: add a [[consumer]] with keys (lictor hash-key makes them), set LICTOR_API_KEY, or write [api] auth = false");
+            (Vec::new(), None)
+        }
+        None => (Vec::new(), None),
+    }
+}
+
+fn consumer(section: Section<'_>) -> Consumer {
+    let name = section.text("name").map(|written| written.value).unwrap_or_default();
+    if name.is_empty() {
+        section.wrong("name", 0, "is needed: write name = \"shop-app\"");
+    }
+    let mut keys = Vec::new();
+    for item in section.mixed("keys") {
+        let (text, line) = item.map_or_else(|s| (String::new(), s.line()), |written| (written.value, written.line));
+        match key(&text) {
+            Some(digest) => keys.push(digest),
+            None => section.wrong(
+                "keys",
+                line,
+                "a key is written as \"sha256:\" and 64 hexadecimal digits: lictor hash-key makes it",
+            ),
+        }
+    }
+    if keys.is_empty() {
+        section.wrong("keys", 0, "at least one is needed: lictor hash-key makes them");
+    }
+    let (mut admin, mut operator) = (false, false);
+    for item in section.mixed("roles") {
+        let (text, line) = item.map_or_else(|s| (String::new(), s.line()), |written| (written.value, written.line));
+        match text.as_str() {
+            "admin" => admin = true,
+            "operator" => operator = true,
+            _ => section.wrong("roles", line, format!("`{text}` is no role: there are \"admin\" and \"operator\"")),
+        }
+    }
+    section.later("plan");
+    section.end();
+    Consumer { name, keys, admin, operator }
+}
+
+fn key(text: &str) -> Option<[u8; 32]> {
+    let hex = text.strip_prefix("sha256:")?;
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// `[[service]]`.
+pub(super) fn services(root: &Section<'_>) -> Vec<StaticService> {
+    let services: Vec<_> = root.sections("service").into_iter().filter_map(service).collect();
+    let mut names = HashSet::new();
+    for service in &services {
+        if !names.insert(service.name.as_str()) {
+            root.wrong("service", 0, format!("`{}` is listed twice: list all its instances once", service.name));
+        }
+    }
+    services
+}
+
+fn service(section: Section<'_>) -> Option<StaticService> {
+    let name = section.parsed("name", "legacy", ServiceName::new);
+    if name.is_none() {
+        section.wrong("name", 0, "is needed, as one segment of a path");
+    }
+    let mut instances = Vec::new();
+    for item in section.mixed("instances") {
+        let instance = match item {
+            Ok(written) => match written.value.parse() {
+                Ok(address) => Some(StaticInstance { address, weight: 1 }),
+                Err(_) => {
+                    section.wrong(
+                        "instances",
+                        written.line,
+                        format!("`{}` is not an IP address and port: write e.g. \"10.0.3.7:8080\"", written.value),
+                    );
+                    None
+                }
+            },
+            Err(table) => {
+                let address = table.parsed("address", "10.0.3.7:8080", |text| text.parse().ok());
+                let weight = table.number("weight", 1, 1..=65_535) as u32;
+                table.end();
+                address.map(|address| StaticInstance { address: address.value, weight })
+            }
+        };
+        instances.extend(instance);
+    }
+    if instances.is_empty() {
+        section.wrong("instances", 0, "at least one is needed: write instances = [\"10.0.3.7:8080\"]");
+    }
+    section.end();
+    Some(StaticService { name: name?.value, instances })
+}

@@ -1,0 +1,275 @@
+//! A request to its service: one attempt at an instance, and another where the rules allow it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use tokio::time::Instant;
+
+use super::Worker;
+use super::error::Error;
+use super::upload::{self, Failed, Progress};
+use crate::body::Body;
+use crate::config::{RequestLimits, Retry, Timeouts};
+use crate::upstream::breaker::Failure;
+use crate::upstream::instance::{InFlight, Permit};
+use crate::upstream::pool::{Lease, Local};
+use crate::upstream::wire::{ConnectError, SendError};
+use crate::upstream::{LocalService, Pick, Unavailable};
+
+/// The longest that a 503 with `Retry-After` keeps an instance out of the rotation.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The rules that hold for a request's attempts.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) retry: &'a Retry,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) limits: &'a RequestLimits,
+    /// When the request must be over.
+    pub(super) total: Option<Instant>,
+}
+
+/// The answer of an instance, with what is settled when its body ends.
+pub(super) struct Reply {
+    pub(super) response: Response<Body>,
+    pub(super) local: Rc<Local>,
+    pub(super) lease: Lease,
+    pub(super) flight: InFlight,
+    /// `None` when its status was verdict enough, or none at all.
+    pub(super) permit: Option<Permit>,
+}
+
+/// What an attempt brought, and the request again when it may be sent to another instance instead.
+type Outcome = (Result<Reply, Error>, Option<Request<Body>>);
+
+/// Attempts until one is answered, or the rules or the instances are used up. `attempts` counts them.
+pub(super) async fn run(
+    worker: &Worker,
+    service: &LocalService,
+    rules: Rules<'_>,
+    parts: Parts,
+    body: Body,
+    attempts: &mut u32,
+) -> Result<Reply, Error> {
+    let (body, progress) = upload::follow(body, rules.timeouts.idle, rules.limits.body);
+    let twice = progress.is_none() && rules.retry.methods.contains(&parts.method);
+    let mut request = Request::from_parts(parts, body);
+    let sending = Sending { rules, progress, twice };
+    let mut tried: Vec<usize> = Vec::new();
+    let mut last: Option<Result<Reply, Error>> = None;
+    service.shared.budget.request(worker.id);
+    loop {
+        let pick = match service.pick(&tried) {
+            Ok(pick) => pick,
+            Err(why) => return last.unwrap_or_else(|| Err(unavailable(why))),
+        };
+        drop(last.take());
+        *attempts += 1;
+        tried.push(pick.member);
+        let (outcome, again) = sending.attempt(worker, service, pick, request).await;
+        let Some(again) = again else { return outcome };
+        if *attempts > rules.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
+            return outcome;
+        }
+        request = again;
+        last = Some(outcome);
+    }
+}
+
+fn unavailable(why: Unavailable) -> Error {
+    match why {
+        Unavailable::NoInstances | Unavailable::AllTried => Error::NoInstances,
+        Unavailable::AllTripped(wait) => Error::AllTripped(wait),
+    }
+}
+
+/// How one request is sent.
+struct Sending<'a> {
+    rules: Rules<'a>,
+    /// Of its body, when it has one.
+    progress: Option<Rc<Progress>>,
+    /// It may be sent again although an instance may have acted on it.
+    twice: bool,
+}
+
+impl Sending<'_> {
+    /// One attempt at one instance. A connection that died idle is no attempt: the next one is tried.
+    async fn attempt(&self, worker: &Worker, service: &LocalService, pick: Pick, request: Request<Body>) -> Outcome {
+        let Pick { local, permit, .. } = pick;
+        let flight = local.instance.enter(worker.id);
+        let mut request = request;
+        let mut reuse = true;
+        loop {
+            let pooled = if reuse { local.reuse(!self.twice) } else { None };
+            let mut lease = match pooled {
+                Some(lease) => lease,
+                None => match local.connect(self.limit(self.rules.timeouts.connect)).await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        let (failure, error) = unconnected(&error);
+                        if self.rules.total.is_some_and(|total| total <= Instant::now()) {
+                            return (Err(Error::TotalTimeout), None);
+                        }
+                        service.failed(permit, failure, &flight);
+                        return (Err(error), Some(request));
+                    }
+                },
+            };
+            let spare = self.twice.then(|| clone_head(&request));
+            match self.send(&mut lease, request).await {
+                Ok(response) => {
+                    return self.judge(service, Reply { response, local, lease, flight, permit: Some(permit) }, spare);
+                }
+                Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => request = *again,
+                Err(Sent::Refused(SendError::Reset(_))) if lease.reused && spare.is_some() && !self.failed() => {
+                    request = spare.expect("just seen");
+                }
+                Err(sent) => return self.missed(service, permit, &flight, sent, spare),
+            }
+            reuse = false;
+        }
+    }
+
+    /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the
+    /// instance.
+    async fn send(&self, lease: &mut Lease, request: Request<Body>) -> Result<Response<Body>, Sent> {
+        let allowed = self.rules.timeouts.first_byte;
+        let sent = lease.connection.send(request);
+        let mut sent = std::pin::pin!(sent);
+        let mut deadline = Instant::now() + self.limit(allowed);
+        loop {
+            match tokio::time::timeout_at(deadline, &mut sent).await {
+                Ok(result) => return result.map_err(Sent::Refused),
+                Err(_) if self.rules.total.is_some_and(|total| total <= Instant::now()) => return Err(Sent::Total),
+                Err(_) => match self.progress.as_deref().and_then(|upload| extended(upload, allowed)) {
+                    Some(later) => deadline = self.rules.total.map_or(later, |total| total.min(later)),
+                    None => return Err(Sent::Late),
+                },
+            }
+        }
+    }
+
+    /// What an answer's status says of its instance; 502, 503 and 504 may be tried elsewhere.
+    fn judge(&self, service: &LocalService, mut reply: Reply, spare: Option<Request<Body>>) -> Outcome {
+        let status = reply.response.status();
+        let again = match status {
+            StatusCode::SERVICE_UNAVAILABLE => match retry_after(reply.response.headers()) {
+                Some(wait) => {
+                    reply.permit = None;
+                    service.pause(&reply.local.instance, wait.min(PAUSE));
+                    spare
+                }
+                None => spare,
+            },
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => spare,
+            StatusCode::TOO_MANY_REQUESTS => {
+                reply.permit = None;
+                None
+            }
+            _ => return (Ok(reply), None),
+        };
+        if let Some(permit) = reply.permit.take() {
+            service.failed(permit, Failure::Status(status.as_u16()), &reply.flight);
+        }
+        (Ok(reply), again)
+    }
+
+    /// What a missing answer says of its instance - nothing, when the client failed.
+    fn missed(
+        &self,
+        service: &LocalService,
+        permit: Permit,
+        flight: &InFlight,
+        sent: Sent,
+        spare: Option<Request<Body>>,
+    ) -> Outcome {
+        if let Some(failed) = self.progress.as_deref().and_then(|upload| upload.failed.get()) {
+            return (Err(blamed_on_client(failed)), None);
+        }
+        let (failure, error) = match sent {
+            Sent::Total => return (Err(Error::TotalTimeout), None),
+            Sent::Late => (Failure::FirstByteTimeout, Error::FirstByteTimeout),
+            Sent::Refused(SendError::Body(_)) => return (Err(Error::ClientGone), None),
+            Sent::Refused(SendError::BadAnswer(error)) => {
+                tracing::debug!("an instance's answer is not HTTP: {error}");
+                (Failure::BadAnswer, Error::BadAnswer)
+            }
+            Sent::Refused(SendError::Reset(error)) => {
+                tracing::debug!("an instance reset the connection: {error}");
+                (Failure::Reset, Error::Reset)
+            }
+            Sent::Refused(SendError::Unwritten(request)) => {
+                service.failed(permit, Failure::Reset, flight);
+                return (Err(Error::Reset), Some(*request));
+            }
+        };
+        service.failed(permit, failure, flight);
+        // An answer that is not HTTP would be the same elsewhere only by chance, but it is no transport fault either.
+        let again = if failure == Failure::BadAnswer { None } else { spare };
+        (Err(error), again)
+    }
+
+    fn failed(&self) -> bool {
+        self.progress.as_deref().is_some_and(|upload| upload.failed.get().is_some())
+    }
+
+    /// A timeout, cut to what the total deadline leaves.
+    fn limit(&self, timeout: Duration) -> Duration {
+        match self.rules.total {
+            Some(total) => timeout.min(total.saturating_duration_since(Instant::now())),
+            None => timeout,
+        }
+    }
+}
+
+/// Why no head came.
+enum Sent {
+    Refused(SendError),
+    Late,
+    Total,
+}
+
+/// The later deadline of an attempt whose request is still on its way: the wait counts from the last piece written, and
+/// while the client owes the next piece its own deadline runs.
+fn extended(upload: &Progress, allowed: Duration) -> Option<Instant> {
+    let now = Instant::now();
+    if upload.waiting.get() && !upload.done.get() {
+        return Some(now + allowed);
+    }
+    Some(upload.moved.get() + allowed).filter(|&later| later > now)
+}
+
+fn blamed_on_client(failed: Failed) -> Error {
+    match failed {
+        Failed::Broken => Error::ClientGone,
+        Failed::Idle => Error::BodyTimeout,
+        Failed::TooLarge => Error::BodyTooLarge,
+    }
+}
+
+fn unconnected(error: &ConnectError) -> (Failure, Error) {
+    match error {
+        ConnectError::Refused(error) => {
+            tracing::debug!("cannot connect to an instance: {error}");
+            (Failure::ConnectRefused, Error::ConnectRefused)
+        }
+        ConnectError::Timeout => (Failure::ConnectTimeout, Error::ConnectTimeout),
+    }
+}
+
+/// The head again; only for requests without a body.
+fn clone_head(request: &Request<Body>) -> Request<Body> {
+    let mut again = Request::new(Body::Empty);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    again
+}
+
+/// `Retry-After` in seconds (RFC 9110 10.2.3). A date is taken as the longest pause: clocks differ.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    Some(text.parse().map_or(PAUSE, Duration::from_secs))
+}

@@ -1,0 +1,143 @@
+//! The head rules, by table and by property.
+
+use http::Request;
+use proptest::prelude::*;
+
+use super::*;
+
+fn limits() -> RequestLimits {
+    RequestLimits { head: 32 * 1024, fields: 64, target: 8 * 1024, body: None }
+}
+
+fn target(path: &str) -> Result<String, Error> {
+    let uri: http::Uri = path.parse().expect("a target that hyper lets through");
+    let request = Request::builder().uri(uri).header("host", "a").body(()).expect("a request");
+    check(&request.into_parts().0, &limits()).map(|target| target.path_and_query.as_str().to_owned())
+}
+
+fn head(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<Option<HeaderValue>, Error> {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in lines {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).expect("a request");
+    check(&request.into_parts().0, &limits()).map(|target| target.host)
+}
+
+#[test]
+fn a_path_becomes_canonical_and_the_query_stays_as_it_is() {
+    for (given, wanted) in [
+        ("/api/x/users", "/api/x/users"),
+        ("/api/x/%7Euser/%2d", "/api/x/~user/-"),
+        ("/a%20b/%c3%a4?q=%c3%a4&%2F=..", "/a%20b/%C3%A4?q=%c3%a4&%2F=.."),
+        ("//a//b", "//a//b"),
+        ("/file.txt", "/file.txt"),
+        ("/a/...", "/a/..."),
+        ("/a/.hidden", "/a/.hidden"),
+        ("/a;v=1/b", "/a;v=1/b"),
+    ] {
+        assert_eq!(target(given).as_deref(), Ok(wanted), "{given}");
+    }
+}
+
+#[test]
+fn what_servers_read_differently_is_refused() {
+    for given in [
+        "/a/../b",
+        "/a/..",
+        "/.",
+        "/./a",
+        "/a/%2e%2e/b",
+        "/a/%2E",
+        "/a/.%2e/",
+        "/%2e%2e%2fetc",
+        "/a%2fb",
+        "/a%5Cb",
+        "/a%00",
+        "/a%3Bb",
+        "/a/..;/b",
+        "/a/..;x=1",
+        "/%",
+        "/%4",
+        "/%zz",
+    ] {
+        assert!(matches!(target(given), Err(Error::BadRequest("bad_path", _))), "{given}");
+    }
+}
+
+#[test]
+fn exactly_one_valid_host_is_needed() {
+    let host = |value: &str| head("GET", "/", &[("host", value)]).is_ok();
+    for good in ["a", "a.b:80", "[::1]:5000", "[::1]", "127.0.0.1:1", "a_b"] {
+        assert!(host(good), "{good}");
+    }
+    for wrong in ["", " ", "a b", "a/b", "a@b", "a:", "a:x", "a:99999", "[::1", "[]", "[::1]x", "a,b", ":80"] {
+        assert!(!host(wrong), "{wrong}");
+    }
+    assert!(head("GET", "/", &[]).is_err());
+    assert!(head("GET", "/", &[("host", "a"), ("host", "a")]).is_err());
+}
+
+#[test]
+fn an_absolute_target_must_agree_with_host_and_carry_no_user() {
+    let at = |uri: &str, host: &str| head("GET", uri, &[("host", host)]).is_ok();
+    assert!(at("http://a/x", "a") && at("http://A:80/x", "a") && at("https://a/x", "a:443"));
+    assert!(!at("http://b/x", "a") && !at("http://a:81/x", "a") && !at("http://u:p@a/x", "a") && !at("ftp://a/x", "a"));
+}
+
+#[test]
+fn only_what_an_origin_serves_is_understood() {
+    assert_eq!(head("CONNECT", "a:80", &[("host", "a")]), Err(Error::MethodNotAllowed));
+    assert_eq!(head("GET", "a:80", &[("host", "a")]), Err(Error::MethodNotAllowed));
+    assert!(head("OPTIONS", "*", &[("host", "a")]).is_ok());
+    assert!(head("GET", "*", &[("host", "a")]).is_err());
+}
+
+#[test]
+fn codings_limits_and_aliases_have_their_own_answers() {
+    let with = |name: &str, value: &str| head("POST", "/", &[("host", "a"), (name, value)]);
+    assert!(with("transfer-encoding", "chunked").is_ok());
+    assert_eq!(with("transfer-encoding", "gzip, chunked"), Err(Error::CodingUnknown));
+    assert!(matches!(with("transfer-encoding", "chunked, chunked"), Err(Error::BadRequest("bad_framing", _))));
+    assert_eq!(with("x", &"v".repeat(33 * 1024)), Err(Error::HeadTooLarge));
+    let many: Vec<_> = (0..65).map(|_| ("a", "b")).chain([("host", "a")]).collect();
+    assert_eq!(head("GET", "/", &many), Err(Error::HeadTooLarge));
+    assert_eq!(head("GET", &format!("/{}", "x".repeat(9000)), &[("host", "a")]), Err(Error::TargetTooLong));
+    for alias in ["x_forwarded_for", "x-forwarded_proto", "x.real.ip", "content_length", "x_api_key"] {
+        assert!(matches!(with(alias, "1"), Err(Error::BadRequest("header_alias", _))), "{alias}");
+    }
+    assert!(with("my_own_header", "1").is_ok());
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_path_is_its_own_canonical_form(path in "/([a-zA-Z0-9/.;_~-]|%[0-9a-fA-F]{2}){0,40}") {
+        if let Ok(once) = target(&path) {
+            prop_assert_eq!(target(&once), Ok(once.clone()));
+            prop_assert!(!once.split('/').any(|segment| segment == "." || segment == ".."));
+            let lower = once.to_ascii_lowercase();
+            prop_assert!(!["%2f", "%5c", "%00", "%3b", "%2e"].iter().any(|hidden| lower.contains(hidden)));
+        }
+    }
+
+    #[test]
+    fn what_the_matcher_saw_is_what_is_forwarded(rest in "(/([a-z0-9;_~.-]|%20|%7e){0,8}){0,4}", query in "(\\?[a-z=&%/]{0,8})?") {
+        let uri = format!("/api/orders{rest}{query}");
+        let request = Request::builder().uri(uri).header("host", "a").body(()).expect("a request");
+        if let Ok(target) = check(&request.into_parts().0, &limits()) {
+            let sent = without_prefix(&target, "/api/orders".len()).expect("a path");
+            let seen = &target.path()["/api/orders".len()..];
+            prop_assert_eq!(sent.path(), if seen.is_empty() { "/" } else { seen });
+            prop_assert_eq!(sent.query(), target.query());
+        }
+    }
+
+    #[test]
+    fn no_head_makes_the_check_panic(path in "/[!-~]{0,60}", name in "[a-z_.-]{1,20}", value in "[ -~]{0,40}") {
+        let Ok(uri) = path.parse::<http::Uri>() else { return Ok(()) };
+        let request = Request::builder().uri(uri).header("host", "a").header(name, value).body(());
+        if let Ok(request) = request {
+            let _ = check(&request.into_parts().0, &limits());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Request ids and W3C trace context: <https://www.w3.org/TR/trace-context/>.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// A request's id: a trace id, 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct TraceId([u8; 32]);
+
+impl TraceId {
+    /// A new one, never all zero.
+    pub(super) fn new(random: &mut fastrand::Rng) -> TraceId {
+        TraceId(hex(random.u128(1..)))
+    }
+
+    /// Its digits.
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+    }
+
+    /// As a header's value.
+    pub(super) fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).expect("hexadecimal digits are a header value")
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Continues the client's trace with a span of ours, or begins one with the request's id.
+pub(super) fn propagate(headers: &mut HeaderMap, id: &TraceId, random: &mut fastrand::Rng) {
+    let span: [u8; 16] = hex(random.u64(1..));
+    let mut value = *b"00-................................-................-00";
+    value[36..52].copy_from_slice(&span);
+    match headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|given| valid(given)) {
+        Some(given) => {
+            value[3..35].copy_from_slice(&given[3..35]);
+            value[53..55].copy_from_slice(&given[53..55]);
+        }
+        None => {
+            headers.remove(TRACESTATE);
+            value[3..35].copy_from_slice(&id.0);
+        }
+    }
+    headers.insert(TRACEPARENT, HeaderValue::from_bytes(&value).expect("hexadecimal digits and dashes"));
+}
+
+/// Version 00, lower-case digits, neither id all zero (section 3.2); of a later version what we know of it.
+fn valid(text: &[u8]) -> bool {
+    let digits = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+    let some = |part: &[u8]| digits(part) && part.iter().any(|&b| b != b'0');
+    text.len() >= 55
+        && (text.len() == 55 || text[55] == b'-' && &text[..2] != b"00")
+        && digits(&text[..2])
+        && &text[..2] != b"ff"
+        && [text[2], text[35], text[52]] == *b"---"
+        && some(&text[3..35])
+        && some(&text[36..52])
+        && digits(&text[53..55])
+}
+
+/// The digits of a number, as many as asked for.
+fn hex<const N: usize>(number: impl Into<u128>) -> [u8; N] {
+    let mut number = number.into();
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(given: Option<&str>) -> (String, bool) {
+        let mut random = fastrand::Rng::with_seed(7);
+        let id = TraceId::new(&mut random);
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+        if let Some(given) = given {
+            headers.insert(TRACEPARENT, given.parse().expect("a header value"));
+        }
+        propagate(&mut headers, &id, &mut random);
+        let value = headers[TRACEPARENT].to_str().expect("ASCII").to_owned();
+        assert!(valid(value.as_bytes()), "{value}");
+        (value, headers.contains_key(TRACESTATE))
+    }
+
+    #[test]
+    fn a_valid_trace_is_continued_with_a_new_span() {
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let (value, state) = after(Some(given));
+        assert_eq!(value[..36], given[..36]);
+        assert_ne!(value[36..52], given[36..52]);
+        assert!(value.ends_with("-01") && state);
+    }
+
+    #[test]
+    fn an_invalid_trace_is_replaced_and_its_state_dropped() {
+        for bad in [
+            "",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            let (value, state) = after(Some(bad));
+            assert!(!bad.is_empty() && !state || bad.is_empty(), "{bad}");
+            assert!(!value.contains("b7ad6b7169203331"), "{bad}");
+        }
+        assert!(!after(None).1);
+    }
+}

@@ -1,0 +1,145 @@
+//! One client connection: hyper's HTTP/1.1 under our deadlines, each request handed to the handler.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::watch::{Connections, Control, Order, Watched};
+use crate::body::{self, Body};
+use crate::io::{Client, Io};
+use crate::plane::{Handler, Pulse};
+
+/// The most that hyper buffers of a head or a body, each way. Ours are stricter (`[request]`), so that ordinary excess
+/// gets a page that explains itself.
+const BUFFER: usize = 64 * 1024;
+
+/// Serves a connection to its end.
+pub(super) async fn serve<H: Handler>(
+    io: Io,
+    client: Client,
+    handler: Rc<H>,
+    control: Rc<Control>,
+    connections: Rc<Connections>,
+    pulse: Arc<Pulse>,
+) {
+    let guard = Open { control: control.clone(), connections };
+    let io = TokioIo::new(Watched::new(io, &control));
+    let desk = Desk { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() };
+    let connection = http1::Builder::new()
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, desk);
+    let mut connection = pin!(connection);
+    let ended = poll_fn(|cx| {
+        match control.turn(cx) {
+            Order::Go => {}
+            Order::Finish => connection.as_mut().graceful_shutdown(),
+            Order::Cut => return Poll::Ready(Ok(())),
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await
+        && (error.is_parse() || error.is_incomplete_message())
+    {
+        pulse.unparsed.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!("a request could not be read: {error}");
+    }
+    drop(guard);
+}
+
+/// Takes the connection out of its worker's list, however it ends.
+struct Open {
+    control: Rc<Control>,
+    connections: Rc<Connections>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.closed(&self.control);
+    }
+}
+
+/// Where hyper brings the requests of a connection.
+struct Desk<H> {
+    handler: Rc<H>,
+    client: Rc<Client>,
+    control: Rc<Control>,
+    pulse: Arc<Pulse>,
+}
+
+impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
+    type Response = Response<Outgoing>;
+    type Error = Infallible;
+    /// Boxed, so that an idle connection does not carry the size of a request in flight.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.control.begin();
+        let answer = self.handler.call(request.map(Body::from), &self.client);
+        let (handler, control, pulse) = (self.handler.clone(), self.control.clone(), self.pulse.clone());
+        Box::pin(async move {
+            let response = match caught(answer).await {
+                Ok(response) => response,
+                Err(()) => {
+                    pulse.panics.fetch_add(1, Ordering::Relaxed);
+                    handler.panicked()
+                }
+            };
+            Ok(response.map(|body| Outgoing { body, control }))
+        })
+    }
+}
+
+/// The future's output, or `Err` when it panicked: the panic's message is logged by the panic hook.
+async fn caught<F: Future>(future: F) -> Result<F::Output, ()> {
+    let mut future = pin!(future);
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(_) => Poll::Ready(Err(())),
+    })
+    .await
+}
+
+/// An answer's body on its way out; when hyper lets go of it, the connection is idle.
+struct Outgoing {
+    body: Body,
+    control: Rc<Control>,
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.control.answered();
+    }
+}

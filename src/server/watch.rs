@@ -1,0 +1,261 @@
+//! Deadlines of connections, without a clock or a timer on the path of a request: connections count what they do, and
+//! the worker's tick looks at the counts.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Limits;
+use super::worker::TICK;
+use crate::io::Io;
+
+/// What a connection does, counted where bytes flow. Only the connection's worker writes it.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    read: AtomicU32,
+    wrote: AtomicU32,
+    blocked: AtomicBool,
+}
+
+/// An `Io` that counts.
+#[derive(Debug)]
+pub(super) struct Watched {
+    io: Io,
+    activity: Arc<Activity>,
+}
+
+impl Watched {
+    pub(super) fn new(io: Io, control: &Control) -> Watched {
+        Watched { io, activity: control.activity.clone() }
+    }
+
+    fn written(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(_) => bump(&self.activity.wrote),
+            Poll::Pending => {}
+        }
+        self.activity.blocked.store(result.is_pending(), Ordering::Relaxed);
+    }
+}
+
+/// One writer: a load and a store, no locked instruction.
+fn bump(counter: &AtomicU32) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_read(cx, buf);
+        if result.is_ready() {
+            bump(&this.activity.read);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.written(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.written(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Accepted, no byte yet. Its first byte leads to `Head`, the head's deadline ends it.
+    New,
+    /// A head is being received. A complete one leads to `Busy`, the head's deadline ends it.
+    Head,
+    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`; a client that
+    /// takes no byte for the write deadline ends it.
+    Busy,
+    /// Between requests. A byte leads to `Head`, the keep-alive deadline ends it.
+    Idle,
+}
+
+/// What the connection's task is told at its next turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Nothing.
+    #[default]
+    Go,
+    /// Close when the request in flight, if any, is answered.
+    Finish,
+    /// Close now.
+    Cut,
+}
+
+/// A connection as its worker sees it.
+#[derive(Debug)]
+pub(super) struct Control {
+    activity: Arc<Activity>,
+    limits: Arc<Limits>,
+    phase: Cell<Phase>,
+    /// Ticks since the phase began or, when busy, since the last byte.
+    age: Cell<u32>,
+    /// The counts when the age began.
+    mark: Cell<u32>,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+    slot: usize,
+}
+
+impl Control {
+    /// Remembers whom to wake, and gives the order that waits.
+    pub(super) fn turn(&self, cx: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.order.take()
+    }
+
+    /// A head is complete: a request begins.
+    pub(super) fn begin(&self) {
+        self.enter(Phase::Busy);
+    }
+
+    /// The answer's body is with hyper, or given up.
+    pub(super) fn answered(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.age.set(0);
+        self.mark.set(self.count());
+    }
+
+    fn count(&self) -> u32 {
+        let read = self.activity.read.load(Ordering::Relaxed);
+        match self.phase.get() {
+            Phase::Busy => read.wrapping_add(self.activity.wrote.load(Ordering::Relaxed)),
+            _ => read,
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.set(order);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// One tick: has a deadline passed?
+    fn tick(&self, draining: bool) {
+        let moved = self.count() != self.mark.get();
+        let age = if moved && self.phase.get() == Phase::Busy { 0 } else { self.age.get() + 1 };
+        self.age.set(age);
+        match self.phase.get() {
+            Phase::New | Phase::Idle if moved => self.enter(Phase::Head),
+            // What was accepted at the very end is given two ticks to show its request.
+            Phase::New if draining && age > 2 => self.tell(Order::Finish),
+            Phase::New | Phase::Head if age > ticks(self.limits.head) => self.tell(Order::Cut),
+            Phase::Idle if age > ticks(self.limits.keep_alive) => self.tell(Order::Finish),
+            Phase::Busy if moved => self.mark.set(self.count()),
+            Phase::Busy if self.blocked() && age > ticks(self.limits.write) => self.tell(Order::Cut),
+            _ => {}
+        }
+    }
+
+    fn blocked(&self) -> bool {
+        self.activity.blocked.load(Ordering::Relaxed)
+    }
+}
+
+fn ticks(limit: Duration) -> u32 {
+    (limit.as_millis() / TICK.as_millis()).try_into().unwrap_or(u32::MAX)
+}
+
+/// All open connections of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    slots: RefCell<Vec<Option<Rc<Control>>>>,
+    free: RefCell<Vec<usize>>,
+    draining: Cell<bool>,
+}
+
+impl Connections {
+    /// Adds one.
+    pub(super) fn open(&self, limits: Arc<Limits>) -> Rc<Control> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            slots.push(None);
+            slots.len() - 1
+        });
+        let control = Rc::new(Control {
+            activity: Arc::default(),
+            limits,
+            phase: Cell::new(Phase::New),
+            age: Cell::new(0),
+            mark: Cell::new(0),
+            order: Cell::default(),
+            waker: RefCell::default(),
+            slot,
+        });
+        slots[slot] = Some(control.clone());
+        control
+    }
+
+    /// Takes one out.
+    pub(super) fn closed(&self, control: &Control) {
+        self.slots.borrow_mut()[control.slot] = None;
+        self.free.borrow_mut().push(control.slot);
+    }
+
+    /// Whether none is open.
+    pub(super) fn is_empty(&self) -> bool {
+        let slots = self.slots.borrow();
+        slots.len() == self.free.borrow().len()
+    }
+
+    /// One tick for each.
+    pub(super) fn sweep(&self) {
+        let draining = self.draining.get();
+        self.slots.borrow().iter().flatten().for_each(|control| control.tick(draining));
+    }
+
+    /// Idle ones close now, busy ones after their answer, new ones after a moment.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
+        for control in self.slots.borrow().iter().flatten() {
+            if control.phase.get() != Phase::New {
+                control.tell(Order::Finish);
+            }
+        }
+    }
+}

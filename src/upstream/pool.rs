@@ -1,0 +1,129 @@
+//! One worker's idle connections to one instance.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::instance::Instance;
+use super::wire::{ConnectError, Connection, Connector};
+
+/// Connections idle for longer never carry a method that may not be sent twice: Node and others close after 5 s.
+const FRESH: Duration = Duration::from_secs(4);
+
+/// How long a connection may take to become ready again after its answer was read.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What a worker's pools share.
+#[derive(Debug)]
+pub struct Settings {
+    /// How connections are made.
+    pub connector: Connector,
+    /// Idle connections per instance, on this worker.
+    pub idle: usize,
+    /// How long an idle connection is kept.
+    pub idle_age: Duration,
+}
+
+/// An instance as one worker sees it.
+#[derive(Debug)]
+pub struct Local {
+    /// What all workers share of it.
+    pub instance: Arc<Instance>,
+    idle: RefCell<Vec<Idle>>,
+    settings: Rc<Settings>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    age: Duration,
+}
+
+/// A connection in use. Dropped, it is closed; given back, it waits for the next request.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection.
+    pub connection: Connection,
+    /// It has carried a request before: it may have been closed under us.
+    pub reused: bool,
+    home: Rc<Local>,
+}
+
+impl Local {
+    /// An instance without connections.
+    pub fn new(instance: Arc<Instance>, settings: Rc<Settings>) -> Rc<Local> {
+        Rc::new(Local { instance, idle: RefCell::default(), settings })
+    }
+
+    /// The connection that was used last, if one waits; `once` asks for one that surely lives.
+    pub fn reuse(self: &Rc<Local>, once: bool) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        let now = if idle.is_empty() { return None } else { Instant::now() };
+        while let Some(candidate) = idle.last() {
+            let lain = now - candidate.since;
+            let usable = candidate.connection.is_ready() && lain < candidate.age;
+            if usable && once && lain > FRESH {
+                return None;
+            }
+            let candidate = idle.pop()?;
+            if usable {
+                return Some(Lease { connection: candidate.connection, reused: true, home: self.clone() });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// When nobody answers, or not in time.
+    pub async fn connect(self: &Rc<Local>, deadline: Duration) -> Result<Lease, ConnectError> {
+        let connection = self.settings.connector.connect(self.instance.key.address, deadline).await?;
+        Ok(Lease { connection, reused: false, home: self.clone() })
+    }
+
+    /// Closes what is too old, or closed already; everything when the instance is gone.
+    pub fn prune(&self, now: Instant) {
+        let departed = self.instance.departed();
+        let keep = |idle: &Idle| !departed && now - idle.since < idle.age && !idle.connection.is_closed();
+        self.idle.borrow_mut().retain(keep);
+    }
+
+    /// How many connections lie idle here.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    fn keep(&self, connection: Connection, age: Duration) {
+        let mut idle = self.idle.borrow_mut();
+        if self.instance.departed() || connection.is_closed() || idle.len() >= self.settings.idle {
+            return;
+        }
+        idle.push(Idle { connection, since: Instant::now(), age });
+    }
+}
+
+impl Lease {
+    /// The answer was read to its end. `keep_alive` is what it said of `Keep-Alive: timeout`.
+    pub fn give_back(mut self, keep_alive: Option<Duration>) {
+        let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
+        let age = self.home.settings.idle_age.min(told);
+        if age.is_zero() || self.connection.is_closed() || self.home.instance.departed() {
+            return;
+        }
+        if self.connection.is_ready() {
+            return self.home.keep(self.connection, age);
+        }
+        // The request is still being written, or hyper has not turned yet.
+        tokio::task::spawn_local(async move {
+            let ready = tokio::time::timeout(SETTLE, self.connection.ready()).await;
+            if ready.unwrap_or(false) {
+                self.home.keep(self.connection, age);
+            }
+        });
+    }
+}
