@@ -1,1 +1,68 @@
+//! Three services of a small shop that register themselves in Consul and misbehave on command. They know nothing of any
+//! gateway.
 
+pub mod behaviour;
+pub mod register;
+mod serve;
+pub mod shop;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use behaviour::Behaviour;
+pub use shop::Kind;
+
+/// One instance at work on the current tokio runtime. Dropped, it is gone as if killed: listener and connections close.
+#[derive(Debug)]
+pub struct Mock {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<serve::Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Mock {
+    /// Starts an instance on a port of 127.0.0.1; 0 lets the system choose.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub async fn start(kind: Kind, port: u16) -> std::io::Result<Mock> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(serve::Shared::new(kind, address));
+        let task = tokio::spawn(serve::accept(listener, shared.clone()));
+        Ok(Mock { address, shared, task })
+    }
+
+    /// Changes how it behaves, from the next request on.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.shared.behaviour.lock().expect("no one panics while holding this"));
+    }
+
+    /// Requests that it has seen, health checks left out.
+    pub fn hits(&self) -> u64 {
+        self.shared.hits.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are open to it now.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// The raw heads of the requests that it has seen, oldest first, health checks left out.
+    pub fn seen(&self) -> Vec<serve::Seen> {
+        self.shared.seen.lock().expect("no one panics while holding this").clone()
+    }
+}
+
+pub use serve::Seen;
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

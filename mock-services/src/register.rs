@@ -1,0 +1,57 @@
+//! Putting an instance into Consul, and taking it out: <https://developer.hashicorp.com/consul/api-docs/agent/service>.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+
+/// An instance in the agent's books.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    agent: String,
+    id: String,
+    client: reqwest::Client,
+}
+
+impl Registration {
+    /// Registers with the tag `gateway` and an HTTP check every second; tries again until the agent takes it.
+    pub async fn make(agent: &str, service: &str, address: SocketAddr) -> Registration {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let id = format!("{service}-{}", address.port());
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+        let client = client.expect("a client without options of the machine");
+        let body = json!({
+            "Name": service,
+            "ID": id,
+            "Address": address.ip().to_string(),
+            "Port": address.port(),
+            "Tags": ["gateway"],
+            "Meta": { "version": env!("CARGO_PKG_VERSION") },
+            "Check": {
+                "HTTP": format!("http://{address}/health"),
+                "Interval": "1s",
+                "Timeout": "1s",
+                "Status": "passing",
+                "DeregisterCriticalServiceAfter": "1m"
+            }
+        });
+        let registration = Registration { agent: agent.trim_end_matches('/').to_owned(), id, client };
+        let url = format!("{}/v1/agent/service/register?replace-existing-checks=true", registration.agent);
+        loop {
+            match registration.client.put(&url).json(&body).send().await {
+                Ok(answer) if answer.status().is_success() => return registration,
+                Ok(answer) => eprintln!("the agent refuses the registration: {}", answer.status()),
+                Err(error) => eprintln!("the agent is not there yet: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Takes the instance out; when that fails, Consul's check will find out.
+    pub async fn remove(&self) {
+        let url = format!("{}/v1/agent/service/deregister/{}", self.agent, self.id);
+        if let Err(error) = self.client.put(url).send().await {
+            eprintln!("cannot deregister: {error}");
+        }
+    }
+}

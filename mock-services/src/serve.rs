@@ -1,0 +1,251 @@
+//! Serving an instance: the shop, an echo, health, the command to misbehave.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::behaviour::Behaviour;
+use crate::shop::{Kind, Shop};
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+/// What an instance saw of a request.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// `GET /users?x=1`.
+    pub line: String,
+    /// Names in lower case, in order.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What all connections of an instance share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) behaviour: Mutex<Behaviour>,
+    pub(crate) hits: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) seen: Mutex<Vec<Seen>>,
+    shop: Shop,
+    name: String,
+}
+
+impl Shared {
+    pub(crate) fn new(kind: Kind, address: SocketAddr) -> Shared {
+        Shared {
+            behaviour: Mutex::default(),
+            hits: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            seen: Mutex::default(),
+            shop: Shop::new(kind),
+            name: format!("{}-{}", kind.service(), address.port()),
+        }
+    }
+
+    fn behaviour(&self) -> Behaviour {
+        self.behaviour.lock().expect("no one panics while holding this").clone()
+    }
+}
+
+/// Accepts until dropped; then its connections close too.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                connections.spawn(connection(stream, shared.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    shared.connections.fetch_add(1, Ordering::Relaxed);
+    let _open = Open(shared.clone());
+    if shared.behaviour().garbage {
+        return garbage(stream).await;
+    }
+    let resetting = socket2::SockRef::from(&stream).try_clone().ok();
+    let service = service_fn(|request| answer(request, shared.clone()));
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    if served.is_err_and(|error| error.is_user())
+        && let Some(socket) = resetting
+    {
+        // Closed with data unread or with this, the client sees a reset and not an orderly end.
+        let _ = socket.set_linger(Some(Duration::ZERO));
+    }
+}
+
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn garbage(mut stream: TcpStream) {
+    let _ = stream.readable().await;
+    let _ = stream.try_read(&mut [0; 4096]);
+    let _ = stream.write_all(b"220 this is not HTTP\r\n\r\n").await;
+    let _ = stream.shutdown().await;
+}
+
+/// The error that makes hyper give up the connection.
+#[derive(Debug)]
+struct Reset;
+
+impl std::fmt::Display for Reset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("told to reset")
+    }
+}
+
+impl std::error::Error for Reset {}
+
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Reset> {
+    let path = request.uri().path().to_owned();
+    let behaviour = shared.behaviour();
+    if path == "/health" {
+        let status = if behaviour.sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        return Ok(reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
+    }
+    if path == "/_mock/behaviour" {
+        return Ok(command(request, &shared).await);
+    }
+    shared.hits.fetch_add(1, Ordering::Relaxed);
+    shared.seen.lock().expect("no one panics while holding this").push(seen(&request));
+    if behaviour.hang {
+        std::future::pending::<()>().await;
+    }
+    if behaviour.delay_ms > 0 {
+        // Being slow is what was asked for.
+        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+    }
+    if behaviour.reset {
+        return Err(Reset);
+    }
+    if behaviour.cut_body {
+        return Ok(cut());
+    }
+    if fastrand::u8(0..100) < behaviour.error_percent {
+        return Ok(failing(&shared, &behaviour));
+    }
+    Ok(match path.as_str() {
+        "/echo/body" => echo_body(request, &shared),
+        _ if path.starts_with("/echo") => echo(request, &shared).await,
+        _ => shopping(request, &path, &shared).await,
+    })
+}
+
+fn seen(request: &Request<Incoming>) -> Seen {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Seen {
+        line: format!("{} {}", request.method(), request.uri()),
+        headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+    }
+}
+
+fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
+    let status = StatusCode::from_u16(behaviour.error_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = reply(shared, status, &json!({ "error": "told to fail" }));
+    if behaviour.retry_after_s > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(behaviour.retry_after_s));
+    }
+    response
+}
+
+async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let change = request.method() == Method::POST;
+    let Ok(body) = request.into_body().collect().await else {
+        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+    };
+    let mut behaviour = shared.behaviour.lock().expect("no one panics while holding this");
+    if change {
+        match serde_json::from_slice(&body.to_bytes()) {
+            Ok(wanted) => *behaviour = wanted,
+            Err(error) => {
+                return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
+            }
+        }
+    }
+    reply(shared, StatusCode::OK, &json!(*behaviour))
+}
+
+async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Response<Body> {
+    let method = request.method().clone();
+    let Ok(body) = request.into_body().collect().await else {
+        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+    };
+    match shared.shop.answer(&method, path, &body.to_bytes()) {
+        Some(answer) => {
+            let mut response = reply(shared, answer.status, &answer.body);
+            if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            response
+        }
+        None => reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
+    }
+}
+
+/// What it saw, as JSON.
+async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let Seen { line, headers } = seen(&request);
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    reply(shared, StatusCode::OK, &json!({ "line": line, "headers": headers, "body": text }))
+}
+
+/// The body that came, as it comes, trailers and all.
+fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let trailer = request.headers().get(header::TRAILER).cloned();
+    let mut response = Response::new(request.into_body().boxed());
+    stamp(response.headers_mut(), shared);
+    if let Some(trailer) = trailer {
+        response.headers_mut().insert(header::TRAILER, trailer);
+    }
+    response
+}
+
+/// A head that promises more than comes.
+fn cut() -> Response<Body> {
+    let (mut sender, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
+    tokio::spawn(async move {
+        let _ = sender.send_data(Bytes::from_static(b"[1, 2")).await;
+    });
+    let mut response = Response::new(body.boxed());
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1000"));
+    response
+}
+
+fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Response<Body> {
+    let text = Bytes::from(format!("{words}\n"));
+    let mut response = Response::new(Full::new(text).map_err(|never: Infallible| match never {}).boxed());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    stamp(response.headers_mut(), shared);
+    response
+}
+
+/// Which instance answered.
+fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
+    if let Ok(name) = HeaderValue::from_str(&shared.name) {
+        headers.insert("x-instance", name);
+    }
+}
