@@ -130,12 +130,14 @@ impl Worker {
             status: StatusCode::OK,
             bytes: 0,
             reason: "",
+            blame: None,
         };
         match self.clone().forward(&mut exchange, request, &client).await {
             Ok(Answered::Upstream(passed)) => self.pass_on(exchange, *passed),
             Ok(Answered::Own(response)) => self.finish(exchange, response),
             Err(error) => {
                 exchange.reason(error.reason());
+                exchange.blame = Some(error.blame().as_str());
                 let response = error::page(&error, &exchange.id, &self.hint(&error, &client));
                 self.finish(exchange, response)
             }
@@ -170,7 +172,7 @@ impl Worker {
         drop(snapshot);
         let total = config.timeouts.total.map(|total| exchange.began + total);
         let rules = Rules { retry: &config.retry, timeouts: &config.timeouts, limits: &config.request, total };
-        let reply = attempt::run(&self, &service, rules, parts, body, &mut exchange.attempts).await?;
+        let reply = attempt::run(&self, &service, rules, parts, body, exchange.began, &mut exchange.attempts).await?;
         Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, idle: config.timeouts.idle, total })))
     }
 
@@ -232,6 +234,7 @@ impl Worker {
             attempts: exchange.attempts,
             consumer: exchange.consumer.as_deref().unwrap_or_default(),
             reason: exchange.reason,
+            blame: exchange.blame.unwrap_or_default(),
         });
     }
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(
     rules: Rules<'_>,
     parts: Parts,
     body: Body,
+    began: Instant,
     attempts: &mut u32,
 ) -> Result<Reply, Error> {
     let (body, progress) = upload::follow(body, rules.timeouts.idle, rules.limits.body);
@@ -59,7 +60,7 @@ pub(super) async fn run(
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Result<Reply, Error>> = None;
-    service.shared.budget.request(worker.id);
+    service.shared.budget.request(worker.id, began);
     loop {
         let pick = match service.pick(&tried) {
             Ok(pick) => pick,

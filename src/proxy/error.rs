@@ -20,6 +20,17 @@ pub(super) enum Blame {
     Gateway,
 }
 
+impl Blame {
+    /// The word that the access line uses.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Blame::Client => "client",
+            Blame::Upstream => "upstream",
+            Blame::Gateway => "gateway",
+        }
+    }
+}
+
 /// Why a request is not answered by its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Error {
@@ -130,11 +141,6 @@ impl Error {
             }
             Error::Panicked => is(500, "panic", Gateway, "The gateway failed on this request; its log says where"),
         }
-    }
-
-    /// The answer's status.
-    pub(super) fn status(&self) -> StatusCode {
-        self.meaning().0
     }
 
     /// One stable word: access line, `type` and `reason` of the page.

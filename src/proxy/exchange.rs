@@ -25,6 +25,7 @@ pub(super) struct Exchange {
     pub(super) status: StatusCode,
     pub(super) bytes: u64,
     pub(super) reason: &'static str,
+    pub(super) blame: Option<&'static str>,
 }
 
 impl Exchange {

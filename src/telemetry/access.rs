@@ -65,6 +65,8 @@ pub struct Line<'a> {
     pub consumer: &'a str,
     /// Why it ended as it did, when that needs a word.
     pub reason: &'a str,
+    /// Whose doing that is: `client`, `upstream`, `gateway`.
+    pub blame: &'a str,
 }
 
 impl AccessLog {
@@ -263,6 +265,7 @@ mod tests {
             attempts: 1,
             consumer: "shop",
             reason: "",
+            blame: "",
         }
     }
 

@@ -8,31 +8,38 @@ use tokio::time::{Duration, Instant};
 use crate::config;
 use crate::plane::WorkerId;
 
-/// Parts of the window.
-const BUCKETS: usize = 10;
+/// Parts of the window: it holds the current one and the nine before it.
+const PARTS: u64 = 10;
 
-/// One service's budget, shared by all workers. A request costs one uncontended count; only a further attempt takes the
+/// One service's budget, shared by all workers. A request costs an uncontended count; only a further attempt takes the
 /// lock.
 #[derive(Debug)]
 pub struct Budget {
     policy: config::Budget,
-    requests: Box<[Shard]>,
-    window: Mutex<Window>,
+    epoch: Instant,
+    part_ms: u64,
+    requests: Box<[Ring]>,
+    spent: Mutex<Ring>,
 }
 
-/// One worker's count of requests: only that worker writes it.
+/// Counts by part of time; a part's count is void when its number is not the one expected. One writer at a time.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard(AtomicU64);
+struct Ring([(AtomicU64, AtomicU64); PARTS as usize]);
 
-#[derive(Debug)]
-struct Window {
-    /// When the current part began.
-    began: Instant,
-    current: usize,
-    /// The sum of all requests when each part began: the oldest says what came before the window.
-    requests: [u64; BUCKETS],
-    spent: [u64; BUCKETS],
+impl Ring {
+    fn add(&self, part: u64) {
+        let (number, count) = &self.0[(part % PARTS) as usize];
+        let before = if number.load(Ordering::Relaxed) == part { count.load(Ordering::Relaxed) } else { 0 };
+        count.store(before + 1, Ordering::Relaxed);
+        number.store(part, Ordering::Relaxed);
+    }
+
+    fn sum(&self, part: u64) -> u64 {
+        let oldest = part.saturating_sub(PARTS - 1);
+        let within = |(number, _): &&(AtomicU64, AtomicU64)| (oldest..=part).contains(&number.load(Ordering::Relaxed));
+        self.0.iter().filter(within).map(|(_, count)| count.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Budget {
@@ -40,54 +47,68 @@ impl Budget {
     pub fn new(policy: &config::Budget, workers: usize) -> Budget {
         Budget {
             policy: policy.clone(),
-            requests: (0..workers.max(1)).map(|_| Shard::default()).collect(),
-            window: Mutex::new(Window {
-                began: Instant::now(),
-                current: 0,
-                requests: [0; BUCKETS],
-                spent: [0; BUCKETS],
-            }),
+            epoch: Instant::now(),
+            part_ms: (policy.within.as_millis() as u64 / PARTS).max(1),
+            requests: (0..workers.max(1)).map(|_| Ring::default()).collect(),
+            spent: Mutex::default(),
         }
     }
 
     /// A request began.
-    pub fn request(&self, worker: WorkerId) {
-        let count = &self.requests[worker.0 % self.requests.len()].0;
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    pub fn request(&self, worker: WorkerId, now: Instant) {
+        self.requests[worker.0 % self.requests.len()].add(self.part(now));
     }
 
     /// Takes one further attempt, if the window has one left.
     pub fn try_spend(&self) -> bool {
-        let sum = self.requests.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum::<u64>();
-        let mut window = self.window.lock();
-        window.turn(self.policy.within / BUCKETS as u32, sum);
-        let oldest = window.requests[(window.current + 1) % BUCKETS];
-        let allowed = (sum - oldest) * u64::from(self.policy.percent) / 100 + u64::from(self.policy.plus);
-        let spent: u64 = window.spent.iter().sum();
-        if spent >= allowed {
-            return false;
+        let part = self.part(Instant::now());
+        let requests: u64 = self.requests.iter().map(|ring| ring.sum(part)).sum();
+        let allowed = requests * u64::from(self.policy.percent) / 100 + u64::from(self.policy.plus);
+        let spent = self.spent.lock();
+        let left = spent.sum(part) < allowed;
+        if left {
+            spent.add(part);
         }
-        let current = window.current;
-        window.spent[current] += 1;
-        true
+        left
+    }
+
+    /// Parts are counted from 1: 0 is what a fresh ring holds.
+    fn part(&self, now: Instant) -> u64 {
+        let since: Duration = now.saturating_duration_since(self.epoch);
+        since.as_millis() as u64 / self.part_ms + 1
     }
 }
 
-impl Window {
-    /// Moves on to the part that holds now. Requests are only counted when somebody spends, so those since the last
-    /// look go to the part that was current then.
-    fn turn(&mut self, part: Duration, sum: u64) {
-        let part = part.max(Duration::from_millis(1));
-        let mut steps = 0;
-        while self.began.elapsed() >= part && steps < BUCKETS {
-            self.began += part;
-            self.current = (self.current + 1) % BUCKETS;
-            self.requests[self.current] = sum;
-            self.spent[self.current] = 0;
-            steps += 1;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget::new(&config::Budget { percent: 20, plus: 3, within: Duration::from_secs(10) }, 2)
+    }
+
+    fn spend(budget: &Budget) -> u64 {
+        (0..1000).take_while(|_| budget.try_spend()).count() as u64
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_allows_its_share_of_all_workers_requests_and_a_few_more() {
+        let budget = budget();
+        for number in 0..100 {
+            budget.request(WorkerId(number % 2), Instant::now());
         }
-        if self.began.elapsed() >= part {
-            self.began = Instant::now();
+        assert_eq!(spend(&budget), 23);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_count_for_ten_seconds_although_nobody_spends() {
+        let budget = budget();
+        for _ in 0..9 {
+            (0..10).for_each(|_| budget.request(WorkerId(0), Instant::now()));
+            tokio::time::advance(Duration::from_secs(1)).await;
         }
+        assert_eq!(spend(&budget), 21);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(spend(&budget), 3);
     }
 }

@@ -1,0 +1,165 @@
+//! A real Consul agent, for one test or for all.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::process::{Process, root};
+
+/// An agent at work, in dev mode or with a data directory that outlives it.
+#[derive(Debug)]
+pub struct Agent {
+    /// `http://127.0.0.1:PORT`.
+    pub address: String,
+    process: Option<Process>,
+    ports: [u16; 5],
+    data: Option<PathBuf>,
+    http: reqwest::Client,
+}
+
+static SHARED: OnceCell<Agent> = OnceCell::const_new();
+
+/// The path of an agent, obtained when there is none.
+///
+/// # Errors
+/// What `consul/obtain` said.
+pub fn obtain() -> Result<String, String> {
+    let run = Command::new(root().join("consul/obtain")).stderr(Stdio::inherit()).output();
+    let output = run.map_err(|error| format!("consul/obtain cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err("no Consul agent (see above)".into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+impl Agent {
+    /// The agent that most tests share: each uses services of its own name.
+    pub async fn shared() -> &'static Agent {
+        SHARED.get_or_init(|| Agent::start(false)).await
+    }
+
+    /// An agent of one's own; with `durable`, what it knows survives `kill` and `restart`.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub async fn start(durable: bool) -> Agent {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ports = free_ports();
+        let data = durable.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a plain client");
+        let address = format!("http://127.0.0.1:{}", ports[0]);
+        let mut agent = Agent { address, process: None, ports, data, http };
+        agent.restart().await;
+        agent
+    }
+
+    /// Starts it again, where it was.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn restart(&mut self) {
+        let binary = obtain().expect("a Consul agent");
+        let [http, dns, serf, wan, server] = self.ports;
+        let mut command = Command::new(binary);
+        command.args(["agent", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err"]);
+        match &self.data {
+            None => command.arg("-dev"),
+            Some(data) => command.args(["-server", "-bootstrap-expect=1"]).arg(format!("-data-dir={}", data.display())),
+        };
+        command.arg("-node=world").arg(format!("-http-port={http}")).arg(format!("-dns-port={dns}")).arg("-grpc-port=-1");
+        command.arg(format!("-serf-lan-port={serf}")).arg(format!("-serf-wan-port={wan}")).arg(format!("-server-port={server}"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(Process::start("consul", &mut command).expect("the agent starts"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.leads().await {
+            assert!(Instant::now() < deadline, "the agent has no leader");
+            tokio::time::sleep(Duration::from_millis(50)).await; // the pace of looking
+        }
+    }
+
+    async fn leads(&self) -> bool {
+        let Ok(answer) = self.http.get(format!("{}/v1/status/leader", self.address)).send().await else { return false };
+        let leader = answer.text().await.is_ok_and(|text| text.len() > 4);
+        // A leader, and its own node in the catalog: only then do registrations stick.
+        let nodes = match self.http.get(format!("{}/v1/catalog/nodes", self.address)).send().await {
+            Ok(answer) => answer.json::<Vec<Value>>().await.unwrap_or_default(),
+            Err(_) => return false,
+        };
+        leader && !nodes.is_empty()
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(rustix::process::Signal::KILL);
+            process.wait(Duration::from_secs(5));
+        }
+    }
+
+    /// `PUT /v1/agent/service/register`, with what `more` adds.
+    ///
+    /// # Panics
+    /// When the agent refuses.
+    pub async fn register(&self, name: &str, id: &str, port: u16, more: Value) {
+        let mut body = json!({ "Name": name, "ID": id, "Address": "127.0.0.1", "Port": port, "Tags": ["gateway"] });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        self.put("/v1/agent/service/register", Some(body)).await;
+    }
+
+    /// Takes a service id out.
+    pub async fn deregister(&self, id: &str) {
+        self.put(&format!("/v1/agent/service/deregister/{id}"), None).await;
+    }
+
+    /// Maintenance on or off, for a service id.
+    pub async fn maintenance(&self, id: &str, on: bool) {
+        self.put(&format!("/v1/agent/service/maintenance/{id}?enable={on}&reason=test"), None).await;
+    }
+
+    /// Sets a TTL check: `pass`, `warn` or `fail`.
+    pub async fn check(&self, check: &str, state: &str) {
+        self.put(&format!("/v1/agent/check/{state}/{check}"), None).await;
+    }
+
+    /// Any PUT.
+    ///
+    /// # Panics
+    /// When it is not answered with 200.
+    pub async fn put(&self, path: &str, body: Option<Value>) {
+        let mut request = self.http.put(format!("{}{path}", self.address));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the agent answers");
+        assert!(answer.status().is_success(), "PUT {path}: {}", answer.status());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(data) = &self.data {
+            let _ = std::fs::remove_dir_all(data);
+        }
+    }
+}
+
+/// Ports that are free now; held together, so that they differ.
+fn free_ports() -> [u16; 5] {
+    let held: Vec<_> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    std::array::from_fn(|i| held[i].local_addr().expect("a bound socket has an address").port())
+}
+
+/// One free port.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    free_ports()[0]
+}
