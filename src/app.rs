@@ -138,8 +138,8 @@ fn descriptors(config: &Config) {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
-    // Each client connection may need one upstream; besides, Consul, admin and a few of our own.
-    let needed = 2 * connections as u64 + 1500;
+    // Each client connection may need one upstream.
+    let needed = 2 * connections as u64;
     if allowed < needed {
         tracing::warn!(
             "{allowed} open files are allowed, but [[listener]] max_connections may need {needed}: raise ulimit -n, or lower it"
@@ -228,7 +228,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let running = start(config)?;
-    runtime.block_on(async {
+    let ended: Result<(), Error> = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
         let mut hup = signal(SignalKind::hangup())?;
@@ -246,5 +246,8 @@ pub fn run(config: Config) -> Result<(), Error> {
             _ = int.recv() => tracing::warn!("a second signal: ending at once"),
         }
         Ok(())
-    })
+    });
+    // After a second signal the drain is still under way: nobody waits for it.
+    runtime.shutdown_background();
+    ended
 }

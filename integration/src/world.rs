@@ -73,7 +73,12 @@ impl World {
 
     /// A gateway that watches an agent, ready.
     pub async fn watching(agent: &Agent, more: &str) -> World {
-        World::of(&format!("[consul]\naddress = \"{}\"\n{more}", agent.address)).await
+        // `workers` belongs to the top, what else stands before a section belongs to `[consul]`.
+        let (top, rest) = match more.split_once('\n') {
+            Some((first, rest)) if first.starts_with("workers") => (format!("{first}\n"), rest),
+            _ => (String::new(), more),
+        };
+        World::of(&format!("{top}[consul]\naddress = \"{}\"\n{rest}", agent.address)).await
     }
 
     /// Until `/ready` says so.

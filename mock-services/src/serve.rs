@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -100,8 +100,7 @@ impl Drop for Open {
 }
 
 async fn garbage(mut stream: TcpStream) {
-    let _ = stream.readable().await;
-    let _ = stream.try_read(&mut [0; 4096]);
+    let _ = stream.read(&mut [0; 4096]).await;
     let _ = stream.write_all(b"220 this is not HTTP\r\n\r\n").await;
     let _ = stream.shutdown().await;
 }

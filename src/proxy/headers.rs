@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri};
 
 use super::error::Error;
 use super::head::{self, Target};
@@ -43,6 +43,8 @@ pub(super) fn request(
     let mut built = uri::Parts::default();
     built.path_and_query = Some(head::without_prefix(target, stripped)?);
     parts.uri = Uri::from_parts(built).or(Err(Error::BadRequest("bad_path", "The path is not valid")))?;
+    // The hop to the instance is ours, whatever the client speaks.
+    parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     let trailers = wants_trailers(headers);
     drop_hops(headers, is_request_hop);

@@ -1,0 +1,116 @@
+//! Ends: orderly ones, a second signal, mistakes at start; and the promises of the README.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use integration::client::{Client, KEY};
+use integration::eventually;
+use integration::examples;
+use integration::process::{Process, built, root};
+use integration::world::{World, service};
+use mock_services::{Kind, Mock};
+use rustix::process::Signal;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_ends_well_when_the_gateway_stops() {
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    let world = World::of(&service("user_service", &[&mock])).await;
+    mock.behave(|behaviour| behaviour.delay_ms = 300);
+    let client = world.client.clone();
+    let slow = tokio::spawn(async move { client.get("/api/user_service/users").await });
+    eventually("it is under way", || async { mock.hits() == 1 }).await;
+    world.stop().await;
+    let answer = slow.await.expect("no panic");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_is_cut_at_the_deadline() {
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    let ends = "[shutdown]\nannounce = \"0s\"\ndeadline = \"200ms\"\n";
+    let world = World::of(&format!("{}{ends}", service("user_service", &[&mock]))).await;
+    mock.behave(|behaviour| behaviour.hang = true);
+    let client = world.client.clone();
+    let hung = tokio::spawn(async move { client.get("/api/user_service/users").await });
+    eventually("it is under way", || async { mock.hits() == 1 }).await;
+    let began = std::time::Instant::now();
+    world.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(hung.await.expect("no panic").status, 0);
+}
+
+/// The gateway's own program on a port of its choosing, with a file.
+fn program(text: &str) -> (Process, std::path::PathBuf) {
+    let lictor = built(&["lictor"]).expect("it builds").remove(0);
+    let file = std::env::temp_dir().join(format!("lictor-test-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+    std::fs::write(&file, text).expect("a temporary file");
+    let mut command = Command::new(lictor);
+    command.args(["run", "--config"]).arg(&file).env_remove("CONSUL_HTTP_ADDR").stdout(Stdio::null()).stderr(Stdio::null());
+    (Process::start("lictor", &mut command).expect("it starts"), file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_announces_on_ready_keeps_serving_drains_and_exits_0_and_sighup_does_nothing() {
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    let port = integration::agent::free_port();
+    let text = format!(
+        "[[listener]]\naddress = \"127.0.0.1:{port}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[api]\nauth = false\n\
+         [shutdown]\nannounce = \"1s\"\n{}",
+        service("user_service", &[&mock])
+    );
+    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text)).await.expect("no panic");
+    let client = Client::new(([127, 0, 0, 1], port).into());
+    eventually("it is ready", || async { client.get("/ready").await.status == 200 }).await;
+    gateway.signal(Signal::HUP);
+    assert_eq!(client.get("/api/user_service/users").await.status, 200);
+    gateway.signal(Signal::TERM);
+    eventually("/ready says 503", || async { client.get("/ready").await.status == 503 }).await;
+    assert_eq!(client.get("/api/user_service/users").await.status, 200);
+    let status = tokio::task::spawn_blocking(move || gateway.wait(Duration::from_secs(10))).await.expect("no panic");
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    let _ = std::fs::remove_file(file);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let port = integration::agent::free_port();
+    let text = format!(
+        "[[listener]]\naddress = \"127.0.0.1:{port}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[api]\nauth = false\n\
+         [[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n[shutdown]\nannounce = \"1h\"\n"
+    );
+    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text)).await.expect("no panic");
+    let client = Client::new(([127, 0, 0, 1], port).into());
+    eventually("it is ready", || async { client.get("/ready").await.status == 200 }).await;
+    gateway.signal(Signal::TERM);
+    eventually("/ready says 503", || async { client.get("/ready").await.status == 503 }).await;
+    gateway.signal(Signal::TERM);
+    let ended = tokio::task::spawn_blocking(move || gateway.wait(Duration::from_secs(5))).await.expect("no panic");
+    assert!(ended.is_some(), "still there 5 s after the second signal");
+    let _ = std::fs::remove_file(file);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_shows_every_example_as_the_demo_prints_it() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
+    for example in examples::ALL {
+        let command = example.command("http://localhost:5000");
+        assert!(readme.contains(&command), "the README lacks: {command}");
+    }
+    assert!(readme.contains(KEY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_configuration_is_valid_and_says_the_defaults() {
+    use lictor::config::{Environment, Overrides, parse};
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a toml block");
+    let env = Environment::of(&[("CONSUL_HTTP_TOKEN", "t")]);
+    let shown = parse(Some(text), "README.md", Overrides::default(), &env).unwrap_or_else(|errors| panic!("{errors}"));
+    let plain = parse(None, "defaults", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", "k")])).expect("defaults");
+    assert_eq!(format!("{:?}", shown.timeouts), format!("{:?}", plain.timeouts));
+    assert_eq!(format!("{:?}", shown.breaker), format!("{:?}", plain.breaker));
+    assert_eq!(format!("{:?}", shown.retry), format!("{:?}", plain.retry));
+    assert_eq!(format!("{:?}", shown.request), format!("{:?}", plain.request));
+    assert_eq!(format!("{:?}", shown.pool), format!("{:?}", plain.pool));
+    assert_eq!(format!("{:?}", shown.shutdown), format!("{:?}", plain.shutdown));
+}

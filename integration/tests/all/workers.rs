@@ -1,0 +1,77 @@
+//! Several workers: connections, picks and pools over all of them.
+
+use integration::agent::Agent;
+use integration::eventually;
+use integration::world::{World, service};
+use lictor::plane::WorkerId;
+use mock_services::{Kind, Mock};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One keep-alive connection that asks once and stays.
+async fn ask(stream: &mut TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: test-api-key\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it listens");
+    let mut buffer = vec![0; 65536];
+    let count = stream.read(&mut buffer).await.expect("it answers");
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+async fn connections(world: &World, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        streams.push(TcpStream::connect(world.address).await.expect("it accepts"));
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_connections_lie_four_on_each_of_four_workers() {
+    let world = World::start(integration::world::config("workers = 4\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n")).await;
+    // None of ours but these: the world's own client has not asked anything yet.
+    let mut streams = connections(&world, 16).await;
+    for stream in &mut streams {
+        assert!(ask(stream, "/health").await.starts_with("HTTP/1.1 200"));
+    }
+    let pulse = world.gateway.as_ref().expect("it runs").pulse.clone();
+    let open: Vec<_> = (0..4).map(|worker| pulse.open(WorkerId(worker))).collect();
+    assert_eq!(open, [4, 4, 4, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_hundred_picks_over_four_instances_and_four_workers_stay_within_four_of_a_hundred_each() {
+    let mut mocks = Vec::new();
+    for _ in 0..4 {
+        mocks.push(Mock::start(Kind::User, 0).await.expect("a mock"));
+    }
+    let all: Vec<_> = mocks.iter().collect();
+    let world = World::of(&format!("workers = 4\n{}", service("user_service", &all))).await;
+    let mut streams = connections(&world, 16).await;
+    for number in 0..400 {
+        let answer = ask(&mut streams[number % 16], "/api/user_service/users").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    for mock in &mocks {
+        assert!((96..=104).contains(&mock.hits()), "{:?}", mocks.iter().map(Mock::hits).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soon_after_a_deregistration_no_worker_holds_an_idle_connection_to_it() {
+    let agent = Agent::shared().await;
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    agent.register("leaver", "leaver-1", mock.address.port(), json!({})).await;
+    let world = World::watching(agent, "workers = 4\n").await;
+    world.until("/api/leaver/users", 200).await;
+    let mut streams = connections(&world, 16).await;
+    for stream in &mut streams {
+        assert!(ask(stream, "/api/leaver/users").await.starts_with("HTTP/1.1 200"));
+    }
+    assert!(mock.connections() >= 4, "each worker has its own: {}", mock.connections());
+    agent.deregister("leaver-1").await;
+    world.until("/api/leaver/users", 503).await;
+    let gone = std::time::Instant::now();
+    eventually("all are closed", || async { mock.connections() == 0 }).await;
+    assert!(gone.elapsed() < std::time::Duration::from_millis(100), "{:?}", gone.elapsed());
+}
