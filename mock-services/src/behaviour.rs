@@ -20,7 +20,9 @@ pub struct Behaviour {
     pub reset: bool,
     /// Begins the body and stops in the middle: the connection closes.
     pub cut_body: bool,
-    /// Answers something that is not HTTP.
+    /// Sends bodies in small pieces, with this long a pause before each.
+    pub body_ms: u64,
+    /// Answers something that is not HTTP, on connections that come from now on.
     pub garbage: bool,
     /// Fails its health check.
     pub sick: bool,

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use behaviour::Behaviour;
+pub use serve::Seen;
 pub use shop::Kind;
 
 /// One instance at work on the current tokio runtime. Dropped, it is gone as if killed: listener and connections close.
@@ -26,14 +27,23 @@ pub struct Mock {
 }
 
 impl Mock {
-    /// Starts an instance on a port of 127.0.0.1; 0 lets the system choose.
+    /// Starts an instance on a port of 127.0.0.1; 0 lets the system choose. It is called by its service and port.
     ///
     /// # Errors
     /// When the port cannot be had.
     pub async fn start(kind: Kind, port: u16) -> std::io::Result<Mock> {
+        Mock::called(None, kind, port).await
+    }
+
+    /// Starts an instance with a name of its own, which its answers carry in `X-Instance`.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub async fn called(name: Option<String>, kind: Kind, port: u16) -> std::io::Result<Mock> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(serve::Shared::new(kind, address));
+        let name = name.unwrap_or_else(|| format!("{}-{}", kind.service(), address.port()));
+        let shared = Arc::new(serve::Shared::new(kind, name));
         let task = tokio::spawn(serve::accept(listener, shared.clone()));
         Ok(Mock { address, shared, task })
     }
@@ -53,13 +63,16 @@ impl Mock {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// The raw heads of the requests that it has seen, oldest first, health checks left out.
-    pub fn seen(&self) -> Vec<serve::Seen> {
-        self.shared.seen.lock().expect("no one panics while holding this").clone()
+    /// The raw heads of the newest 10,000 requests that it has seen, oldest first, health checks left out.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().expect("no one panics while holding this").iter().cloned().collect()
+    }
+
+    /// What its answers carry in `X-Instance`.
+    pub fn name(&self) -> &str {
+        self.shared.name()
     }
 }
-
-pub use serve::Seen;
 
 impl Drop for Mock {
     fn drop(&mut self) {

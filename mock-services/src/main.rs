@@ -13,7 +13,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// One instance of a small shop's service. It can be told to misbehave:
 /// `curl -d '{"delay_ms":500}' http://127.0.0.1:PORT/_mock/behaviour`
-/// (delay_ms, error_percent, error_status, retry_after_s, hang, reset, cut_body, garbage, sick; `{}` heals).
+/// (delay_ms, error_percent, error_status, retry_after_s, hang, reset, cut_body, body_ms, garbage, sick; `{}` heals).
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -26,6 +26,9 @@ struct Arguments {
     /// The agent to register with; "none" registers nowhere.
     #[arg(long, env = "CONSUL_HTTP_ADDR", default_value = "http://127.0.0.1:8500")]
     consul: String,
+    /// Its id in the agent's books, and what its answers carry in `X-Instance`; else its service and port.
+    #[arg(long)]
+    id: Option<String>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,7 +45,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> std::io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    let mock = Mock::start(arguments.service, arguments.port).await?;
+    let mock = Mock::called(arguments.id, arguments.service, arguments.port).await;
+    let mock =
+        mock.map_err(|error| std::io::Error::new(error.kind(), format!("127.0.0.1:{}: {error}", arguments.port)))?;
     println!("{} on http://{}", arguments.service.service(), mock.address);
     let agent = match arguments.consul.as_str() {
         address if address.contains("://") => address.to_owned(),
@@ -59,10 +64,9 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         return Ok(());
     }
     tokio::pin!(ended);
-    let registration = tokio::select! {
-        registration = Registration::make(&agent, arguments.service.service(), mock.address) => registration,
-        () = &mut ended => return Ok(()),
-    };
+    let service = arguments.service.service();
+    let registration = Registration::make(&agent, service, mock.name(), mock.address, ended.as_mut()).await;
+    let Some(registration) = registration else { return Ok(()) };
     ended.await;
     registration.remove().await;
     tokio::time::sleep(LINGER).await;

@@ -1,6 +1,7 @@
 //! Putting an instance into Consul, and taking it out: <https://developer.hashicorp.com/consul/api-docs/agent/service>.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,10 +15,16 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Registers with the tag `gateway` and an HTTP check every second; tries again until the agent takes it.
-    pub async fn make(agent: &str, service: &str, address: SocketAddr) -> Registration {
+    /// Registers with the tag `gateway` and an HTTP check every second; tries again until the agent takes it. `None` when `ended`
+    /// came first: it is looked at between tries only, so that nothing is registered that nobody takes out.
+    pub async fn make(
+        agent: &str,
+        service: &str,
+        id: &str,
+        address: SocketAddr,
+        mut ended: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Registration> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let id = format!("{service}-{}", address.port());
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
         let client = client.expect("a client without options of the machine");
         let body = json!({
@@ -35,15 +42,18 @@ impl Registration {
                 "DeregisterCriticalServiceAfter": "1m"
             }
         });
-        let registration = Registration { agent: agent.trim_end_matches('/').to_owned(), id, client };
+        let registration = Registration { agent: agent.trim_end_matches('/').to_owned(), id: id.to_owned(), client };
         let url = format!("{}/v1/agent/service/register?replace-existing-checks=true", registration.agent);
         loop {
             match registration.client.put(&url).json(&body).send().await {
-                Ok(answer) if answer.status().is_success() => return registration,
+                Ok(answer) if answer.status().is_success() => return Some(registration),
                 Ok(answer) => eprintln!("the agent refuses the registration: {}", answer.status()),
                 Err(error) => eprintln!("the agent is not there yet: {error}"),
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = &mut ended => return None,
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Serving an instance: the shop, an echo, health, the command to misbehave.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +21,12 @@ use tokio::task::JoinSet;
 use crate::behaviour::Behaviour;
 use crate::shop::{Kind, Shop};
 
+/// How many requests an instance remembers.
+const REMEMBERED: usize = 10_000;
+
+/// How large the pieces of a slow body are.
+const PIECE: usize = 16;
+
 type Body = BoxBody<Bytes, hyper::Error>;
 
 /// What an instance saw of a request.
@@ -38,21 +44,33 @@ pub(crate) struct Shared {
     pub(crate) behaviour: Mutex<Behaviour>,
     pub(crate) hits: AtomicU64,
     pub(crate) connections: AtomicU64,
-    pub(crate) seen: Mutex<Vec<Seen>>,
+    pub(crate) seen: Mutex<VecDeque<Seen>>,
     shop: Shop,
     name: String,
 }
 
 impl Shared {
-    pub(crate) fn new(kind: Kind, address: SocketAddr) -> Shared {
+    pub(crate) fn new(kind: Kind, name: String) -> Shared {
         Shared {
             behaviour: Mutex::default(),
             hits: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             seen: Mutex::default(),
             shop: Shop::new(kind),
-            name: format!("{}-{}", kind.service(), address.port()),
+            name,
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn remember(&self, request: Seen) {
+        let mut seen = self.seen.lock().expect("no one panics while holding this");
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back(request);
     }
 
     fn behaviour(&self) -> Behaviour {
@@ -65,9 +83,11 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            Ok((stream, _)) = listener.accept() => {
-                connections.spawn(connection(stream, shared.clone()));
-            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(stream, shared.clone()))),
+                // Out of descriptors, as a rule: a pause, so that connections may end.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
             Some(_) = connections.join_next() => {}
         }
     }
@@ -128,7 +148,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         return Ok(command(request, &shared).await);
     }
     shared.hits.fetch_add(1, Ordering::Relaxed);
-    shared.seen.lock().expect("no one panics while holding this").push(seen(&request));
+    shared.remember(seen(&request));
     if behaviour.hang {
         std::future::pending::<()>().await;
     }
@@ -145,11 +165,12 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if fastrand::u8(0..100) < behaviour.error_percent {
         return Ok(failing(&shared, &behaviour));
     }
-    Ok(match path.as_str() {
+    let response = match path.as_str() {
         "/echo/body" => echo_body(request, &shared),
         _ if path.starts_with("/echo") => echo(request, &shared).await,
         _ => shopping(request, &path, &shared).await,
-    })
+    };
+    Ok(if behaviour.body_ms > 0 { slowly(response, Duration::from_millis(behaviour.body_ms)) } else { response })
 }
 
 fn seen(request: &Request<Incoming>) -> Seen {
@@ -194,6 +215,9 @@ async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Re
     match shared.shop.answer(&method, path, &body.to_bytes()) {
         Some(answer) => {
             let mut response = reply(shared, answer.status, &answer.body);
+            if let Some(allow) = answer.allow {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+            }
             if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
                 response.headers_mut().insert(header::LOCATION, location);
             }
@@ -208,7 +232,7 @@ async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Seen { line, headers } = seen(&request);
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    reply(shared, StatusCode::OK, &json!({ "line": line, "headers": headers, "body": text }))
+    reply(shared, StatusCode::OK, &json!({ "instance": shared.name, "line": line, "headers": headers, "body": text }))
 }
 
 /// The body that came, as it comes, trailers and all.
@@ -222,11 +246,32 @@ fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     response
 }
 
+/// The same answer, its body piece by piece.
+fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
+    let (head, mut body) = response.into_parts();
+    let (mut sender, slow) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
+    tokio::spawn(async move {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(mut data) = frame.into_data() else { continue };
+            while !data.is_empty() {
+                // Being slow is what was asked for.
+                tokio::time::sleep(pause).await;
+                if sender.send_data(data.split_to(PIECE.min(data.len()))).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Response::from_parts(head, slow.boxed())
+}
+
 /// A head that promises more than comes.
 fn cut() -> Response<Body> {
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
     tokio::spawn(async move {
         let _ = sender.send_data(Bytes::from_static(b"[1, 2")).await;
+        // What hyper has not flushed when the body ends too early is never sent: only so does the beginning arrive.
+        tokio::time::sleep(Duration::from_millis(20)).await;
     });
     let mut response = Response::new(body.boxed());
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1000"));
@@ -248,3 +293,6 @@ fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
         headers.insert("x-instance", name);
     }
 }
+
+#[cfg(test)]
+mod tests;

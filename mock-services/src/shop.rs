@@ -78,6 +78,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
     pub(crate) location: Option<String>,
+    /// What the path takes, where the method was not among it.
+    pub(crate) allow: Option<&'static str>,
 }
 
 impl Shop {
@@ -106,7 +108,10 @@ impl Shop {
                     refused(StatusCode::NOT_FOUND, format!("there is no {id} among the {}", self.kind.collection()))
                 }
             },
-            _ => refused(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path")),
+            _ => {
+                let allow = Some(if id.is_none() { "GET, HEAD, POST" } else { "GET, HEAD" });
+                Answer { allow, ..refused(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path")) }
+            }
         })
     }
 
@@ -123,16 +128,16 @@ impl Shop {
         let thing = Value::Object(thing);
         goods.insert(id, thing.clone());
         let location = Some(format!("/{}/{id}", self.kind.collection()));
-        Answer { status: StatusCode::CREATED, body: thing, location }
+        Answer { status: StatusCode::CREATED, body: thing, location, allow: None }
     }
 }
 
 fn found(body: Value) -> Answer {
-    Answer { status: StatusCode::OK, body, location: None }
+    Answer { status: StatusCode::OK, body, location: None, allow: None }
 }
 
 fn refused(status: StatusCode, why: String) -> Answer {
-    Answer { status, body: json!({ "error": why }), location: None }
+    Answer { status, body: json!({ "error": why }), location: None, allow: None }
 }
 
 #[cfg(test)]
@@ -156,5 +161,8 @@ mod tests {
         assert_eq!(ask(Method::POST, "/orders", "nonsense"), Some((400, None)));
         assert_eq!(ask(Method::DELETE, "/orders/1", ""), Some((405, None)));
         assert_eq!(ask(Method::GET, "/elsewhere", ""), None);
+        assert_eq!(ask(Method::GET, "/ordersome", ""), None);
+        let allow = |path: &str| shop.answer(&Method::DELETE, path, b"").and_then(|answer| answer.allow);
+        assert_eq!((allow("/orders"), allow("/orders/1")), (Some("GET, HEAD, POST"), Some("GET, HEAD")));
     }
 }

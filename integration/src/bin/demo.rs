@@ -182,11 +182,16 @@ impl Stage {
 
     fn gateway(&self, program: &Path) -> Result<Process, String> {
         let digest: String = lictor::config::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
-        // For people the default pair of listeners, both loopbacks: a browser tries [::1] first.
-        let listener =
-            if self.check { format!("[[listener]]\naddress = \"{}\"\n\n", self.address()) } else { String::new() };
+        let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, self.ports.public));
+        // A browser tries [::1] first, where there is one.
+        let both = !self.check && TcpListener::bind(six).is_ok();
+        let listeners: String = [Some(self.address()), both.then_some(six)]
+            .into_iter()
+            .flatten()
+            .map(|address| format!("[[listener]]\naddress = \"{address}\"\nmax_connections = 1000\n\n"))
+            .collect();
         let text = format!(
-            "{listener}[admin]\naddress = \"127.0.0.1:{}\"\npublic = true\n\n[consul]\naddress = \"{}\"\n\n\
+            "{listeners}[admin]\naddress = \"127.0.0.1:{}\"\npublic = true\n\n[consul]\naddress = \"{}\"\n\n\
              [[consumer]]\nname = \"demo\"\nkeys = [\"sha256:{digest}\"]\nroles = [\"admin\"]\n\n\
              [log]\naccess = false\n\n[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n",
             self.ports.admin,
