@@ -49,8 +49,10 @@ impl Agent {
     pub async fn start(durable: bool) -> Agent {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ports = free_ports();
-        let data = durable.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a plain client");
+        let data =
+            durable.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a plain client");
         let address = format!("http://127.0.0.1:{}", ports[0]);
         let mut agent = Agent { address, process: None, ports, data, http };
         agent.restart().await;
@@ -70,8 +72,15 @@ impl Agent {
             None => command.arg("-dev"),
             Some(data) => command.args(["-server", "-bootstrap-expect=1"]).arg(format!("-data-dir={}", data.display())),
         };
-        command.arg("-node=world").arg(format!("-http-port={http}")).arg(format!("-dns-port={dns}")).arg("-grpc-port=-1");
-        command.arg(format!("-serf-lan-port={serf}")).arg(format!("-serf-wan-port={wan}")).arg(format!("-server-port={server}"));
+        command
+            .arg("-node=world")
+            .arg(format!("-http-port={http}"))
+            .arg(format!("-dns-port={dns}"))
+            .arg("-grpc-port=-1");
+        command
+            .arg(format!("-serf-lan-port={serf}"))
+            .arg(format!("-serf-wan-port={wan}"))
+            .arg(format!("-server-port={server}"));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(Process::start("consul", &mut command).expect("the agent starts"));
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -90,7 +90,15 @@ pub fn root() -> PathBuf {
 pub fn built(names: &[&str]) -> Result<Vec<PathBuf>, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root()).args(["build", "--quiet", "--package", "lictor", "--package", "mock-services", "--bins"]);
+    command.current_dir(root()).args([
+        "build",
+        "--quiet",
+        "--package",
+        "lictor",
+        "--package",
+        "mock-services",
+        "--bins",
+    ]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

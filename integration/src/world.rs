@@ -46,7 +46,8 @@ pub fn config(more: &str) -> Config {
         own("[log]", "[log]\naccess = false\n"),
         own("[shutdown]", "[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n"),
     );
-    config::parse(Some(&text), "test", Overrides::default(), &Environment::default()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    config::parse(Some(&text), "test", Overrides::default(), &Environment::default())
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// `[[service]]` for mocks.

@@ -102,7 +102,9 @@ impl Shop {
             }
             Some(id) if read => match id.parse().ok().and_then(|id: u64| goods.get(&id)) {
                 Some(thing) => found(thing.clone()),
-                None => refused(StatusCode::NOT_FOUND, format!("there is no {id} among the {}", self.kind.collection())),
+                None => {
+                    refused(StatusCode::NOT_FOUND, format!("there is no {id} among the {}", self.kind.collection()))
+                }
             },
             _ => refused(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path")),
         })
@@ -146,7 +148,10 @@ mod tests {
         assert_eq!(ask(Method::GET, "/orders", ""), Some((200, None)));
         assert_eq!(ask(Method::GET, "/orders/1", ""), Some((200, None)));
         assert_eq!(ask(Method::GET, "/orders/9", ""), Some((404, None)));
-        assert_eq!(ask(Method::POST, "/orders", "{\"user_id\":1,\"product_id\":1}"), Some((201, Some("/orders/2".into()))));
+        assert_eq!(
+            ask(Method::POST, "/orders", "{\"user_id\":1,\"product_id\":1}"),
+            Some((201, Some("/orders/2".into())))
+        );
         assert_eq!(ask(Method::POST, "/orders", "{\"user_id\":1}"), Some((400, None)));
         assert_eq!(ask(Method::POST, "/orders", "nonsense"), Some((400, None)));
         assert_eq!(ask(Method::DELETE, "/orders/1", ""), Some((405, None)));

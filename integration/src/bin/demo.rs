@@ -227,12 +227,16 @@ impl Drop for Stage {
 
 async fn agent(port: u16, check: bool) -> Result<Process, String> {
     if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-        return Err(format!("something listens on 127.0.0.1:{port} already (an agent of yours?): end it, or use cargo demo --check, which takes free ports"));
+        return Err(format!(
+            "something listens on 127.0.0.1:{port} already (an agent of yours?): end it, or use cargo demo --check, which takes free ports"
+        ));
     }
     let binary = tokio::task::spawn_blocking(obtain).await.map_err(|error| error.to_string())??;
     println!("Starting a Consul agent in dev mode…");
     let mut command = Command::new(binary);
-    command.args(["agent", "-dev", "-log-level=err", "-bind=127.0.0.1", "-client=127.0.0.1"]).arg(format!("-http-port={port}"));
+    command
+        .args(["agent", "-dev", "-log-level=err", "-bind=127.0.0.1", "-client=127.0.0.1"])
+        .arg(format!("-http-port={port}"));
     if check {
         for option in ["-dns-port", "-serf-lan-port", "-serf-wan-port", "-server-port"] {
             command.arg(format!("{option}={}", free_port()));
@@ -244,7 +248,8 @@ async fn agent(port: u16, check: bool) -> Result<Process, String> {
 }
 
 fn mock(program: &Path, service: &str, number: u32, consul: &str, folder: &Path) -> Result<Process, String> {
-    let log = std::fs::File::create(folder.join(format!("{service}-{number}.log"))).map_err(|error| error.to_string())?;
+    let log =
+        std::fs::File::create(folder.join(format!("{service}-{number}.log"))).map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command.args(["--service", service, "--consul", consul]).stdout(Stdio::null()).stderr(log);
     Process::start(&format!("{service} {number}"), &mut command).map_err(|error| error.to_string())

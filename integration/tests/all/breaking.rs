@@ -15,7 +15,8 @@ async fn state(world: &World, mock: &Mock) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_instance_trips_alone_gets_one_probe_at_a_time_and_recovers() {
-    let (good, bad) = (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
+    let (good, bad) =
+        (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
     let world = World::of(&format!("{}{QUICK}", service("user_service", &[&good, &bad]))).await;
     bad.behave(|behaviour| (behaviour.error_percent, behaviour.error_status) = (100, 502));
     let mut failed = 0;
@@ -86,7 +87,8 @@ async fn a_thousand_requests_at_half_open_send_exactly_one_probe_over_four_worke
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_instance_that_is_left_is_not_tripped_by_statuses_and_is_by_resets() {
-    let (one, two) = (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
+    let (one, two) =
+        (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
     let slow = "[breaker]\nconsecutive = 3\nopen = \"60s\"\n[retry]\nmore = 0\n";
     let world = World::of(&format!("{}{slow}", service("user_service", &[&one, &two]))).await;
     for mock in [&one, &two] {
@@ -108,7 +110,8 @@ async fn the_last_instance_that_is_left_is_not_tripped_by_statuses_and_is_by_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_503_with_retry_after_pauses_half_of_the_instances_at_most_and_trips_none() {
-    let (one, two) = (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
+    let (one, two) =
+        (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::User, 0).await.expect("a mock"));
     let world = World::of(&service("user_service", &[&one, &two])).await;
     one.behave(|b| (b.error_percent, b.error_status, b.retry_after_s) = (100, 503, 60));
     for _ in 0..20 {

@@ -55,7 +55,8 @@ async fn critical_and_maintenance_take_an_instance_out_and_back_and_warning_leav
     agent.maintenance("judged-2", true).await;
     eventually("the one in maintenance is out", || async { answering(&world, "judged").await.len() == 1 }).await;
     let shown = world.service("judged").await;
-    let health: Vec<_> = shown["instances"].as_array().expect("instances").iter().map(|i| i["health"].clone()).collect();
+    let health: Vec<_> =
+        shown["instances"].as_array().expect("instances").iter().map(|i| i["health"].clone()).collect();
     assert!(health.contains(&json!("warning")) && health.contains(&json!("maintenance")), "{health:?}");
     agent.maintenance("judged-2", false).await;
     eventually("it is back", || async { answering(&world, "judged").await.len() == 2 }).await;
@@ -123,10 +124,8 @@ async fn an_agent_that_dies_takes_no_traffic_with_it_and_is_watched_again_when_i
     agent.restart().await;
     agent.register("survivor", "survivor-2", two.address.port(), json!({})).await;
     eventually("the one that came after is routed", || async { answering(&world, "survivor").await.len() == 2 }).await;
-    eventually("ready without degradation", || async {
-        world.client.get("/ready").await.json()["status"] == "ready"
-    })
-    .await;
+    eventually("ready without degradation", || async { world.client.get("/ready").await.json()["status"] == "ready" })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +189,8 @@ async fn a_breaker_survives_a_swap_and_a_replaced_process_is_probed_at_once() {
     // Critical, then passing: Consul says that something else stands there now.
     bad.behave(|behaviour| behaviour.reset = false);
     agent.check("ttl-swapped-1", "fail").await;
-    eventually("it is critical", || async { world.service("swapped").await.to_string().contains("\"critical\"") }).await;
+    eventually("it is critical", || async { world.service("swapped").await.to_string().contains("\"critical\"") })
+        .await;
     agent.check("ttl-swapped-1", "pass").await;
     eventually("it is closed long before its minute is over", || async {
         world.client.get("/api/swapped/users").await;
@@ -226,8 +226,12 @@ fn connections_to(address: &str) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
     let to = format!(":{port:04X}");
     // The test's own client holds one or two of them.
-    table.lines().filter(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        fields.len() > 3 && fields[2].ends_with(&to) && fields[3] == "01"
-    }).count().saturating_sub(2)
+    table
+        .lines()
+        .filter(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.len() > 3 && fields[2].ends_with(&to) && fields[3] == "01"
+        })
+        .count()
+        .saturating_sub(2)
 }

@@ -42,10 +42,16 @@ async fn what_hangs_is_cut_at_the_deadline() {
 /// The gateway's own program on a port of its choosing, with a file.
 fn program(text: &str) -> (Process, std::path::PathBuf) {
     let lictor = built(&["lictor"]).expect("it builds").remove(0);
-    let file = std::env::temp_dir().join(format!("lictor-test-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+    let file =
+        std::env::temp_dir().join(format!("lictor-test-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
     std::fs::write(&file, text).expect("a temporary file");
     let mut command = Command::new(lictor);
-    command.args(["run", "--config"]).arg(&file).env_remove("CONSUL_HTTP_ADDR").stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["run", "--config"])
+        .arg(&file)
+        .env_remove("CONSUL_HTTP_ADDR")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     (Process::start("lictor", &mut command).expect("it starts"), file)
 }
 
@@ -106,7 +112,8 @@ async fn the_readmes_configuration_is_valid_and_says_the_defaults() {
     let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a toml block");
     let env = Environment::of(&[("CONSUL_HTTP_TOKEN", "t")]);
     let shown = parse(Some(text), "README.md", Overrides::default(), &env).unwrap_or_else(|errors| panic!("{errors}"));
-    let plain = parse(None, "defaults", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", "k")])).expect("defaults");
+    let plain =
+        parse(None, "defaults", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", "k")])).expect("defaults");
     assert_eq!(format!("{:?}", shown.timeouts), format!("{:?}", plain.timeouts));
     assert_eq!(format!("{:?}", shown.breaker), format!("{:?}", plain.breaker));
     assert_eq!(format!("{:?}", shown.retry), format!("{:?}", plain.retry));

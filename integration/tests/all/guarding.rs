@@ -1,7 +1,6 @@
 //! Keys, roles, doors.
 
 use http::Method;
-use integration::client::KEY;
 use integration::eventually;
 use integration::world::{World, config, service};
 use lictor::config::digest;
@@ -25,7 +24,8 @@ async fn after_twenty_wrong_keys_an_address_is_told_to_wait_and_its_right_key_st
     let world = World::of(&service("user_service", &[&mock])).await;
     let mut statuses = Vec::new();
     for _ in 0..21 {
-        statuses.push(world.client.ask(Method::GET, "/api/user_service/users", &[("x-api-key", "guess")], "").await.status);
+        statuses
+            .push(world.client.ask(Method::GET, "/api/user_service/users", &[("x-api-key", "guess")], "").await.status);
     }
     assert_eq!(statuses.iter().filter(|&&status| status == 401).count(), 20);
     assert_eq!(statuses[20], 429);

@@ -29,9 +29,21 @@ fn cases() -> Vec<Case<'static>> {
                 line.unwrap_or_else(|| panic!("no {name} in {block}"))
             };
             let losable = field("status").ends_with('?');
-            let status = field("status").trim_end_matches('?').split(' ').filter(|s| *s != "-").map(|s| s.parse().expect("a status")).collect();
+            let status = field("status")
+                .trim_end_matches('?')
+                .split(' ')
+                .filter(|s| *s != "-")
+                .map(|s| s.parse().expect("a status"))
+                .collect();
             let name = block.lines().next().unwrap_or_default();
-            Case { name, send: bytes(field("send")), status, losable, upstream: field("upstream"), close: field("close") }
+            Case {
+                name,
+                send: bytes(field("send")),
+                status,
+                losable,
+                upstream: field("upstream"),
+                close: field("close"),
+            }
         })
         .collect()
 }
@@ -141,7 +153,8 @@ fn check_upstream(name: &str, wanted: &str, seen: &[Seen]) {
     assert_eq!(seen.len(), 1, "{name}: the instance saw {seen:?}");
     assert_eq!(seen[0].line, line, "{name}");
     for part in parts {
-        let values = |key: &str| seen[0].headers.iter().filter(|(n, _)| n == key).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let values =
+            |key: &str| seen[0].headers.iter().filter(|(n, _)| n == key).map(|(_, v)| v.clone()).collect::<Vec<_>>();
         match part.split_once(": ") {
             Some((key, value)) => assert_eq!(values(key), [value], "{name}: {key}"),
             None => assert!(values(&part[1..]).is_empty(), "{name}: {part} came through"),
@@ -181,7 +194,12 @@ async fn play(case: Case<'static>, address: SocketAddr) -> &'static str {
     for _ in 0..case.status.len() {
         got.extend(wire.answer(head_only).await);
     }
-    assert!(got == case.status || case.losable && got.is_empty(), "{}: {got:?} instead of {:?}", case.name, case.status);
+    assert!(
+        got == case.status || case.losable && got.is_empty(),
+        "{}: {got:?} instead of {:?}",
+        case.name,
+        case.status
+    );
     match case.close {
         "yes" => assert!(wire.closed().await, "{}: still open", case.name),
         "no" => assert!(wire.serves().await, "{}: closed", case.name),

@@ -7,8 +7,10 @@ use mock_services::{Kind, Mock};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_reaches_the_service_that_its_path_names_and_the_rest_of_the_path_stays() {
-    let (users, orders) = (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::Order, 0).await.expect("a mock"));
-    let world = World::of(&format!("{}{}", service("user_service", &[&users]), service("order_service", &[&orders]))).await;
+    let (users, orders) =
+        (Mock::start(Kind::User, 0).await.expect("a mock"), Mock::start(Kind::Order, 0).await.expect("a mock"));
+    let world =
+        World::of(&format!("{}{}", service("user_service", &[&users]), service("order_service", &[&orders]))).await;
     assert!(world.client.get("/api/user_service/users").await.body.contains("Ada"));
     assert!(world.client.get("/api/order_service/orders/1").await.body.contains("quantity"));
     assert_eq!(users.seen()[0].line, "GET /users");
@@ -16,7 +18,9 @@ async fn a_request_reaches_the_service_that_its_path_names_and_the_rest_of_the_p
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_says_so_and_names_what_is() {
-    let world = World::of("[consul]\naddress = \"http://127.0.0.1:1\"\n[[service]]\nname = \"down\"\ninstances = [\"127.0.0.1:1\"]\n[retry]\nmore = 0\n");
+    let world = World::of(
+        "[consul]\naddress = \"http://127.0.0.1:1\"\n[[service]]\nname = \"down\"\ninstances = [\"127.0.0.1:1\"]\n[retry]\nmore = 0\n",
+    );
     // Consul is not there: nothing is complete, so an unknown service is 503 and not 404.
     let world = tokio::time::timeout(std::time::Duration::from_millis(1), world).await;
     assert!(world.is_err(), "never ready without a catalog");
@@ -27,7 +31,11 @@ async fn what_is_not_there_says_so_and_names_what_is() {
     assert_eq!((unknown.status, unknown.reason().as_str()), (404, "no_route"));
     let nowhere = world.client.get("/dashboard").await;
     assert_eq!(nowhere.header("content-type"), "application/problem+json");
-    assert!(nowhere.body.contains("/api/{service}/{path}") && nowhere.body.contains("/admin/services"), "{}", nowhere.body);
+    assert!(
+        nowhere.body.contains("/api/{service}/{path}") && nowhere.body.contains("/admin/services"),
+        "{}",
+        nowhere.body
+    );
 }
 
 fn service_at(name: &str, port: u16) -> String {

@@ -12,11 +12,8 @@ async fn a_get_that_is_reset_hung_or_refused_by_one_instance_is_answered_by_anot
     let (good, bad) = two().await;
     let quick = "[timeouts]\nfirst_byte = \"200ms\"\n[breaker]\nenabled = false\n";
     let world = World::of(&format!("{}{quick}", service("user_service", &[&good, &bad]))).await;
-    let faults: [fn(&mut mock_services::Behaviour); 3] = [
-        |b| b.reset = true,
-        |b| b.hang = true,
-        |b| (b.error_percent, b.error_status) = (100, 503),
-    ];
+    let faults: [fn(&mut mock_services::Behaviour); 3] =
+        [|b| b.reset = true, |b| b.hang = true, |b| (b.error_percent, b.error_status) = (100, 503)];
     for fault in faults {
         bad.behave(|behaviour| {
             *behaviour = mock_services::Behaviour::default();
@@ -45,7 +42,8 @@ async fn a_post_that_an_instance_may_have_acted_on_is_not_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_that_never_left_is_sent_to_another_instance() {
     let good = Mock::start(Kind::User, 0).await.expect("a mock");
-    let instances = format!("[[service]]\nname = \"user_service\"\ninstances = [\"127.0.0.1:1\", \"{}\"]\n", good.address);
+    let instances =
+        format!("[[service]]\nname = \"user_service\"\ninstances = [\"127.0.0.1:1\", \"{}\"]\n", good.address);
     let world = World::of(&instances).await;
     for _ in 0..4 {
         let answer = world.client.post("/api/user_service/users", "{\"name\":\"x\",\"email\":\"y\"}").await;

@@ -28,7 +28,10 @@ async fn connections(world: &World, count: usize) -> Vec<TcpStream> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_connections_lie_four_on_each_of_four_workers() {
-    let world = World::start(integration::world::config("workers = 4\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n")).await;
+    let world = World::start(integration::world::config(
+        "workers = 4\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n",
+    ))
+    .await;
     // None of ours but these: the world's own client has not asked anything yet.
     let mut streams = connections(&world, 16).await;
     for stream in &mut streams {
