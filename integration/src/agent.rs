@@ -65,22 +65,11 @@ impl Agent {
     /// When it does not come up.
     pub async fn restart(&mut self) {
         let binary = obtain().expect("a Consul agent");
-        let [http, dns, serf, wan, server] = self.ports;
-        let mut command = Command::new(binary);
-        command.args(["agent", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err"]);
+        let mut command = command(&binary, self.ports);
         match &self.data {
             None => command.arg("-dev"),
             Some(data) => command.args(["-server", "-bootstrap-expect=1"]).arg(format!("-data-dir={}", data.display())),
         };
-        command
-            .arg("-node=world")
-            .arg(format!("-http-port={http}"))
-            .arg(format!("-dns-port={dns}"))
-            .arg("-grpc-port=-1");
-        command
-            .arg(format!("-serf-lan-port={serf}"))
-            .arg(format!("-serf-wan-port={wan}"))
-            .arg(format!("-server-port={server}"));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(Process::start("consul", &mut command).expect("the agent starts"));
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -159,10 +148,23 @@ impl Drop for Agent {
     }
 }
 
+/// The command line of an agent on 127.0.0.1, whatever the environment says; its HTTP port is the first. To be added: `-dev`,
+/// or a data directory.
+pub fn command(binary: &str, [http, dns, serf, wan, server]: [u16; 5]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["agent", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", "-node=world", "-grpc-port=-1"]);
+    command.arg(format!("-http-port={http}")).arg(format!("-dns-port={dns}")).arg(format!("-server-port={server}"));
+    command.arg(format!("-serf-lan-port={serf}")).arg(format!("-serf-wan-port={wan}"));
+    command
+}
+
 /// Ports that are free now; held together, so that they differ.
-fn free_ports() -> [u16; 5] {
-    let held: Vec<_> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    std::array::from_fn(|i| held[i].local_addr().expect("a bound socket has an address").port())
+///
+/// # Panics
+/// When there are none.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.each_ref().map(|socket| socket.local_addr().expect("a bound socket has an address").port())
 }
 
 /// One free port.
@@ -170,5 +172,5 @@ fn free_ports() -> [u16; 5] {
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
-    free_ports()[0]
+    free_ports::<1>()[0]
 }

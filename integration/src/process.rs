@@ -1,15 +1,20 @@
 //! Programs that tests and the demo start: ended with their handle, by id, and nothing else.
 
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A program at work. Dropped, it gets SIGTERM, and SIGKILL when it does not end within two seconds.
+/// A program at work. Dropped, it gets SIGTERM, and SIGKILL when it does not end within two seconds. Where nothing is dropped,
+/// because this process was killed or the handle lies in a `static`, a guard kills it when this process has gone.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Until the child was reaped: from then on its id may be someone else's.
+    guard: Option<Guard>,
     /// What it is called in messages.
     pub name: String,
 }
@@ -21,9 +26,10 @@ impl Process {
     /// When it cannot be started.
     pub fn start(name: &str, command: &mut Command) -> std::io::Result<Process> {
         // A process group of its own: Ctrl-C on the terminal is the parent's to pass on, in its order.
-        use std::os::unix::process::CommandExt;
         let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
-        Ok(Process { child, name: name.to_owned() })
+        let mut process = Process { child, guard: None, name: name.to_owned() };
+        process.guard = Some(Guard::over(process.id())?);
+        Ok(process)
     }
 
     /// Its id.
@@ -39,12 +45,14 @@ impl Process {
     }
 
     /// Its exit code, if it has ended.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().ok().flatten()?;
+        self.guard = None;
+        Some(status)
     }
 
     /// Ends it: SIGTERM, then SIGKILL after `patience`.
-    pub fn end(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         self.wait(patience).or_else(|| {
             self.signal(Signal::KILL);
@@ -53,15 +61,35 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < deadline => pause(),
-                _ => return None,
+            match self.ended() {
+                None if Instant::now() < deadline => pause(),
+                status => return status,
             }
         }
+    }
+}
+
+/// A shell that waits on a pipe from this process. A line says that all is well; the pipe's end says that this process has gone.
+#[derive(Debug)]
+struct Guard(Child);
+
+impl Guard {
+    fn over(process: u32) -> std::io::Result<Guard> {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "read -r all_is_well || kill -KILL \"$1\"", "guard"]).arg(process.to_string());
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().map(Guard)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(mut pipe) = self.0.stdin.take() {
+            let _ = pipe.write_all(b"\n");
+        }
+        let _ = self.0.wait();
     }
 }
 
@@ -111,4 +139,28 @@ pub fn built(names: &[&str]) -> Result<Vec<PathBuf>, String> {
     let profile = exe.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
     let profile = profile.ok_or("this program does not lie in cargo's target folder")?;
     Ok(names.iter().map(|name| profile.join(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> Process {
+        Process::start("sleep", Command::new("sleep").arg("60")).expect("every machine has sleep")
+    }
+
+    #[test]
+    fn a_program_ends_when_the_process_that_started_it_has_gone() {
+        let mut process = sleeper();
+        // What the system does when this process ends without dropping anything.
+        drop(process.guard.as_mut().and_then(|guard| guard.0.stdin.take()));
+        let status = process.wait(Duration::from_secs(5)).expect("the guard killed it");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[test]
+    fn a_program_is_asked_to_end_before_it_is_killed() {
+        let status = sleeper().end(Duration::from_secs(5)).expect("it ended");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    }
 }

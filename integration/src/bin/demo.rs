@@ -1,12 +1,12 @@
 //! `cargo demo`: an agent in dev mode, six mock services that register themselves, the gateway; until Ctrl-C.
 //! `cargo demo --check` drives every example, then a load while instances die, and exits.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use integration::agent::{free_port, obtain};
+use integration::agent::{self, free_ports, obtain};
 use integration::client::{Client, KEY};
 use integration::examples;
 use integration::process::{Process, built};
@@ -17,11 +17,18 @@ use tokio::signal::unix::{SignalKind, signal};
 const RATE: u32 = 200;
 const SECONDS: u32 = 20;
 
+/// What the demo serves, two instances each.
+const SERVICES: [&str; 3] = ["user_service", "product_service", "order_service"];
+
+/// How long something may take to come up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn main() -> ExitCode {
-    let check = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--check") => true,
-        Some(_) => {
+    let mut arguments = std::env::args().skip(1);
+    let check = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => false,
+        (Some("--check"), None) => true,
+        _ => {
             eprintln!("cargo demo runs it until Ctrl-C; cargo demo --check drives every example and exits");
             return ExitCode::FAILURE;
         }
@@ -41,108 +48,209 @@ async fn demo(check: bool) -> Result<(), String> {
     // Two TLS libraries are linked into this program: one must be chosen before the first client is made.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut term = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut stage = tokio::select! {
-        stage = Stage::set(check) => stage?,
-        _ = tokio::signal::ctrl_c() => return Ok(()),
-        _ = term.recv() => return Ok(()),
-    };
+    let mut int = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    // Dropped with all that it started, wherever this ends.
+    let mut stage = Stage::empty(check)?;
+    tokio::select! {
+        result = perform(&mut stage, check) => result,
+        _ = async { tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} } } => {
+            println!("\nEnding what was started…");
+            if check { Err("stopped before the check was through".into()) } else { Ok(()) }
+        }
+    }
+}
+
+async fn perform(stage: &mut Stage, check: bool) -> Result<(), String> {
+    stage.set().await?;
     if check {
         return stage.check().await;
     }
     stage.print();
     loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            _ = term.recv() => break,
-            () = tokio::time::sleep(Duration::from_millis(500)) => stage.look(),
-        }
+        stage.look()?;
+        tokio::time::sleep(Duration::from_millis(500)).await; // the pace of looking
     }
-    println!("\nEnding what was started…");
-    stage.end();
-    Ok(())
 }
 
-/// Everything that runs. The gateway ends first, the agent last.
+/// Where things listen.
+struct Ports {
+    agent: [u16; 5],
+    public: u16,
+    admin: u16,
+    mocks: [u16; 2 * SERVICES.len()],
+}
+
+impl Ports {
+    /// The well-known ones for people, any free ones for a check, which so runs beside everything.
+    fn choose(check: bool) -> Result<Ports, String> {
+        let [mut http, dns, serf, wan, server, mut public, mut admin] = free_ports();
+        if !check {
+            (http, public, admin) = (8500, 5000, 5001);
+            for (port, whose) in [(http, "Consul agent"), (public, "gateway"), (admin, "gateway's admin pages")] {
+                TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+                    format!(
+                        "the demo's {whose} needs 127.0.0.1:{port}: {error}. End what listens there \
+                         (ss -ltnp 'sport = :{port}' or lsof -i :{port} tells who), or run cargo demo --check, \
+                         which takes free ports"
+                    )
+                })?;
+            }
+        }
+        Ok(Ports { agent: [http, dns, serf, wan, server], public, admin, mocks: free_ports() })
+    }
+}
+
+/// Everything that runs.
 struct Stage {
-    gateway: Process,
+    check: bool,
+    ports: Ports,
+    gateway: Option<Process>,
     mocks: Vec<Process>,
-    agent: Process,
-    address: SocketAddr,
-    consul: String,
+    agent: Option<Process>,
     folder: PathBuf,
 }
 
 impl Stage {
-    async fn set(check: bool) -> Result<Stage, String> {
-        println!("Building the gateway and the mock services…");
-        let programs = tokio::task::spawn_blocking(|| built(&["lictor", "mock-services"]));
-        let programs = programs.await.map_err(|error| error.to_string())??;
-        let [http, public] = if check { [free_port(), free_port()] } else { [8500, 5000] };
+    fn empty(check: bool) -> Result<Stage, String> {
+        let ports = Ports::choose(check)?;
         let folder = std::env::temp_dir().join(format!("lictor-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let consul = format!("http://127.0.0.1:{http}");
-        let agent = agent(http, check).await?;
-        answers(&format!("{consul}/v1/catalog/nodes"), "\"Node\"").await.map_err(|why| format!("the agent: {why}"))?;
-        let mut mocks = Vec::new();
-        for service in ["user_service", "product_service", "order_service"] {
-            for number in 1..=2 {
-                mocks.push(mock(&programs[1], service, number, &consul, &folder)?);
-            }
-        }
-        let gateway = gateway(&programs[0], public, if check { free_port() } else { 5001 }, &consul, &folder)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], public));
-        let mut stage = Stage { gateway, mocks, agent, address, consul, folder };
-        stage.routed().await?;
-        Ok(stage)
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Stage { check, ports, gateway: None, mocks: Vec::new(), agent: None, folder })
     }
 
-    /// Until all six instances are routed.
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.public))
+    }
+
+    fn consul(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.agent[0])
+    }
+
+    async fn set(&mut self) -> Result<(), String> {
+        let binary = tokio::task::spawn_blocking(obtain).await.map_err(|error| error.to_string())??;
+        println!("Building the gateway and the mock services (a minute the first time)…");
+        let programs = tokio::task::spawn_blocking(|| built(&["lictor", "mock-services"]));
+        let programs = programs.await.map_err(|error| error.to_string())??;
+        println!(
+            "Starting a Consul agent in dev mode, two instances each of {}, and the gateway…",
+            SERVICES.join(", ")
+        );
+        self.start_agent(&binary).await?;
+        for (number, port) in self.ports.mocks.into_iter().enumerate() {
+            let mock = self.mock(&programs[1], SERVICES[number / 2], port)?;
+            self.mocks.push(mock);
+        }
+        self.gateway = Some(self.gateway(&programs[0])?);
+        self.routed().await
+    }
+
+    async fn start_agent(&mut self, binary: &str) -> Result<(), String> {
+        let mut command = agent::command(binary, self.ports.agent);
+        command.arg("-dev").stdout(Stdio::null());
+        self.agent = Some(start("consul", &mut command)?);
+        let page = format!("{}/v1/catalog/nodes", self.consul());
+        let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Its own node in the catalog: only then do registrations stick.
+            if let Ok(answer) = client.get(&page).send().await
+                && answer.text().await.is_ok_and(|body| body.contains("\"Node\""))
+            {
+                return Ok(());
+            }
+            if let Some(status) = self.agent.as_mut().and_then(Process::ended) {
+                return Err(format!("the agent ended ({status}): see above"));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the agent does not answer at {page}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // the pace of looking
+        }
+    }
+
+    fn mock(&self, program: &Path, service: &str, port: u16) -> Result<Process, String> {
+        let log = std::fs::File::create(self.log(port)).map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["--service", service, "--port", &port.to_string(), "--consul", &self.consul()]);
+        command.stdout(Stdio::null()).stderr(log);
+        start(&format!("{service} on 127.0.0.1:{port}"), &mut command)
+    }
+
+    fn log(&self, port: u16) -> PathBuf {
+        self.folder.join(format!("mock-{port}.log"))
+    }
+
+    fn gateway(&self, program: &Path) -> Result<Process, String> {
+        let digest: String = lictor::config::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+        // For people the default pair of listeners, both loopbacks: a browser tries [::1] first.
+        let listener =
+            if self.check { format!("[[listener]]\naddress = \"{}\"\n\n", self.address()) } else { String::new() };
+        let text = format!(
+            "{listener}[admin]\naddress = \"127.0.0.1:{}\"\npublic = true\n\n[consul]\naddress = \"{}\"\n\n\
+             [[consumer]]\nname = \"demo\"\nkeys = [\"sha256:{digest}\"]\nroles = [\"admin\"]\n\n\
+             [log]\naccess = false\n\n[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n",
+            self.ports.admin,
+            self.consul()
+        );
+        let file = self.folder.join("lictor.toml");
+        std::fs::write(&file, text).map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]).arg(&file).env("RUST_LOG", "warn").stdout(Stdio::null());
+        start("lictor", &mut command)
+    }
+
+    /// Until all instances are routed.
     async fn routed(&mut self) -> Result<(), String> {
-        let client = Client::new(self.address);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let client = Client::new(self.address());
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let page = client.get("/admin/services").await.json();
             let services = page["services"].as_array().cloned().unwrap_or_default();
             let routed: usize = services.iter().map(|s| s["instances"].as_array().map_or(0, Vec::len)).sum();
-            if routed >= 6 {
+            if routed >= self.mocks.len() {
                 return Ok(());
             }
-            if let Some(status) = self.gateway.ended() {
+            if let Some(status) = self.gateway.as_mut().and_then(Process::ended) {
                 return Err(format!("the gateway ended ({status}): see above"));
             }
+            for (number, port) in self.ports.mocks.into_iter().enumerate() {
+                if let Some(status) = self.mocks[number].ended() {
+                    let said = std::fs::read_to_string(self.log(port)).unwrap_or_default();
+                    return Err(format!("{} ended ({status}): {said}", self.mocks[number].name));
+                }
+            }
             if Instant::now() > deadline {
-                return Err(format!("only {routed} of 6 instances are routed after 30 s"));
+                return Err(format!("only {routed} of {} instances are routed after {PATIENCE:?}", self.mocks.len()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await; // the pace of looking
         }
     }
 
     fn print(&self) {
-        let base = format!("http://localhost:{}", self.address.port());
+        let base = format!("http://localhost:{}", self.ports.public);
         println!("\n  Lictor is up.\n");
         println!("  gateway   {base}/api/{{service}}/{{path}}   (X-API-Key: {KEY})");
         println!("  admin     {base}/admin/services");
-        println!("  consul    {}   (its own page: {0}/ui)", self.consul);
+        println!("  consul    {}/ui", self.consul());
         for mock in &self.mocks {
-            println!("  mock      {}", mock.name);
+            println!("  mock      {:<36} process {}", mock.name, mock.id());
         }
         println!("\n  Try:\n");
         for example in examples::ALL {
-            println!("  # {}", example.shows);
-            println!("  {}", example.command(&base));
+            println!("  # {}\n  {}\n", example.shows, example.command(&base));
         }
-        let (first, second) = (&self.mocks[0], &self.mocks[1]);
-        println!("\n  # take an instance away in an orderly way, or kill one, and ask again");
-        println!("  kill {}     # {}", first.id(), first.name);
-        println!("  kill -9 {}  # {}", second.id(), second.name);
+        let (first, second, third) = (&self.mocks[0], &self.mocks[2], self.ports.mocks[4]);
+        println!("  # take an instance away in an orderly way, kill another, break a third, and ask again");
+        println!("  kill {:<8} # {}", first.id(), first.name);
+        println!("  kill -9 {:<5} # {}", second.id(), second.name);
+        println!(
+            "  curl -d '{{\"error_percent\": 100, \"error_status\": 503}}' http://127.0.0.1:{third}/_mock/behaviour"
+        );
         println!("\n  Ctrl-C ends everything.\n");
     }
 
-    /// Says once which child has gone.
-    fn look(&mut self) {
-        if let Some(status) = self.gateway.ended() {
-            println!("the gateway ended: {status}");
-        }
+    /// Says once which child has gone; without the gateway there is nothing left to try.
+    fn look(&mut self) -> Result<(), String> {
         self.mocks.retain_mut(|mock| match mock.ended() {
             Some(status) => {
                 println!("{} ended: {status}", mock.name);
@@ -150,10 +258,18 @@ impl Stage {
             }
             None => true,
         });
+        if let Some(status) = self.agent.as_mut().and_then(Process::ended) {
+            println!("the Consul agent ended: {status}. The gateway goes on with what it knows");
+            self.agent = None;
+        }
+        match self.gateway.as_mut().and_then(Process::ended) {
+            Some(status) => Err(format!("the gateway ended: {status}")),
+            None => Ok(()),
+        }
     }
 
     async fn check(&mut self) -> Result<(), String> {
-        let client = Client::new(self.address);
+        let client = Client::new(self.address());
         let mut wrong = 0;
         for example in examples::ALL {
             match example.check(&client).await {
@@ -165,9 +281,10 @@ impl Stage {
             }
         }
         let failed = self.load().await;
-        self.end();
-        match (wrong, failed) {
-            (0, 0) => Ok(()),
+        let orderly = self.mocks[0].ended().is_some_and(|status| status.success());
+        match (wrong, failed, orderly) {
+            (0, 0, true) => Ok(()),
+            (0, 0, false) => Err("the instance that got SIGTERM did not end with exit code 0".into()),
             _ => Err(format!("{wrong} examples are wrong, {failed} requests failed")),
         }
     }
@@ -175,11 +292,12 @@ impl Stage {
     /// A steady load, whoever dies meanwhile: one mock in an orderly way, one by force. How many requests failed.
     async fn load(&mut self) -> usize {
         println!("  {RATE} GET/s for {SECONDS} s, while one instance gets SIGTERM and another SIGKILL:");
-        let client = Client::new(self.address);
+        let client = Client::new(self.address());
         let start = tokio::time::Instant::now();
         let mut requests = Vec::new();
         for number in 0..RATE * SECONDS {
-            tokio::time::sleep_until(start + Duration::from_secs(1) * number / RATE).await;
+            let due = start + Duration::from_secs(1) * number / RATE;
+            tokio::time::sleep_until(due).await;
             match number {
                 n if n == RATE * 5 => self.mocks[0].signal(Signal::TERM),
                 n if n == RATE * 12 => self.mocks[2].signal(Signal::KILL),
@@ -187,101 +305,55 @@ impl Stage {
             }
             let path = ["/api/user_service/users", "/api/product_service/products"][number as usize % 2];
             let client = client.clone();
-            requests.push(tokio::spawn(async move {
-                let began = Instant::now();
-                (client.get(path).await, began.elapsed())
-            }));
+            // Counted from when it was due: what waits in this program waits for a client, too.
+            requests.push(tokio::spawn(async move { (client.get(path).await, due.elapsed()) }));
         }
-        let (mut failed, mut slowest) = (0, Duration::ZERO);
+        let (mut failed, mut took) = (0, Vec::new());
         for request in requests {
-            match request.await {
-                Ok((answer, took)) => {
-                    slowest = slowest.max(took);
-                    if answer.status != 200 {
-                        failed += 1;
-                        println!("  failed: {} {}", answer.status, answer.body.trim());
-                    }
-                }
-                Err(_) => failed += 1,
+            let Ok((answer, time)) = request.await else {
+                failed += 1;
+                continue;
+            };
+            took.push(time);
+            if answer.status != 200 {
+                failed += 1;
+                println!("  failed: {} {}", answer.status, answer.body.trim());
             }
         }
-        println!("  {} requests, {failed} failed, the slowest took {} ms", RATE * SECONDS, slowest.as_millis());
+        took.sort_unstable();
+        let at = |share: f64| {
+            took.get((took.len() as f64 * share) as usize).or(took.last()).map_or(0.0, |t| t.as_secs_f64() * 1e3)
+        };
+        println!(
+            "  {} requests, {failed} failed; median {:.1} ms, 99 % within {:.1} ms, the slowest {:.1} ms",
+            RATE * SECONDS,
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
         failed
-    }
-
-    fn end(&mut self) {
-        self.gateway.end(Duration::from_secs(5));
-        self.mocks.iter().for_each(|mock| mock.signal(Signal::TERM));
-        for mock in &mut self.mocks {
-            mock.end(Duration::from_secs(4));
-        }
-        self.agent.end(Duration::from_secs(3));
     }
 }
 
 impl Drop for Stage {
+    /// The gateway ends first, the agent last; the mocks, which serve for two seconds more, together.
     fn drop(&mut self) {
+        self.gateway.take().map(|mut gateway| gateway.end(Duration::from_secs(5)));
+        self.mocks.iter().for_each(|mock| mock.signal(Signal::TERM));
+        for mock in &mut self.mocks {
+            mock.end(Duration::from_secs(4));
+        }
+        self.agent.take().map(|mut agent| agent.end(Duration::from_secs(3)));
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-async fn agent(port: u16, check: bool) -> Result<Process, String> {
-    if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-        return Err(format!(
-            "something listens on 127.0.0.1:{port} already (an agent of yours?): end it, or use cargo demo --check, which takes free ports"
-        ));
-    }
-    let binary = tokio::task::spawn_blocking(obtain).await.map_err(|error| error.to_string())??;
-    println!("Starting a Consul agent in dev mode…");
-    let mut command = Command::new(binary);
-    command
-        .args(["agent", "-dev", "-log-level=err", "-bind=127.0.0.1", "-client=127.0.0.1"])
-        .arg(format!("-http-port={port}"));
-    if check {
-        for option in ["-dns-port", "-serf-lan-port", "-serf-wan-port", "-server-port"] {
-            command.arg(format!("{option}={}", free_port()));
+/// Starts a program without what the environment says of other agents and gateways.
+fn start(name: &str, command: &mut Command) -> Result<Process, String> {
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(|v| v.starts_with("CONSUL_") || v.starts_with("LICTOR_")) {
+            command.env_remove(variable);
         }
-        command.arg("-grpc-port=-1");
     }
-    command.stdout(Stdio::null()).stderr(Stdio::inherit());
-    Process::start("consul", &mut command).map_err(|error| error.to_string())
-}
-
-fn mock(program: &Path, service: &str, number: u32, consul: &str, folder: &Path) -> Result<Process, String> {
-    let log =
-        std::fs::File::create(folder.join(format!("{service}-{number}.log"))).map_err(|error| error.to_string())?;
-    let mut command = Command::new(program);
-    command.args(["--service", service, "--consul", consul]).stdout(Stdio::null()).stderr(log);
-    Process::start(&format!("{service} {number}"), &mut command).map_err(|error| error.to_string())
-}
-
-fn gateway(program: &Path, port: u16, admin: u16, consul: &str, folder: &Path) -> Result<Process, String> {
-    let digest: String = lictor::config::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = format!(
-        "[[listener]]\naddress = \"127.0.0.1:{port}\"\n\n[admin]\naddress = \"127.0.0.1:{admin}\"\npublic = true\n\n\
-         [consul]\naddress = \"{consul}\"\n\n[[consumer]]\nname = \"demo\"\nkeys = [\"sha256:{digest}\"]\n\
-         roles = [\"admin\"]\n\n[log]\naccess = false\n\n[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n"
-    );
-    let file = folder.join("lictor.toml");
-    std::fs::write(&file, text).map_err(|error| error.to_string())?;
-    let mut command = Command::new(program);
-    command.args(["run", "--config"]).arg(&file).env("RUST_LOG", "warn").stdout(Stdio::null());
-    Process::start("lictor", &mut command).map_err(|error| error.to_string())
-}
-
-/// Until a page holds a text.
-async fn answers(url: &str, text: &str) -> Result<(), String> {
-    let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Ok(answer) = client.get(url).send().await
-            && answer.text().await.is_ok_and(|body| body.contains(text))
-        {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(format!("{url} does not answer"));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await; // the pace of looking
-    }
+    Process::start(name, command).map_err(|error| format!("{name} cannot be started: {error}"))
 }
