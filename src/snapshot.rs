@@ -356,3 +356,6 @@ fn publish(current: &Current, inputs: &Inputs, wake: &Wake, due: Option<Instant>
     }
     next.due
 }
+
+#[cfg(test)]
+mod tests;

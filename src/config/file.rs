@@ -1,12 +1,16 @@
 //! A configuration as written: a reader that asks for each key by name and type, collects every mistake with its line,
 //! and then knows which keys nobody asked for.
 
+mod values;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use values::{bytes, distance};
 
 /// One mistake: where, what is wrong, what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,43 +375,9 @@ fn duration(value: &DeValue<'_>, least: Duration) -> Result<Duration, String> {
 }
 
 fn size(value: &DeValue<'_>, bounds: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    let help = "write e.g. \"64MiB\", \"8KiB\" or a number of bytes";
-    let bytes = match value {
-        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
-        DeValue::String(text) => {
-            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            let unit = match text[end..].trim() {
-                "" | "B" => Some(1),
-                "KiB" => Some(1 << 10),
-                "MiB" => Some(1 << 20),
-                "GiB" => Some(1 << 30),
-                _ => None,
-            };
-            text[..end].parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit))
-        }
-        other => return Err(format!("is a size, not {}: {help}", kind(other))),
-    };
-    match bytes {
-        None => Err(format!("is not a size: {help}")),
-        Some(bytes) if !bounds.contains(&bytes) => {
-            Err(format!("is out of bounds: {} to {} bytes", bounds.start(), bounds.end()))
-        }
-        Some(bytes) => Ok(bytes),
+    match value {
+        DeValue::Integer(number) => bytes(number.as_str(), bounds),
+        DeValue::String(text) => bytes(text, bounds),
+        other => Err(format!("is a size, not {}: {}", kind(other), values::SIZES)),
     }
-}
-
-/// How many letters must change (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -84,35 +84,46 @@ struct Desk<H> {
 impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
     type Response = Response<Outgoing>;
     type Error = Infallible;
-    /// Boxed, so that an idle connection does not carry the size of a request in flight.
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>>>>;
+    type Future = Answering<H>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answering<H> {
         self.control.begin();
         let answer = self.handler.call(request.map(Body::from), &self.client);
-        let (handler, control, pulse) = (self.handler.clone(), self.control.clone(), self.pulse.clone());
-        Box::pin(async move {
-            let response = match caught(answer).await {
-                Ok(response) => response,
-                Err(()) => {
-                    pulse.panics.fetch_add(1, Ordering::Relaxed);
-                    handler.panicked()
-                }
-            };
-            Ok(response.map(|body| Outgoing { body, control }))
-        })
+        Answering {
+            answer: Box::pin(answer),
+            handler: self.handler.clone(),
+            control: self.control.clone(),
+            pulse: self.pulse.clone(),
+        }
     }
 }
 
-/// The future's output, or `Err` when it panicked: the panic's message is logged by the panic hook.
-async fn caught<F: Future>(future: F) -> Result<F::Output, ()> {
-    let mut future = pin!(future);
-    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(_) => Poll::Ready(Err(())),
-    })
-    .await
+/// A request being answered. Only the handler's part is boxed: an idle connection does not carry its size, and it is
+/// moved once.
+struct Answering<H> {
+    answer: Pin<Box<dyn Future<Output = Response<Body>>>>,
+    handler: Rc<H>,
+    control: Rc<Control>,
+    pulse: Arc<Pulse>,
+}
+
+impl<H: Handler> Future for Answering<H> {
+    type Output = Result<Response<Outgoing>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // A panic's message is logged by the panic hook; here it becomes an answer.
+        let response = match catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(response)) => response,
+            Err(_) => {
+                this.pulse.panics.fetch_add(1, Ordering::Relaxed);
+                this.handler.panicked()
+            }
+        };
+        let control = this.control.clone();
+        Poll::Ready(Ok(response.map(|body| Outgoing { body, control })))
+    }
 }
 
 /// An answer's body on its way out; when hyper lets go of it, the connection is idle.

@@ -72,3 +72,6 @@ impl Balancer {
         Some(index)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -389,3 +389,6 @@ impl History {
         Duration::from_millis(ms as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub enum Connector {
     Tcp,
     /// Whatever a test hands out.
     #[cfg(test)]
-    Memory(Rc<dyn Fn(SocketAddr) -> io::Result<Io>>),
+    Memory(std::sync::Arc<dyn Fn(SocketAddr) -> io::Result<Io> + Send + Sync>),
 }
 
 impl std::fmt::Debug for Connector {

@@ -1,7 +1,6 @@
 //! Keys, roles, doors.
 
 use http::Method;
-use integration::client::KEY;
 use integration::eventually;
 use integration::world::{World, config, service};
 use lictor::config::digest;

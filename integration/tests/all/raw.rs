@@ -98,7 +98,7 @@ impl Wire {
 
     /// More bytes; false at the end.
     async fn more(&mut self) -> bool {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         let read = tokio::time::timeout(Duration::from_secs(5), self.stream.read(&mut buffer)).await;
         let count = read.expect("something comes within 5 s").unwrap_or(0);
         self.read.extend_from_slice(&buffer[..count]);

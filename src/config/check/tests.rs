@@ -1,1 +1,155 @@
+//! Mistakes and defaults, by table; the parser, by property.
 
+use proptest::prelude::*;
+
+use super::*;
+
+fn env() -> Environment {
+    Environment::of(&[("LICTOR_API_KEY", "k")])
+}
+
+fn mistakes(text: &str) -> Vec<(usize, String, String)> {
+    let read = parse(Some(text), "test", Overrides::default(), &env());
+    let errors = read.expect_err("there are mistakes");
+    errors.mistakes().iter().map(|m| (m.line, m.key.clone(), m.message.clone())).collect()
+}
+
+/// A text, and the line, key and a part of the message of its one mistake.
+const MISTAKES: [(&str, usize, &str, &str); 31] = [
+    ("worker = 2", 1, "worker", "did you mean `workers`"),
+    ("workers = 0", 1, "workers", "from 1 to 1024"),
+    ("workers = \"2\"", 1, "workers", "not a text"),
+    ("[listeners]\nx = 1", 1, "listeners", "did you mean `listener`"),
+    ("[[listener]]\naddress = \"x\"\n", 2, "listener[0].address", "0.0.0.0:5000"),
+    ("[listener]\naddress = \"127.0.0.1:1\"", 1, "listener", "write [[listener]]"),
+    ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = 10", 3, "listener[0].head", "with its unit"),
+    ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = \"10\"", 3, "listener[0].head", "not a duration"),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\ntrusted_proxies = []",
+        3,
+        "listener[0].trusted_proxies",
+        "not supported",
+    ),
+    ("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:1\"", 0, "listener", "listed twice"),
+    ("[timeouts]\nconnect = \"0s\"", 2, "timeouts.connect", "too short"),
+    ("[timeouts]\nconnect = \"2 days\"", 2, "timeouts.connect", "too long"),
+    ("[timeouts]\nfirst_bite = \"1s\"", 2, "timeouts.first_bite", "did you mean `first_byte`"),
+    ("[breaker]\nconsecutive = 0", 2, "breaker.consecutive", "from 1"),
+    ("[breaker]\nprobes = 256", 2, "breaker.probes", "to 255"),
+    ("[breaker]\nopen = \"2m\"", 1, "breaker.open_max", "shorter than `open`"),
+    ("[breaker]\nenabled = 1", 2, "breaker.enabled", "true or false"),
+    ("[breaker]\nrate = {}", 2, "breaker.rate", "not supported"),
+    ("[retry]\nmethods = [\"POST\"]", 2, "retry.methods", "may not be sent twice"),
+    ("[retry]\nbudget = 20", 2, "retry.budget", "write [retry.budget]"),
+    ("[retry.budget]\npercent = 101", 2, "retry.budget.percent", "to 100"),
+    ("[request]\nhead = \"64MiB\"", 2, "request.head", "out of bounds"),
+    ("[request]\ntarget = \"8 apples\"", 2, "request.target", "not a size"),
+    ("[log]\nformat = \"xml\"", 2, "log.format", "\"auto\", \"human\", \"json\""),
+    ("[api]\nprefix = \"api\"", 2, "api.prefix", "\"/api\""),
+    ("[api]\nprefix = \"/admin/x\"", 2, "api.prefix", "the gateway's own"),
+    ("[consul]\naddress = \"http://\"", 1, "consul.address", "not an agent's address"),
+    ("[consul]\ntoken = { env = \"NOWHERE\" }", 2, "consul.token", "the environment has no NOWHERE"),
+    ("[consul]\nexpose = \"some\"", 2, "consul.expose", "\"tagged\", \"all\""),
+    ("[[service]]\nname = \"a/b\"\ninstances = [\"127.0.0.1:1\"]", 2, "service[0].name", "not understood"),
+    ("[[service]]\nname = \"a\"\ninstances = [\"somewhere\"]", 3, "service[0].instances", "10.0.3.7:8080"),
+];
+
+#[test]
+fn every_mistake_names_its_line_its_key_and_the_remedy() {
+    for (text, line, key, part) in MISTAKES {
+        let found = mistakes(text);
+        let hit = found.iter().any(|(l, k, m)| *l == line && k == key && m.contains(part));
+        assert!(hit, "{text:?}: {found:#?}");
+    }
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_their_lines() {
+    let found = mistakes("workers = 0\n[breaker]\nprobes = 0\n[timeouts]\nidle = 1\n[nonsense]\nx = 1\n");
+    let lines: Vec<_> = found.iter().map(|(line, ..)| *line).collect();
+    assert_eq!(lines, [1, 3, 5, 6], "{found:#?}");
+}
+
+#[test]
+fn broken_toml_is_a_mistake_with_its_line() {
+    let found = mistakes("workers = 1\n[breaker\nx = 1\n");
+    assert!(found.iter().any(|(line, _, message)| *line == 2 && message.contains("TOML")), "{found:#?}");
+}
+
+#[test]
+fn consumers_need_names_keys_and_known_roles_and_somebody_must_have_a_key() {
+    let consumer = |rest: &str| mistakes(&format!("[[consumer]]\n{rest}\n"));
+    assert!(consumer("name = \"a\"").iter().any(|(_, key, _)| key == "consumer[0].keys"));
+    assert!(consumer("name = \"a\"\nkeys = [\"plain\"]").iter().any(|(_, _, m)| m.contains("lictor hash-key")));
+    let key = format!("keys = [\"sha256:{}\"]", "0".repeat(64));
+    assert!(
+        consumer(&format!("name = \"a\"\n{key}\nroles = [\"root\"]")).iter().any(|(_, _, m)| m.contains("no role"))
+    );
+    let twice = format!("name = \"a\"\n{key}\n[[consumer]]\nname = \"a\"\n{key}");
+    assert_eq!(consumer(&twice).len(), 2);
+    let nobody = parse(Some(""), "test", Overrides::default(), &Environment::default()).expect_err("nobody has a key");
+    assert!(nobody.to_string().contains("LICTOR_API_KEY"));
+}
+
+#[test]
+fn an_open_door_beyond_loopback_must_be_asked_for_in_so_many_words() {
+    let public = "[[listener]]\naddress = \"0.0.0.0:5000\"\n";
+    let open = |more: &str| parse(Some(&format!("{public}{more}")), "test", Overrides::default(), &env());
+    assert!(open("").is_ok());
+    assert!(open("[api]\nauth = false\n").is_err_and(|e| e.to_string().contains("open_to_everyone")));
+    assert!(open("[api]\nauth = false\nopen_to_everyone = true\n").is_ok());
+    let demo: String = digest("test-api-key").iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("[[consumer]]\nname = \"d\"\nkeys = [\"sha256:{demo}\"]\n");
+    assert!(open(&key).is_err_and(|e| e.to_string().contains("test-api-key")));
+}
+
+#[test]
+fn without_a_file_everything_is_on_loopback_and_a_key_is_made() {
+    let config = parse(None, "environment", Overrides::default(), &Environment::default()).expect("the defaults");
+    assert!(config.listeners.iter().all(|listener| listener.address.ip().is_loopback()));
+    assert_eq!(config.generated_key.as_ref().map(String::len), Some(32));
+    assert_eq!(config.consul.expect("Consul").address, "http://127.0.0.1:8500");
+    let moved = Overrides { port: Some(7), admin_port: Some(8) };
+    let config = parse(None, "environment", moved, &env()).expect("the defaults");
+    assert!(config.listeners.iter().all(|listener| listener.address.port() == 7) && config.admin.address.port() == 8);
+}
+
+#[test]
+fn consuls_variables_are_honoured_the_file_beats_them_and_what_is_not_supported_is_an_error() {
+    let with = |text: &str, pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().copied().chain([("LICTOR_API_KEY", "k")]).collect();
+        parse(Some(text), "test", Overrides::default(), &Environment::of(&pairs))
+    };
+    let consul = |text: &str, pairs: &[(&str, &str)]| with(text, pairs).expect("valid").consul.expect("Consul");
+    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "10.0.0.1:8500")]).address, "http://10.0.0.1:8500");
+    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", "true")]).address, "https://c:1");
+    assert_eq!(consul("", &[("CONSUL_NAMESPACE", "n")]).namespace.as_deref(), Some("n"));
+    assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN", "t")]).token, Some(Secret::Text(t)) if t == "t"));
+    assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN_FILE", "/t")]).token, Some(Secret::File(_))));
+    let both = with("[consul]\naddress = \"http://a:1\"\n", &[("CONSUL_HTTP_ADDR", "http://b:2")]).expect("valid");
+    assert_eq!(both.consul.expect("Consul").address, "http://a:1");
+    assert!(both.warnings[0].contains("CONSUL_HTTP_ADDR"));
+    assert!(with("", &[("CONSUL_CAPATH", "/x")]).is_err_and(|e| e.to_string().contains("CONSUL_CAPATH")));
+    let service = "[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:1\"]\n";
+    assert!(with(service, &[]).expect("valid").consul.is_none());
+}
+
+#[test]
+fn a_secret_never_shows_itself() {
+    assert_eq!(format!("{:?}", Secret::Text("hush".into())), "(secret)");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+        let _ = parse(Some(&text), "test", Overrides::default(), &env());
+    }
+
+    #[test]
+    fn no_mutation_of_a_good_text_makes_the_parser_panic(at in 0usize..400, with in "[\\[\\]{}=\"0-9a-z\n]{0,3}") {
+        let good = "workers = 2\n[[listener]]\naddress = \"127.0.0.1:1\"\n[retry]\nbudget = { percent = 20 }\nmethods = [\"GET\"]\n[[service]]\nname = \"a\"\ninstances = [\"1.1.1.1:1\", { address = \"1.1.1.1:2\", weight = 2 }]\n[request]\nhead = \"8KiB\"\n[consul]\ntoken = { file = \"x\" }\n";
+        let at = at.min(good.len());
+        let text = format!("{}{with}{}", &good[..at], &good[at..]);
+        let _ = parse(Some(&text), "test", Overrides::default(), &env());
+    }
+}

@@ -1,0 +1,255 @@
+//! The house rules, as a test that reads the code: who may import whom, one file for each seam, sizes, captions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Room -> the rooms that it may import. All may import telemetry.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("telemetry", &[]),
+    ("catalog", &[]),
+    ("io", &[]),
+    ("body", &["io"]),
+    ("plane", &["body", "io"]),
+    ("config", &["catalog"]),
+    ("route", &["config", "catalog"]),
+    ("discovery", &["config", "catalog", "plane"]),
+    ("server", &["config", "plane", "body", "io"]),
+    ("filter", &["config", "catalog", "plane", "body", "io"]),
+    ("upstream", &["config", "catalog", "plane", "body", "io"]),
+    ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
+    ("proxy", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
+    ("admin", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
+];
+
+/// What only some files may speak of: text, files.
+const SEAMS: &[(&str, &[&str])] = &[
+    ("failsafe::", &["upstream/breaker.rs"]),
+    ("arc_swap::", &["snapshot.rs"]),
+    ("reqwest::", &["discovery/consul/client.rs"]),
+    ("hyper::client", &["upstream/wire.rs"]),
+    ("hyper::server", &["server/connection.rs"]),
+    ("Incoming", &["body.rs", "server/connection.rs", "upstream/wire.rs"]),
+    ("toml::", &["config/file.rs"]),
+    ("humantime::", &["config/file.rs"]),
+    ("std::env", &["config/env.rs"]),
+];
+
+const FILE: usize = 400;
+const FUNCTION: usize = 70;
+
+struct Source {
+    /// From `src/`.
+    path: String,
+    /// Without its test module.
+    code: String,
+    whole: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("integration lies in the repository").to_owned()
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let mut paths = Vec::new();
+    files(&src, &mut paths);
+    let read = |path: PathBuf| {
+        let whole = fs::read_to_string(&path).expect("readable source");
+        let name = path.strip_prefix(&src).expect("below src").display().to_string();
+        Source { path: name, code: without_tests(&whole).to_owned(), whole }
+    };
+    paths.into_iter().map(read).filter(|s| !s.path.ends_with("tests.rs")).collect()
+}
+
+fn without_tests(text: &str) -> &str {
+    text.find("#[cfg(test)]\nmod tests").map_or(text, |at| &text[..at])
+}
+
+/// Comment lines say what they like.
+fn statements(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn room(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap_or_default()
+}
+
+/// The rooms that a file names by `crate::room` or inside `crate::{…}`.
+fn imported(code: &str) -> Vec<String> {
+    let text: String = statements(code).collect::<Vec<_>>().join(" ");
+    let mut found = Vec::new();
+    for part in text.split("crate::").skip(1) {
+        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        match part.strip_prefix('{') {
+            None => found.push(word(part)),
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && c.is_alphabetic() => {
+                            found.push(word(&group[at..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Functions longer than the limit, by the braces.
+fn long_functions(code: &str, limit: usize) -> Vec<String> {
+    let mut long = Vec::new();
+    let mut open: Option<(String, usize, i64)> = None;
+    for (number, line) in code.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let braces = line.matches('{').count() as i64 - line.matches('}').count() as i64;
+        match &mut open {
+            None if trimmed.contains("fn ") && !trimmed.starts_with("//") && line.ends_with('{') => {
+                open = Some((trimmed.to_owned(), number, braces));
+            }
+            None => {}
+            Some((name, start, depth)) => {
+                *depth += braces;
+                if *depth <= 0 {
+                    if number - *start + 1 > limit {
+                        long.push(format!("{name} ({} lines)", number - *start + 1));
+                    }
+                    open = None;
+                }
+            }
+        }
+    }
+    long
+}
+
+fn none(what: &str, wrong: &[String]) {
+    assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
+}
+
+#[test]
+fn rooms_import_only_what_the_map_allows_and_no_pair_is_mutual() {
+    let allowed: BTreeMap<_, _> = IMPORTS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let room = room(&source.path);
+        let Some(may) = allowed.get(room) else { continue };
+        for other in imported(&source.code) {
+            let fine = other == room || other == "telemetry" || may.contains(&other.as_str());
+            if !fine && (allowed.contains_key(other.as_str()) || other == "app") {
+                wrong.push(format!("{} imports {other}", source.path));
+            }
+        }
+    }
+    none("forbidden imports", &wrong);
+    for (room, may) in IMPORTS {
+        for other in *may {
+            assert!(!allowed[other].contains(room), "{room} and {other} may import each other");
+        }
+    }
+}
+
+#[test]
+fn each_seam_is_in_its_own_file() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (seam, homes) in SEAMS {
+            if !homes.contains(&source.path.as_str()) && statements(&source.code).any(|line| speaks(line, seam)) {
+                wrong.push(format!("{} speaks of {seam}", source.path));
+            }
+        }
+    }
+    none("seams", &wrong);
+}
+
+/// Whether a line speaks of a seam: as a whole word at its beginning.
+fn speaks(line: &str, seam: &str) -> bool {
+    line.match_indices(seam).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+            && (seam.ends_with("::") || line[at + seam.len()..].chars().next().is_none_or(|c| !c.is_alphanumeric()))
+    }) && !line.contains("\"")
+}
+
+#[test]
+fn files_and_functions_stay_small_and_begin_with_a_caption() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let lines = source.code.lines().count();
+        if lines > FILE {
+            wrong.push(format!("{} has {lines} lines", source.path));
+        }
+        if !source.whole.starts_with("//!") {
+            wrong.push(format!("{} begins without a caption", source.path));
+        }
+        wrong.extend(long_functions(&source.code, FUNCTION).into_iter().map(|f| format!("{}: {f}", source.path)));
+    }
+    none("sizes and captions", &wrong);
+}
+
+#[test]
+fn nothing_is_left_unfinished_and_no_path_of_a_machine_is_in_the_tree() {
+    let mut paths = Vec::new();
+    for folder in ["src", "integration", "mock-services"] {
+        files(&root().join(folder), &mut paths);
+    }
+    let mut wrong = Vec::new();
+    for path in paths {
+        if path.ends_with("tidy.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("readable source");
+        for (number, line) in text.lines().enumerate() {
+            let unfinished = ["todo!(", "unimplemented!(", "#[ignore", "FIXME"].iter().any(|word| line.contains(word));
+            let machine = ["/root/", "/home/", "/work/"].iter().any(|path| line.contains(path));
+            if unfinished || machine {
+                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    none("unfinished, or of one machine", &wrong);
+}
+
+#[test]
+fn the_map_names_every_file() {
+    let map = fs::read_to_string(root().join("src/README.md")).expect("the map");
+    let lost: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| {
+            let stem = Path::new(&source.path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            !stem.is_some_and(|stem| map.contains(&stem))
+        })
+        .map(|source| source.path)
+        .collect();
+    none("not on the map", &lost);
+}
+
+#[test]
+fn the_checks_themselves_can_fail() {
+    assert_eq!(
+        imported("use crate::{body::{self, Body}, io};\nuse crate::plane::Wake;\n// crate::app\n"),
+        ["body", "io", "plane"]
+    );
+    assert_eq!(long_functions("fn a() {\n1\n2\n}\nfn b() {\n}\n", 3), ["fn a() { (4 lines)"]);
+    assert!(speaks("use toml::Spanned;", "toml::") && !speaks("let x = mytoml::y;", "toml::"));
+    assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {}"), "a\n");
+}

@@ -1,0 +1,124 @@
+//! The one idea, as a function.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::catalog::{Endpoint, Health, Registration};
+
+fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
+    let registration = Registration {
+        node: "n".into(),
+        id: format!("x-{port}"),
+        create_index: created,
+        modify_index: created,
+        checks: Vec::new(),
+        health,
+        weight: 1,
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+    };
+    let key = Key {
+        datacenter: "dc1".into(),
+        partition: "".into(),
+        namespace: "".into(),
+        peer: "".into(),
+        service: ServiceName::new("orders").expect("a name"),
+        address: ([10, 0, 0, 1], port).into(),
+    };
+    Endpoint { key, registrations: vec![registration], health, weight: 1 }
+}
+
+fn catalog(endpoints: Option<Vec<Endpoint>>) -> Arc<Catalog> {
+    let mut catalog = Catalog { complete: true, ..Catalog::default() };
+    if let Some(endpoints) = endpoints {
+        let name = ServiceName::new("orders").expect("a name");
+        let service = catalog::Service { name: name.clone(), provider: "consul", endpoints, unroutable: Vec::new() };
+        catalog.services.insert(name, Arc::new(service));
+    }
+    Arc::new(catalog)
+}
+
+struct Story {
+    config: Arc<Config>,
+    snapshot: Snapshot,
+}
+
+impl Story {
+    fn begin() -> Story {
+        let config = Arc::new(crate::config::for_tests());
+        Story { snapshot: Snapshot::empty(config.clone()), config }
+    }
+
+    fn then(&mut self, catalog: &Arc<Catalog>) -> (Vec<Effect>, Vec<String>, Option<Instant>) {
+        let inputs = Inputs { config: self.config.clone(), catalog: catalog.clone(), now: Instant::now() };
+        let Next { snapshot, effects, changes, due } = Snapshot::next(&inputs, &self.snapshot);
+        self.snapshot = snapshot;
+        (effects, changes, due)
+    }
+
+    fn instance(&self, index: usize) -> Arc<Instance> {
+        self.snapshot.service("orders").expect("it is known").members[index].instance.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twice_on_equal_input_changes_nothing() {
+    let mut story = Story::begin();
+    let catalog = catalog(Some(vec![endpoint(1, Health::Passing, 1), endpoint(2, Health::Critical, 1)]));
+    let (_, changes, _) = story.then(&catalog);
+    assert_eq!(changes, ["orders: +10.0.0.1:1"]);
+    let before = story.snapshot.service("orders").cloned().expect("it is known");
+    let (effects, changes, due) = story.then(&catalog);
+    assert!(effects.is_empty() && changes.is_empty() && due.is_none());
+    assert!(Arc::ptr_eq(&before, story.snapshot.service("orders").expect("it is known")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_is_the_same_instance_and_who_goes_departs() {
+    let mut story = Story::begin();
+    story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1), endpoint(2, Health::Passing, 1)])));
+    let (first, second) = (story.instance(0), story.instance(1));
+    let (effects, changes, _) =
+        story.then(&catalog(Some(vec![endpoint(2, Health::Warning, 1), endpoint(3, Health::Passing, 1)])));
+    assert!(Arc::ptr_eq(&second, &story.instance(0)));
+    assert_eq!(changes, ["orders: +10.0.0.1:3 -10.0.0.1:1"]);
+    let departed = effects.iter().any(|e| matches!(e, Effect::Departed(instance) if Arc::ptr_eq(instance, &first)));
+    assert!(departed, "{effects:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_critical_instance_keeps_its_history_and_is_probed_when_it_is_back() {
+    let mut story = Story::begin();
+    story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+    let instance = story.instance(0);
+    let (effects, ..) = story.then(&catalog(Some(vec![endpoint(1, Health::Critical, 1)])));
+    assert!(matches!(effects[..], [Effect::Departed(_)]));
+    let (effects, ..) = story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+    assert!(
+        effects.iter().any(|e| matches!(e, Effect::Arrived(_)))
+            && effects.iter().any(|e| matches!(e, Effect::ProbeNow(_)))
+    );
+    assert!(Arc::ptr_eq(&instance, &story.instance(0)));
+    let (effects, changes, _) = story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 9)])));
+    assert!(matches!(effects[..], [Effect::ProbeNow(_)]) && changes.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extinct_service_is_remembered_for_ten_minutes_and_then_forgotten() {
+    let mut story = Story::begin();
+    story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+    let nothing = catalog(None);
+    let (effects, _, due) = story.then(&nothing);
+    assert!(matches!(effects[..], [Effect::Departed(_)]));
+    assert!(story.snapshot.service("orders").is_some_and(|s| s.gone.is_some() && s.members.is_empty()));
+    assert_eq!(due, Some(Instant::now() + TOMBSTONE));
+    tokio::time::advance(TOMBSTONE - Duration::from_secs(1)).await;
+    story.then(&nothing);
+    assert!(story.snapshot.service("orders").is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (_, _, due) = story.then(&nothing);
+    assert!(story.snapshot.service("orders").is_none() && due.is_none());
+    // Its slot is free for the next one.
+    story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+    assert_eq!(story.snapshot.services.len(), 1);
+}
