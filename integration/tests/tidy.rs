@@ -43,7 +43,6 @@ struct Source {
     path: String,
     /// Without its test module.
     code: String,
-    whole: String,
 }
 
 fn root() -> PathBuf {
@@ -68,9 +67,24 @@ fn sources() -> Vec<Source> {
     let read = |path: PathBuf| {
         let whole = fs::read_to_string(&path).expect("readable source");
         let name = path.strip_prefix(&src).expect("below src").display().to_string();
-        Source { path: name, code: without_tests(&whole).to_owned(), whole }
+        Source { path: name, code: without_tests(&whole).to_owned() }
     };
-    paths.into_iter().map(read).filter(|s| !s.path.ends_with("tests.rs")).collect()
+    paths.into_iter().map(read).filter(|source| !of_tests(&source.path)).collect()
+}
+
+/// All code of the workspace, from the repository.
+fn everything() -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    for folder in ["src", "integration", "mock-services"] {
+        files(&root().join(folder), &mut paths);
+    }
+    let name = |path: &Path| path.strip_prefix(root()).expect("below the repository").display().to_string();
+    paths.into_iter().map(|path| (name(&path), fs::read_to_string(&path).expect("readable source"))).collect()
+}
+
+/// `x/tests.rs`, `x/tests/y.rs`.
+fn of_tests(path: &str) -> bool {
+    path.split(['/', '.']).any(|part| part == "tests")
 }
 
 fn without_tests(text: &str) -> &str {
@@ -86,9 +100,10 @@ fn room(path: &str) -> &str {
     path.split(['/', '.']).next().unwrap_or_default()
 }
 
-/// The rooms that a file names by `crate::room` or inside `crate::{…}`.
-fn imported(code: &str) -> Vec<String> {
+/// The rooms that a file names by `crate::room`, inside `crate::{…}`, or by as many `super::` as lead to the crate.
+fn imported(path: &str, code: &str) -> Vec<String> {
     let text: String = statements(code).collect::<Vec<_>>().join(" ");
+    let text = text.replace(&"super::".repeat(path.split('/').count()), "crate::");
     let mut found = Vec::new();
     for part in text.split("crate::").skip(1) {
         let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
@@ -152,8 +167,13 @@ fn rooms_import_only_what_the_map_allows_and_no_pair_is_mutual() {
     let mut wrong = Vec::new();
     for source in sources() {
         let room = room(&source.path);
-        let Some(may) = allowed.get(room) else { continue };
-        for other in imported(&source.code) {
+        let Some(may) = allowed.get(room) else {
+            if !["app", "lib", "main"].contains(&room) {
+                wrong.push(format!("{}: the room {room} is not in the table", source.path));
+            }
+            continue;
+        };
+        for other in imported(&source.path, &source.code) {
             let fine = other == room || other == "telemetry" || may.contains(&other.as_str());
             if !fine && (allowed.contains_key(other.as_str()) || other == "app") {
                 wrong.push(format!("{} imports {other}", source.path));
@@ -194,35 +214,57 @@ fn speaks(line: &str, seam: &str) -> bool {
 fn files_and_functions_stay_small_and_begin_with_a_caption() {
     let mut wrong = Vec::new();
     for source in sources() {
-        let lines = source.code.lines().count();
-        if lines > FILE {
-            wrong.push(format!("{} has {lines} lines", source.path));
-        }
-        if !source.whole.starts_with("//!") {
-            wrong.push(format!("{} begins without a caption", source.path));
-        }
         wrong.extend(long_functions(&source.code, FUNCTION).into_iter().map(|f| format!("{}: {f}", source.path)));
+    }
+    for (path, text) in everything() {
+        let lines = without_tests(&text).lines().count();
+        if lines > FILE && !of_tests(&path) {
+            wrong.push(format!("{path} has {lines} lines"));
+        }
+        if !text.starts_with("//!") {
+            wrong.push(format!("{path} begins without a caption"));
+        }
     }
     none("sizes and captions", &wrong);
 }
 
 #[test]
-fn nothing_is_left_unfinished_and_no_path_of_a_machine_is_in_the_tree() {
-    let mut paths = Vec::new();
-    for folder in ["src", "integration", "mock-services"] {
-        files(&root().join(folder), &mut paths);
-    }
+fn tests_wait_for_conditions_and_say_why_where_they_sleep() {
     let mut wrong = Vec::new();
-    for path in paths {
+    for (path, text) in everything() {
         if path.ends_with("tidy.rs") {
             continue;
         }
-        let text = fs::read_to_string(&path).expect("readable source");
+        let tests = if path.starts_with("integration/") || of_tests(&path) {
+            &text[..]
+        } else {
+            &text[without_tests(&text).len()..]
+        };
+        wrong.extend(sleeps(tests).into_iter().map(|line| format!("{path}: {line}")));
+    }
+    none("sleeps without a reason", &wrong);
+}
+
+/// Lines that sleep, with no comment on them or in the two lines before.
+fn sleeps(code: &str) -> Vec<&str> {
+    let lines: Vec<_> = code.lines().collect();
+    let why = |line: &&str| line.contains("//") || line.contains("reason = ");
+    let bare = |at: &usize| lines[*at].contains("::sleep(") && !lines[at.saturating_sub(2)..=*at].iter().any(why);
+    (0..lines.len()).filter(bare).map(|at| lines[at].trim()).collect()
+}
+
+#[test]
+fn nothing_is_left_unfinished_and_no_path_of_a_machine_is_in_the_tree() {
+    let mut wrong = Vec::new();
+    for (path, text) in everything() {
+        if path.ends_with("tidy.rs") {
+            continue;
+        }
         for (number, line) in text.lines().enumerate() {
             let unfinished = ["todo!(", "unimplemented!(", "#[ignore", "FIXME"].iter().any(|word| line.contains(word));
             let machine = ["/root/", "/home/", "/work/"].iter().any(|path| line.contains(path));
             if unfinished || machine {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
     }
@@ -246,9 +288,13 @@ fn the_map_names_every_file() {
 #[test]
 fn the_checks_themselves_can_fail() {
     assert_eq!(
-        imported("use crate::{body::{self, Body}, io};\nuse crate::plane::Wake;\n// crate::app\n"),
+        imported("a.rs", "use crate::{body::{self, Body}, io};\nuse crate::plane::Wake;\n// crate::app\n"),
         ["body", "io", "plane"]
     );
+    assert_eq!(imported("a/b.rs", "use super::super::app::x;\nuse super::c;"), ["app"]);
+    assert_eq!(imported("a.rs", "use super::app;"), ["app"]);
+    assert_eq!(sleeps("// why\nt::sleep(1);\n\n\nt::sleep(2);\nt::sleep(3); // why"), ["t::sleep(2);"]);
+    assert!(of_tests("a/tests.rs") && of_tests("a/tests/b.rs") && !of_tests("a/attests.rs"));
     assert_eq!(long_functions("fn a() {\n1\n2\n}\nfn b() {\n}\n", 3), ["fn a() { (4 lines)"]);
     assert!(speaks("use toml::Spanned;", "toml::") && !speaks("let x = mytoml::y;", "toml::"));
     assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {}"), "a\n");
