@@ -4,6 +4,7 @@ mod breaking;
 mod discovering;
 mod ending;
 mod guarding;
+mod permitting;
 mod raw;
 mod routing;
 mod trying;
