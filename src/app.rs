@@ -25,8 +25,8 @@ use crate::upstream::wire::Connector;
 pub enum Error {
     /// An address cannot be had.
     Bind(server::Error),
-    /// Consul's client cannot be made.
-    Consul(discovery::consul::Error),
+    /// What no waiting mends on the way to a provider.
+    Discovery(discovery::Error),
     /// A thread, a runtime or a signal cannot be had.
     System(std::io::Error),
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Bind(error) => error.fmt(f),
-            Error::Consul(error) => error.fmt(f),
+            Error::Discovery(error) => error.fmt(f),
             Error::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -157,9 +157,9 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let config = Arc::new(config);
-    let discovery = match discovery::start(&config, own) {
+    let discovery = match discovery::start(&config, &own) {
         Ok(discovery) => discovery,
-        Err(error) => return drop(ready.send(Err(Error::Consul(error)))),
+        Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
     let wake = Wake::new(config.workers);
     let current = Current::new(Snapshot::empty(config.clone()));

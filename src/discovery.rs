@@ -1,189 +1,209 @@
-//! What exists: providers tell of services, a board joins what they say into one catalog.
+//! What exists: providers watch their sources, their catalogs are merged into the one that everything else sees.
 
 pub mod consul;
 pub mod file;
 
+use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
-use crate::catalog::{Catalog, DiscoveryStatus, Hidden, ProviderStatus, Service, ServiceName};
+use crate::catalog::{Catalog, DiscoveryStatus, Hidden, ProviderStatus};
 use crate::config::Config;
-use std::collections::BTreeMap;
 
-/// A source of endpoints. It reports what exists, never how it fares under traffic.
-pub trait Provider: Send + 'static {
-    /// Its name, for admin: `consul`, `file`.
+/// A source of endpoints.
+///
+/// It says through its [`Outlet`] what exists, as often as that changes, and how it fares. What it said last holds until
+/// it says something else: a provider that fails stays silent, it never says "nothing".
+pub trait Provider: Send {
+    /// `consul`, `file`: what endpoints and status name it.
     fn name(&self) -> &'static str;
-    /// Where it asks.
+
+    /// Where it asks, for people.
     fn source(&self) -> String;
-    /// Reports to the desk until it is dropped.
-    fn run(self, desk: Desk) -> impl Future<Output = ()> + Send;
+
+    /// Watches until it is dropped, or returns when nothing can change any more.
+    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// Discovery at work.
-#[derive(Debug)]
+/// What is wrong with the way to a provider; the sentence names the setting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);
+
+/// The running providers. Dropping it stops them.
 pub struct Discovery {
-    /// The newest catalog.
+    /// What exists; replaced only when something changed.
     pub catalog: watch::Receiver<Arc<Catalog>>,
-    /// How the providers fare.
+    /// How discovery fares; replaced with every answer.
     pub status: watch::Receiver<Arc<DiscoveryStatus>>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<AbortHandle>,
 }
 
-impl Discovery {
-    /// Ends all watches and closes their connections; the catalog stays as it is.
-    pub fn stop(&self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("tasks", &self.tasks.len()).finish_non_exhaustive()
     }
 }
 
-/// What one provider says.
-#[derive(Debug, Default)]
-struct Part {
-    services: BTreeMap<ServiceName, Arc<Service>>,
-    hidden: BTreeMap<String, String>,
-    complete: bool,
+impl Discovery {
+    /// Ends all watches, which closes their connections; the last catalog stays readable.
+    pub fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
-/// Where all providers report.
-#[derive(Debug)]
-struct Board {
-    parts: Mutex<Vec<Part>>,
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Spawns the configured providers on the current runtime.
+///
+/// `bound` is where the gateway listens by now, besides what the configuration says (it may have left the port to the
+/// system): no instance there is ever called.
+///
+/// With `[consul]`, the process must have installed its rustls provider before.
+///
+/// # Errors
+/// A file that cannot be read, an address that is none: what no waiting will mend.
+pub fn start(config: &Config, bound: &[SocketAddr]) -> Result<Discovery, Error> {
+    // The order is the precedence: the first provider of a name wins.
+    let mut providers: Vec<Box<dyn Provider>> = Vec::new();
+    if !config.services.is_empty() {
+        providers.push(Box::new(file::File::new(&config.services)));
+    }
+    if let Some(consul) = &config.consul {
+        let configured = config.listeners.iter().map(|l| l.address).chain([config.admin.address]);
+        let own = configured.chain(bound.iter().copied()).filter(|own| own.port() != 0).collect();
+        providers.push(Box::new(consul::Consul::new(consul, own)?));
+    }
+    Ok(spawn(providers))
+}
+
+fn spawn(providers: Vec<Box<dyn Provider>>) -> Discovery {
+    let nothing = Arc::new(Catalog::default());
+    let said: Said = providers.iter().map(|p| (nothing.clone(), starting(p.name(), p.source()))).collect();
+    let (catalog, catalog_seen) = watch::channel(Arc::new(merge(&said)));
+    let (status, status_seen) = watch::channel(Arc::new(overall(&said)));
+    let shared = Arc::new(Shared { said: Mutex::new(said), catalog, status });
+    let start = |(place, provider): (usize, Box<dyn Provider>)| {
+        tokio::spawn(provider.run(Outlet { place, shared: shared.clone() })).abort_handle()
+    };
+    let tasks = providers.into_iter().enumerate().map(start).collect();
+    Discovery { catalog: catalog_seen, status: status_seen, tasks }
+}
+
+fn starting(name: &'static str, source: String) -> ProviderStatus {
+    ProviderStatus {
+        name,
+        source,
+        state: "starting",
+        index: 0,
+        watched: 0,
+        swept: 0,
+        last_answer: None,
+        errors: 0,
+        error: None,
+        notes: Vec::new(),
+    }
+}
+
+/// What each provider said last, in order of precedence.
+type Said = Vec<(Arc<Catalog>, ProviderStatus)>;
+
+struct Shared {
+    said: Mutex<Said>,
     catalog: watch::Sender<Arc<Catalog>>,
     status: watch::Sender<Arc<DiscoveryStatus>>,
 }
 
-/// One provider's place at the board.
-#[derive(Clone, Debug)]
-pub struct Desk {
-    board: Arc<Board>,
-    index: usize,
+/// Where a provider says what it knows.
+pub struct Outlet {
+    place: usize,
+    shared: Arc<Shared>,
 }
 
-/// Starts the providers of a configuration on the current runtime. `own` are the gateway's own addresses: never an
-/// instance.
-///
-/// # Errors
-/// What makes a provider impossible, such as a CA file that cannot be read.
-pub fn start(config: &Config, own: Vec<SocketAddr>) -> Result<Discovery, consul::Error> {
-    let mut desks = Desks::default();
-    let mut tasks = Vec::new();
-    let file = file::File::new(&config.services);
-    let consul = config.consul.as_ref().map(|consul| consul::Consul::new(consul.clone(), own)).transpose()?;
-    // The file comes first: what it says of a service beats what Consul says.
-    let file = (!config.services.is_empty() || consul.is_none()).then_some(file);
-    let file = file.map(|file| (desks.place(&file), file));
-    let consul = consul.map(|consul| (desks.place(&consul), consul));
-    let (catalog_sender, catalog) = watch::channel(Arc::default());
-    let (status_sender, status) = watch::channel(Arc::new(DiscoveryStatus { providers: desks.0 }));
-    let parts = status.borrow().providers.iter().map(|_| Part::default()).collect();
-    let board = Arc::new(Board { parts: Mutex::new(parts), catalog: catalog_sender, status: status_sender });
-    if let Some((index, file)) = file {
-        tasks.push(tokio::spawn(file.run(Desk { board: board.clone(), index })));
-    }
-    if let Some((index, consul)) = consul {
-        tasks.push(tokio::spawn(consul.run(Desk { board, index })));
-    }
-    Ok(Discovery { catalog, status, tasks })
-}
-
-#[derive(Default)]
-struct Desks(Vec<ProviderStatus>);
-
-impl Desks {
-    fn place(&mut self, provider: &impl Provider) -> usize {
-        self.0.push(ProviderStatus {
-            name: provider.name(),
-            source: provider.source(),
-            state: "starting",
-            index: 0,
-            watched: 0,
-            swept: 0,
-            last_answer: None,
-            errors: 0,
-            error: None,
-            notes: Vec::new(),
-        });
-        self.0.len() - 1
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
-impl Desk {
-    /// The newest of a service. Equal to what is known already: silence.
-    pub fn tell(&self, service: Service) {
-        self.change(|part| {
-            if part.services.get(&service.name).is_some_and(|known| **known == service) {
-                return false;
-            }
-            part.services.insert(service.name.clone(), Arc::new(service));
-            true
-        });
+impl Outlet {
+    /// What this provider said of itself last.
+    pub fn status(&self) -> ProviderStatus {
+        self.shared.said.lock()[self.place].1.clone()
     }
 
-    /// A service is no longer listed.
-    pub fn forget(&self, name: &str) {
-        self.change(|part| part.services.remove(name).is_some());
+    /// How this provider fares; what exists by it stays.
+    pub fn fare(&self, status: ProviderStatus) {
+        let mut said = self.shared.said.lock();
+        said[self.place].1 = status;
+        self.shared.status.send_replace(Arc::new(overall(&said)));
     }
 
-    /// What is registered, but not exposed, and why.
-    pub fn hide(&self, name: &str, reason: Option<String>) {
-        self.change(|part| match reason {
-            Some(reason) if part.hidden.get(name) == Some(&reason) => false,
-            Some(reason) => {
-                part.hidden.insert(name.to_owned(), reason);
-                true
-            }
-            None => part.hidden.remove(name).is_some(),
-        });
-    }
-
-    /// Whether something is known of a service.
-    pub fn knows(&self, name: &str) -> bool {
-        self.board.parts.lock()[self.index].services.contains_key(name)
-    }
-
-    /// Everything was told once.
-    pub fn complete(&self) {
-        self.change(|part| !std::mem::replace(&mut part.complete, true));
-    }
-
-    /// Changes this provider's status.
-    pub fn status(&self, change: impl FnOnce(&mut ProviderStatus)) {
-        self.board.status.send_modify(|status| change(&mut Arc::make_mut(status).providers[self.index]));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Part) -> bool) {
-        let mut parts = self.board.parts.lock();
-        if change(&mut parts[self.index]) {
-            self.board.catalog.send_replace(Arc::new(joined(&parts)));
-        }
-    }
-}
-
-/// One catalog out of all parts; of two providers with a service of one name the first holds.
-fn joined(parts: &[Part]) -> Catalog {
-    let mut catalog = Catalog { complete: parts.iter().all(|part| part.complete), ..Catalog::default() };
-    for part in parts {
-        for (name, service) in &part.services {
-            match catalog.services.get(name) {
-                None => {
-                    catalog.services.insert(name.clone(), service.clone());
+    /// All that exists by this provider, and how it fares. A catalog equal to the last one wakes nobody.
+    pub fn publish(&self, mut catalog: Catalog, status: ProviderStatus) {
+        let mut said = self.shared.said.lock();
+        let (before, fares) = &mut said[self.place];
+        *fares = status;
+        if **before != catalog {
+            share_unchanged(&mut catalog, before);
+            *before = Arc::new(catalog);
+            let merged = merge(&said);
+            self.shared.catalog.send_if_modified(|current| {
+                let changed = **current != merged;
+                if changed {
+                    *current = Arc::new(merged);
                 }
-                Some(holder) => catalog.hidden.push(Hidden {
+                changed
+            });
+        }
+        self.shared.status.send_replace(Arc::new(overall(&said)));
+    }
+}
+
+/// Equal services stay the same `Arc`, so that whoever compares two catalogs compares pointers first.
+fn share_unchanged(new: &mut Catalog, old: &Catalog) {
+    for (name, service) in &mut new.services {
+        if let Some(known) = old.services.get(name).filter(|known| *known == service) {
+            *service = known.clone();
+        }
+    }
+}
+
+/// One catalog of all: a name that two providers claim belongs to the first, the other claim is shown.
+fn merge(said: &Said) -> Catalog {
+    let mut merged = Catalog { complete: said.iter().all(|(catalog, _)| catalog.complete), ..Catalog::default() };
+    for (catalog, status) in said {
+        merged.hidden.extend_from_slice(&catalog.hidden);
+        for (name, service) in &catalog.services {
+            match merged.services.get(name) {
+                Some(winner) => merged.hidden.push(Hidden {
                     name: name.to_string(),
-                    reason: format!(
-                        "the {} provider has a service of this name too, and its word holds",
-                        holder.provider
-                    ),
+                    reason: format!("{} has a service of this name, which beats {}'s", winner.provider, status.name),
                 }),
+                None => {
+                    merged.services.insert(name.clone(), service.clone());
+                }
             }
         }
-        let hidden = part.hidden.iter().map(|(name, reason)| Hidden { name: name.clone(), reason: reason.clone() });
-        catalog.hidden.extend(hidden);
     }
-    catalog
+    merged
 }
+
+fn overall(said: &Said) -> DiscoveryStatus {
+    DiscoveryStatus { providers: said.iter().map(|(_, status)| status.clone()).collect() }
+}
+
+#[cfg(test)]
+mod tests;

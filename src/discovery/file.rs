@@ -1,19 +1,25 @@
-//! Services written in the configuration, for use without Consul, or beside it.
+//! Endpoints from `[[service]]` of the configuration: a provider that knows everything at once and never changes.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::{Desk, Provider};
-use crate::catalog::{Endpoint, Health, Key, Registration, Service};
-use crate::config::StaticService;
+use super::{Outlet, Provider};
+use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName};
+use crate::config::{StaticInstance, StaticService};
 
-/// The services of `[[service]]`.
+/// The services of the configuration.
 #[derive(Debug)]
-pub struct File(Vec<Service>);
+pub struct File {
+    services: Vec<StaticService>,
+}
 
 impl File {
-    /// From the configuration.
+    /// A provider of these services.
     pub fn new(services: &[StaticService]) -> File {
-        File(services.iter().map(service).collect())
+        File { services: services.to_vec() }
     }
 }
 
@@ -23,45 +29,54 @@ impl Provider for File {
     }
 
     fn source(&self) -> String {
-        "[[service]]".into()
+        "[[service]] of the configuration".into()
     }
 
-    async fn run(self, desk: Desk) {
-        self.0.into_iter().for_each(|service| desk.tell(service));
-        desk.status(|status| status.state = "watching");
-        desk.complete();
+    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let services: BTreeMap<_, _> =
+                self.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
+            let status = ProviderStatus { state: "watching", last_answer: Some(SystemTime::now()), ..outlet.status() };
+            outlet.publish(Catalog { services, hidden: Vec::new(), complete: true }, status);
+        })
     }
 }
 
-fn service(written: &StaticService) -> Service {
-    let mut endpoints: Vec<_> = written
-        .instances
-        .iter()
-        .map(|instance| Endpoint {
-            key: Key {
-                datacenter: "".into(),
-                partition: "".into(),
-                namespace: "".into(),
-                peer: "".into(),
-                service: written.name.clone(),
-                address: instance.address,
-            },
-            registrations: vec![Registration {
-                node: String::new(),
-                id: format!("{}-{}", written.name, instance.address),
-                create_index: 0,
-                modify_index: 0,
-                checks: Vec::new(),
-                health: Health::Passing,
-                weight: instance.weight,
-                tags: Vec::new(),
-                meta: BTreeMap::new(),
-            }],
-            health: Health::Passing,
-            weight: instance.weight,
-        })
-        .collect();
-    endpoints.sort_by(|a, b| a.key.cmp(&b.key));
-    endpoints.dedup_by(|a, b| a.key == b.key);
-    Service { name: written.name.clone(), provider: "file", endpoints, unroutable: Vec::new() }
+fn service(from: &StaticService) -> Service {
+    // Two instances on one address are one, with the higher weight: as with any provider.
+    let mut weights = BTreeMap::new();
+    for StaticInstance { address, weight } in &from.instances {
+        let highest = weights.entry(*address).or_insert(*weight);
+        *highest = (*highest).max(*weight);
+    }
+    let endpoints = weights.into_iter().map(|(address, weight)| endpoint(&from.name, address, weight)).collect();
+    Service { name: from.name.clone(), provider: "file", endpoints, unroutable: Vec::new() }
+}
+
+fn endpoint(service: &ServiceName, address: std::net::SocketAddr, weight: u32) -> Endpoint {
+    let none: Arc<str> = "".into();
+    let registration = Registration {
+        node: String::new(),
+        id: address.to_string(),
+        create_index: 0,
+        modify_index: 0,
+        checks: Vec::new(),
+        health: Health::Passing,
+        weight,
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+    };
+    Endpoint {
+        key: Key {
+            datacenter: none.clone(),
+            partition: none.clone(),
+            namespace: none.clone(),
+            peer: none,
+            service: service.clone(),
+            address,
+        },
+        registrations: vec![registration],
+        health: Health::Passing,
+        weight,
+    }
 }

@@ -137,7 +137,7 @@ async fn what_may_never_be_an_instance_is_shown_with_the_reason() {
     let world = World::watching(agent, "").await;
     assert_eq!(world.client.get("/api/odd/x").await.reason(), "no_instances");
     let shown = world.service("odd").await["unroutable"].to_string();
-    for reason in ["link-local", "no port", "not an IP address"] {
+    for reason in ["link-local", "no port", "host name"] {
         assert!(shown.contains(reason), "{reason}: {shown}");
     }
 }

@@ -1,113 +1,262 @@
-//! Consul's answers, as far as we need them: tolerant of nulls and of what other versions add or leave out.
+//! What Consul's JSON says, from 1.8 to 2.x: everything may be missing or null, one bad entry never loses the others.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-/// `/v1/catalog/services`: names, each with the union of its instances' tags.
-pub(super) type Names = BTreeMap<String, Option<Vec<String>>>;
+/// The answer of `/v1/catalog/services`: every name with the union of its instances' tags.
+pub(crate) type Names = BTreeMap<String, Vec<String>>;
 
 /// One entry of `/v1/health/service/X`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Entry {
-    #[serde(default, deserialize_with = "null")]
-    pub(super) node: Node,
-    pub(super) service: Service,
-    #[serde(default, deserialize_with = "null")]
-    pub(super) checks: Vec<Check>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct Entry {
+    /// The node that carries it.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) node: Node,
+    /// The registration.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) service: Registered,
+    /// The checks of both.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) checks: Vec<HealthCheck>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct Node {
-    #[serde(deserialize_with = "null")]
-    pub(super) node: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) address: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) datacenter: String,
+/// The node of an entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct Node {
+    /// Its name.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) node: String,
+    /// Its address, for services that have none.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) address: String,
+    /// Its datacenter.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) datacenter: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct Service {
-    #[serde(rename = "ID", deserialize_with = "null")]
-    pub(super) id: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) kind: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) address: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) port: i64,
-    #[serde(deserialize_with = "null")]
-    pub(super) tags: Vec<String>,
-    #[serde(deserialize_with = "null")]
-    pub(super) meta: BTreeMap<String, String>,
-    pub(super) weights: Option<Weights>,
-    #[serde(deserialize_with = "null")]
-    pub(super) create_index: u64,
-    #[serde(deserialize_with = "null")]
-    pub(super) modify_index: u64,
-    #[serde(deserialize_with = "null")]
-    pub(super) namespace: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) partition: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) peer_name: String,
+/// The registration of an entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct Registered {
+    /// Empty for ordinary services, `connect-proxy` for sidecars.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) kind: String,
+    /// Unique on its node.
+    #[serde(rename = "ID", deserialize_with = "nullable")]
+    pub(crate) id: String,
+    /// Empty: the node's.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) address: String,
+    /// Wide, so that an absurd one is a reason to show and not a parse error.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) port: i64,
+    /// Named ports of Consul 2.0, instead of `Port`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) ports: Vec<NamedPort>,
+    /// The instance's own tags.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) tags: Vec<String>,
+    /// The instance's metadata.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) meta: BTreeMap<String, Option<String>>,
+    /// By state of health.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) weights: Weights,
+    /// Raft index of its creation.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) create_index: u64,
+    /// Raft index of its last change.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) modify_index: u64,
+    /// Enterprise only.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) namespace: String,
+    /// Enterprise only.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) partition: String,
+    /// The cluster peer that it was imported from.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) peer_name: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Weights {
-    #[serde(default = "one")]
-    pub(super) passing: i64,
-    #[serde(default = "one")]
-    pub(super) warning: i64,
+impl Registered {
+    /// `Port`, else the default of `Ports`, else the first of them, else 0.
+    pub(crate) fn main_port(&self) -> i64 {
+        let named = || self.ports.iter().find(|p| p.default).or(self.ports.first()).map_or(0, |p| p.port);
+        if self.port == 0 { named() } else { self.port }
+    }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct Check {
-    #[serde(rename = "CheckID", deserialize_with = "null")]
-    pub(super) id: String,
-    #[serde(deserialize_with = "null")]
-    pub(super) status: String,
-    #[serde(rename = "ServiceID", deserialize_with = "null")]
-    pub(super) service_id: String,
+/// One of the `Ports` of Consul 2.0.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct NamedPort {
+    /// Its number.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) port: i64,
+    /// The one that is meant when none is named.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) default: bool,
 }
 
-/// `/v1/agent/self`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Agent {
-    pub(super) config: AgentConfig,
+/// Weights by state of health; a missing one counts as 1.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct Weights {
+    /// While passing.
+    pub(crate) passing: Option<i64>,
+    /// While warning.
+    pub(crate) warning: Option<i64>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct AgentConfig {
-    pub(super) node_name: String,
+/// One check of an entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct HealthCheck {
+    /// Unique on its node.
+    #[serde(rename = "CheckID", deserialize_with = "nullable")]
+    pub(crate) id: String,
+    /// `passing`, `warning` or `critical`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) status: String,
+    /// Empty for a check of the node.
+    #[serde(rename = "ServiceID", deserialize_with = "nullable")]
+    pub(crate) service_id: String,
 }
 
-fn one() -> i64 {
-    1
+/// What `/v1/agent/self` says of the agent itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AgentSelf {
+    #[serde(deserialize_with = "nullable")]
+    config: AgentConfig,
 }
 
-/// `null` is the default: Go writes it for empty slices and maps.
-fn null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or_default())
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AgentConfig {
+    #[serde(deserialize_with = "nullable")]
+    node_name: String,
 }
 
-/// The entries that can be read, and a sentence for each that cannot: one bad entry costs none of the others.
-pub(super) fn entries(body: &[u8]) -> Result<(Vec<Entry>, Vec<String>), serde_json::Error> {
-    let values: Option<Vec<serde_json::Value>> = serde_json::from_slice(body)?;
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for value in values.unwrap_or_default() {
-        match Entry::deserialize(&value) {
-            Ok(entry) => good.push(entry),
-            Err(error) => bad.push(format!("an entry cannot be read: {error}")),
+/// An entry that could not be read, with what names it as far as that could be told.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// Node and service id.
+    pub(crate) id: String,
+    /// What is wrong.
+    pub(crate) reason: String,
+}
+
+/// Reads `/v1/catalog/services`; tags of a wrong type are left out, the name stays.
+pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
+    let raw: BTreeMap<String, Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    let text = |tag: Value| if let Value::String(tag) = tag { Some(tag) } else { None };
+    let tags = |value| match value {
+        Value::Array(tags) => tags.into_iter().filter_map(text).collect(),
+        _ => Vec::new(),
+    };
+    Ok(raw.into_iter().map(|(name, value)| (name, tags(value))).collect())
+}
+
+/// Reads `/v1/health/service/X`, entry by entry. Only an answer that is no list at all is an error.
+pub(crate) fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Unreadable>>, String> {
+    let raw: Vec<Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    Ok(raw.into_iter().map(entry).collect())
+}
+
+/// Reads the agent's own node name from `/v1/agent/self`.
+pub(crate) fn node_name(body: &[u8]) -> Result<String, String> {
+    let agent: AgentSelf = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    match agent.config.node_name {
+        name if name.is_empty() => Err("the agent does not tell its node's name".into()),
+        name => Ok(name),
+    }
+}
+
+fn entry(value: Value) -> Result<Entry, Unreadable> {
+    let word = |a: &str, b: &str| value[a][b].as_str().unwrap_or("?").to_owned();
+    let id = format!("{}/{}", word("Node", "Node"), word("Service", "ID"));
+    serde_json::from_value(value).map_err(|e| Unreadable { id, reason: not_understood(&e) })
+}
+
+fn not_understood(error: &serde_json::Error) -> String {
+    format!("Consul's JSON is not understood: {error}")
+}
+
+/// `null` is the default: Go writes empty lists and maps that way.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn answers_of_1_8_with_nulls_parse() {
+        let body = br#"[{"Node":{"Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","Meta":null},
+            "Service":{"ID":"a","Service":"a","Tags":null,"Meta":null,"Port":80,"Weights":null},"Checks":null}]"#;
+        let entries = entries(body).unwrap();
+        let entry = entries[0].as_ref().unwrap();
+        assert_eq!((entry.service.id.as_str(), entry.service.main_port()), ("a", 80));
+        assert!(entry.checks.is_empty() && entry.service.tags.is_empty() && entry.service.weights.passing.is_none());
+    }
+
+    #[test]
+    fn the_default_of_several_ports_is_meant() {
+        let body = br#"[{"Service":{"Ports":[{"Name":"a","Port":1},{"Name":"b","Port":2,"Default":true}]}}]"#;
+        assert_eq!(entries(body).unwrap()[0].as_ref().unwrap().service.main_port(), 2);
+    }
+
+    #[test]
+    fn one_bad_entry_does_not_lose_the_others() {
+        let body = br#"[{"Node":{"Node":"n"},"Service":{"ID":"bad","Port":"eighty"}},7,{"Service":{"ID":"good"}}]"#;
+        let entries = entries(body).unwrap();
+        assert_eq!(entries[0].as_ref().unwrap_err().id, "n/bad");
+        assert!(entries[1].is_err() && entries[2].is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_is_no_list_is_an_error_and_not_empty() {
+        assert!(entries(b"{}").is_err() && entries(b"null").is_err() && entries(b"").is_err());
+        assert!(names(b"[]").is_err() && names(b"null").is_err());
+        assert!(node_name(b"{}").is_err());
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let keys = "Node|Service|Checks|ID|Tags|Meta|Weights|Passing|Port|Ports|Status|Address|[a-zA-Z]{0,4}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 48, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(keys, inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_makes_the_parsers_panic(value in json(), junk in prop::collection::vec(any::<u8>(), 0..64)) {
+            let listed = Value::from(vec![value.clone()]);
+            for body in [value.to_string().into_bytes(), listed.to_string().into_bytes(), junk] {
+                let _ = (names(&body), node_name(&body));
+                if let Ok(entries) = entries(&body) {
+                    let rules = crate::discovery::consul::tests::rules();
+                    crate::discovery::consul::assemble::service(&crate::catalog::ServiceName::new("x").unwrap(), &entries, &rules);
+                }
+            }
         }
     }
-    Ok((good, bad))
 }

@@ -1,26 +1,26 @@
-//! Faults that a real agent will not produce on demand, from a fake one; and the judgement, by table.
+//! What the Consul provider promises, against a fake agent that misbehaves on command.
 
-mod fake;
-mod judging;
+pub(crate) mod fake;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{Fake, Reply};
+use self::fake::{Fake, Fault, instance};
+use super::*;
+use crate::catalog::{Catalog, Health, ProviderStatus};
+use crate::discovery::{Discovery, spawn};
 
-use super::client::{Block, Client, Error};
-use super::query::{News, Query};
-use crate::catalog::Catalog;
-use crate::config::{self, Expose};
-use crate::discovery::{self, Discovery};
+/// Rules as most tests want them.
+pub(crate) fn rules() -> Rules {
+    let trust = Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), own: Vec::new() };
+    Rules { expose: config::Expose::Tagged("gateway".into()), trust }
+}
 
-fn settings(address: &str, connections: usize) -> config::Consul {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+fn config(address: String) -> config::Consul {
     config::Consul {
-        address: address.to_owned(),
-        token: None,
-        expose: Expose::Tagged("gateway".into()),
-        connections,
+        address,
+        token: Some(config::Secret::Text("secret".into())),
+        expose: config::Expose::Tagged("gateway".into()),
+        connections: 64,
         allow_loopback: false,
         namespace: None,
         partition: None,
@@ -29,111 +29,287 @@ fn settings(address: &str, connections: usize) -> config::Consul {
     }
 }
 
-fn client(fake: &Fake) -> Client {
-    Client::new(&settings(&fake.address, 16)).expect("a plain client")
+fn quick() -> Timings {
+    let ms = Duration::from_millis;
+    Timings { wait: ms(600), slack: ms(1_000), backoff: (ms(20), ms(200)), canary: ms(200), sweep: ms(300) }
 }
 
-fn discovery(fake: &Fake, connections: usize) -> Discovery {
-    let config = config::Config { consul: Some(settings(&fake.address, connections)), ..config::for_tests() };
-    discovery::start(&config, Vec::new()).expect("it starts")
+fn discover(fake: &Fake, tweak: impl FnOnce(&mut config::Consul, &mut Timings)) -> Discovery {
+    // Another test may have been first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (mut config, mut timings) = (config(format!("http://{}", fake.address)), quick());
+    tweak(&mut config, &mut timings);
+    spawn(vec![Box::new(Consul::with_timings(&config, Vec::new(), timings).unwrap())])
 }
 
-async fn until(discovery: &mut Discovery, what: &str, holds: impl Fn(&Catalog) -> bool) -> Arc<Catalog> {
-    let wait = discovery.catalog.wait_for(|catalog| holds(catalog));
-    let held = tokio::time::timeout(Duration::from_secs(20), wait).await;
-    held.unwrap_or_else(|_| panic!("never came: {what}")).expect("discovery lives").clone()
+async fn until(discovery: &Discovery, what: impl Fn(&Catalog) -> bool) -> Arc<Catalog> {
+    let mut seen = discovery.catalog.clone();
+    let found = tokio::time::timeout(Duration::from_secs(30), seen.wait_for(|catalog| what(catalog))).await;
+    found.unwrap_or_else(|_| panic!("not in {:#?}", discovery.catalog.borrow())).unwrap().clone()
 }
 
-fn instances(catalog: &Catalog, name: &str) -> Option<usize> {
-    catalog.services.get(name).map(|service| service.endpoints.len())
+async fn until_status(discovery: &Discovery, what: impl Fn(&ProviderStatus) -> bool) -> ProviderStatus {
+    let mut seen = discovery.status.clone();
+    let found = tokio::time::timeout(Duration::from_secs(30), seen.wait_for(|status| what(&status.providers[0]))).await;
+    found.unwrap_or_else(|_| panic!("not in {:#?}", discovery.status.borrow())).unwrap().providers[0].clone()
 }
 
-#[tokio::test]
-async fn an_index_that_goes_backwards_is_forgotten_and_zero_is_never_sent() {
-    let fake = Fake::start(|_, asked| match asked {
-        0 => Reply::ok(100, "[]"),
-        1 => Reply::ok(7, "[ ]"),
-        2 => Reply::ok(0, "[  ]"),
-        _ => Reply::ok(9, "[   ]"),
-    })
-    .await;
-    let client = client(&fake);
-    let mut query = Query::new("/v1/x".into(), Duration::from_secs(1));
-    for _ in 0..4 {
-        assert!(matches!(query.next(&client).await, Ok(News::Changed(_))));
-    }
-    let asked: Vec<_> = fake
-        .asked()
-        .iter()
-        .map(|path| path.split("index=").nth(1).map(|i| i.split('&').next().unwrap_or_default().to_owned()))
-        .collect();
-    assert_eq!(asked, [None, Some("100".into()), None, Some("1".into())]);
+fn addresses(catalog: &Catalog, service: &str) -> Vec<String> {
+    let service = catalog.services.get(service);
+    service.map_or(Vec::new(), |s| s.endpoints.iter().map(|e| e.key.address.to_string()).collect())
+}
+
+fn web(addresses: &[&str]) -> Vec<serde_json::Value> {
+    addresses.iter().map(|address| instance(address, address, "passing")).collect()
 }
 
 #[tokio::test]
-async fn an_agent_that_answers_at_once_without_news_is_not_hammered() {
-    let fake = Fake::start(|_, _| Reply::ok(5, "[]")).await;
-    let client = client(&fake);
-    let mut query = Query::new("/v1/x".into(), Duration::from_secs(60));
-    let began = std::time::Instant::now();
-    for _ in 0..4 {
-        let _ = query.next(&client).await;
-    }
-    assert!(began.elapsed() >= Duration::from_millis(600), "{:?} for four", began.elapsed());
-}
-
-#[tokio::test]
-async fn a_refusal_is_an_error_that_names_the_token() {
-    let fake = Fake::start(|_, _| Reply::status(403, "Permission denied")).await;
-    let error = client(&fake).get("/v1/x", Block::default()).await.expect_err("403 is no answer");
-    assert!(matches!(error, Error::Status(..)) && error.to_string().contains("token"), "{error}");
-}
-
-#[tokio::test]
-async fn errors_of_every_kind_keep_what_is_known_and_the_next_answer_counts() {
-    let fake = Fake::shop(&["orders"]).await;
-    let mut discovery = discovery(&fake, 16);
-    until(&mut discovery, "orders", |catalog| instances(catalog, "orders") == Some(1) && catalog.complete).await;
-    for trouble in [
-        Reply::status(500, "No cluster leader"),
-        Reply::status(429, "slow down"),
-        Reply::status(404, ""),
-        Reply::ok(9, "not JSON"),
-        Reply::Hangup,
-    ] {
-        fake.trouble(Some(trouble.clone()));
-        let mut status = discovery.status.clone();
-        let failing = status.wait_for(|status| status.providers[0].error.is_some());
-        tokio::time::timeout(Duration::from_secs(20), failing).await.expect("it is noticed").expect("discovery lives");
-        assert_eq!(instances(&discovery.catalog.borrow(), "orders"), Some(1), "{trouble:?}");
-        fake.trouble(None);
-        let well = status.wait_for(|status| status.providers[0].error.is_none());
-        tokio::time::timeout(Duration::from_secs(30), well).await.expect("it recovers").expect("discovery lives");
-    }
-    assert_eq!(instances(&discovery.catalog.borrow(), "orders"), Some(1));
-}
-
-#[tokio::test]
-async fn one_service_whose_answer_fails_costs_the_others_nothing_and_is_known_to_exist() {
-    let fake = Fake::shop(&["orders", "sick", "users"]).await;
-    fake.sicken("sick");
-    let mut discovery = discovery(&fake, 16);
-    let catalog = until(&mut discovery, "completeness", |catalog| catalog.complete).await;
-    assert_eq!(
-        (instances(&catalog, "orders"), instances(&catalog, "users"), instances(&catalog, "sick")),
-        (Some(1), Some(1), Some(0))
+async fn what_is_registered_appears_changes_and_disappears() {
+    let fake = Fake::start().await;
+    let discovery = discover(&fake, |_, _| {});
+    assert!(!discovery.catalog.borrow().complete);
+    until(&discovery, |c| c.complete && c.services.is_empty()).await;
+    fake.put("web", web(&["10.0.0.1", "10.0.0.2"]));
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.1:80", "10.0.0.2:80"]).await;
+    fake.put("web", vec![instance("a", "10.0.0.2", "critical")]);
+    let catalog = until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
+    assert_eq!(catalog.services["web"].endpoints[0].health, Health::Critical);
+    fake.put("web", Vec::new());
+    until(&discovery, |c| c.services.is_empty()).await;
+    assert!(discovery.catalog.borrow().hidden.iter().any(|h| h.name == "consul" && h.reason == "has no tag `gateway`"));
+    assert!(
+        fake.requests("/v1/health").iter().all(|r| r.contains("stale") && !r.contains("passing") && !r.contains("ns="))
     );
 }
 
 #[tokio::test]
-async fn two_hundred_services_over_sixteen_connections_are_all_read_and_no_seventeenth_is_opened() {
-    let names: Vec<_> = (0..200).map(|number| format!("s{number}")).collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let fake = Fake::shop(&names).await;
-    let mut discovery = discovery(&fake, 16);
-    let catalog = until(&mut discovery, "all of them", |catalog| catalog.complete).await;
-    assert_eq!(catalog.services.values().filter(|service| service.endpoints.len() == 1).count(), 200);
-    assert!(fake.most_connections() <= 16, "{} connections", fake.most_connections());
-    let status = discovery.status.borrow().providers[0].clone();
-    assert_eq!((status.state, status.watched + status.swept), ("sweeping", 200));
+async fn a_token_from_a_file_is_sent_as_it_is_now() {
+    let fake = Fake::start().await;
+    let path = std::env::temp_dir().join(format!("lictor-token-{}-{}", std::process::id(), fake.address.port()));
+    std::fs::write(&path, "old\n").unwrap();
+    let discovery = discover(&fake, |config, _| config.token = Some(config::Secret::File(path.clone())));
+    until(&discovery, |c| c.complete).await;
+    assert!(fake.requests("/v1/").iter().all(|request| request.ends_with(" token old")));
+    std::fs::write(&path, "new\n").unwrap();
+    fake.put("web", web(&["10.0.0.1"]));
+    until(&discovery, |c| addresses(c, "web").len() == 1).await;
+    assert!(fake.requests("/v1/health").iter().all(|request| request.ends_with(" token new")));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn an_equal_answer_wakes_nobody_and_unchanged_services_stay_the_same() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    fake.put("api", web(&["10.0.0.2"]));
+    let discovery = discover(&fake, |_, _| {});
+    let before = until(&discovery, |c| c.complete).await;
+    let mut seen = discovery.catalog.clone();
+    seen.mark_unchanged();
+    let asked = fake.requests("/v1/health/service/web").len();
+    fake.put("web", web(&["10.0.0.1"]));
+    while fake.requests("/v1/health/service/web").len() < asked + 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!seen.has_changed().unwrap());
+    fake.put("web", web(&["10.0.0.9"]));
+    let after = until(&discovery, |c| addresses(c, "web") == ["10.0.0.9:80"]).await;
+    assert!(Arc::ptr_eq(&before.services["api"], &after.services["api"]));
+}
+
+#[tokio::test]
+async fn an_index_that_goes_backwards_starts_anew_and_changes_are_still_seen() {
+    let fake = Fake::start().await;
+    fake.set_index(1_000);
+    fake.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&fake, |_, _| {});
+    until(&discovery, |c| c.complete).await;
+    fake.set_index(5);
+    fake.put("web", web(&["10.0.0.2"]));
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
+    fake.put("web", web(&["10.0.0.3"]));
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.3:80"]).await;
+    until_status(&discovery, |s| s.index > 0 && s.index < 1_000).await;
+    // What an index below one seen removes was confirmed by a quorum.
+    assert!(!fake.requests("consistent").is_empty());
+}
+
+#[tokio::test]
+async fn an_index_of_zero_is_no_busy_loop() {
+    let fake = Fake::start().await;
+    let start = std::time::Instant::now();
+    fake.show_index(0);
+    fake.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&fake, |_, _| {});
+    until(&discovery, |c| c.complete && addresses(c, "web").len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // that it stays quiet is what is measured
+    let (asked, allowed) = (fake.requests("/v1/catalog").len(), 5 + start.elapsed().as_secs());
+    assert!(asked as u64 <= allowed, "{asked} questions");
+    assert!(fake.requests("index=0").is_empty() && !fake.requests("index=1").is_empty());
+}
+
+#[tokio::test]
+async fn no_error_ever_removes_anything() {
+    use Fault::*;
+    for fault in [Status(500), Status(403), Status(404), Status(429), Eof, Silent, Cut, Nonsense] {
+        let fake = Fake::start().await;
+        fake.put("web", web(&["10.0.0.1"]));
+        let discovery = discover(&fake, |_, timings| timings.slack = Duration::from_millis(100));
+        until(&discovery, |c| c.complete).await;
+        fake.fail("/v1/", fault);
+        // Behind the error the agent has forgotten everything: nobody may come to know.
+        fake.put("web", Vec::new());
+        let failing = until_status(&discovery, |s| s.state == "failing" && s.errors > 3).await;
+        assert!(failing.error.is_some(), "{fault:?}");
+        assert_eq!(addresses(&discovery.catalog.borrow(), "web"), ["10.0.0.1:80"], "{fault:?}");
+        fake.put("web", web(&["10.0.0.2"]));
+        fake.heal();
+        until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
+        until_status(&discovery, |s| s.state == "watching" && s.error.is_none()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_fails_is_asked_less_and_less() {
+    for path in ["/v1/agent/self", "/v1/catalog/services"] {
+        let fake = Fake::start().await;
+        fake.fail(path, Fault::Status(500));
+        let (start, long) = (std::time::Instant::now(), Duration::from_secs(3_600));
+        let discovery = discover(&fake, |_, timings| timings.canary = long);
+        until_status(&discovery, |s| s.errors >= 6).await;
+        // 20 + 40 + 80 + 160 + 320 ms, half of it by chance.
+        assert!(start.elapsed() >= Duration::from_millis(310), "{path}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_killed_agent_is_watched_again_when_it_is_back() {
+    let mut fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&fake, |_, timings| timings.backoff.1 = Duration::from_secs(3_600));
+    until(&discovery, |c| c.complete).await;
+    fake.kill().await;
+    until_status(&discovery, |s| s.state == "failing" && s.errors > 6).await;
+    fake.put("web", web(&["10.0.0.2"]));
+    fake.listen().await;
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
+}
+
+#[tokio::test]
+async fn an_agent_without_a_leader_adds_but_does_not_remove() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1", "10.0.0.2"]));
+    let discovery = discover(&fake, |_, _| {});
+    until(&discovery, |c| c.complete).await;
+    fake.set_leader(false);
+    fake.put("web", web(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
+    until(&discovery, |c| addresses(c, "web").len() == 3).await;
+    fake.forget_everything(1);
+    until_status(&discovery, |s| s.state == "failing").await;
+    assert_eq!(addresses(&discovery.catalog.borrow(), "web").len(), 3);
+    fake.set_leader(true);
+    until(&discovery, |c| c.services.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_read_delays_nobody_else() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    fake.put("closed", web(&["10.0.0.2"]));
+    fake.fail("/v1/health/service/closed", Fault::Status(403));
+    let discovery = discover(&fake, |_, _| {});
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert_eq!(addresses(&catalog, "web"), ["10.0.0.1:80"]);
+    assert!(catalog.services["closed"].endpoints.is_empty());
+    let status = until_status(&discovery, |s| s.error.is_some()).await;
+    assert!(status.error.unwrap().contains("closed") && status.state == "watching");
+}
+
+#[tokio::test]
+async fn two_hundred_services_fit_into_sixteen_connections() {
+    let fake = Fake::start().await;
+    for n in 0..200 {
+        fake.put(&format!("s{n:03}"), web(&["10.0.0.1"]));
+    }
+    let discovery = discover(&fake, |config, timings| {
+        (config.connections, timings.wait) = (16, Duration::from_secs(30));
+    });
+    until(&discovery, |c| c.complete && c.services.len() == 200).await;
+    let status = until_status(&discovery, |s| s.state == "sweeping").await;
+    assert_eq!((status.watched, status.swept), (13, 187));
+    assert!(status.notes.iter().any(|note| note.contains("degraded") && note.contains("consul.connections")));
+    // Whether watched or read in rotation, every service is followed.
+    for n in 0..200 {
+        fake.put(&format!("s{n:03}"), web(&["10.0.0.2"]));
+    }
+    until(&discovery, |c| (0..200).all(|n| addresses(c, &format!("s{n:03}")) == ["10.0.0.2:80"])).await;
+    // Services leave, and those that remain get watches of their own.
+    for n in 5..200 {
+        fake.put(&format!("s{n:03}"), Vec::new());
+    }
+    until(&discovery, |c| c.services.len() == 5).await;
+    until_status(&discovery, |s| s.state == "watching" && s.swept == 0).await;
+    assert!(fake.most() <= 16, "{} connections", fake.most());
+}
+
+#[tokio::test]
+async fn stopping_closes_every_connection() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&fake, |_, timings| timings.wait = Duration::from_secs(60));
+    until(&discovery, |c| c.complete).await;
+    discovery.stop();
+    while fake.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(addresses(&discovery.catalog.borrow(), "web"), ["10.0.0.1:80"]);
+}
+
+#[tokio::test]
+async fn loopback_of_the_agents_own_node_is_taken_and_of_others_refused() {
+    let fake = Fake::start().await;
+    let mut other = instance("b", "127.0.0.3", "passing");
+    other["Node"]["Node"] = "other".into();
+    fake.put("web", vec![instance("a", "127.0.0.2", "passing"), other]);
+    let discovery = discover(&fake, |_, _| {});
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert_eq!(addresses(&catalog, "web"), ["127.0.0.2:80"]);
+    assert_eq!(catalog.services["web"].unroutable[0].id, "other/b");
+}
+
+#[tokio::test]
+async fn loopback_is_refused_with_the_reason_while_the_own_node_is_unreadable() {
+    let fake = Fake::start().await;
+    fake.fail("/v1/agent/self", Fault::Status(403));
+    fake.put("web", vec![instance("a", "127.0.0.2", "passing")]);
+    let discovery = discover(&fake, |_, _| {});
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert!(catalog.services["web"].unroutable[0].reason.contains("403"));
+    assert!(until_status(&discovery, |s| !s.notes.is_empty()).await.notes[0].contains("loopback"));
+}
+
+#[tokio::test]
+async fn without_a_token_the_status_says_so_and_scopes_are_sent_when_set() {
+    let fake = Fake::start().await;
+    let discovery = discover(&fake, |config, _| {
+        (config.token, config.namespace, config.expose) = (None, Some("a b".into()), config::Expose::All);
+    });
+    fake.put("web", web(&["10.0.0.1"]));
+    let catalog = until(&discovery, |c| addresses(c, "web").len() == 1).await;
+    assert_eq!(catalog.services.len(), 1);
+    assert!(discovery.status.borrow().providers[0].notes[0].starts_with("no token"));
+    assert!(fake.requests("token").is_empty());
+    assert!(
+        fake.requests("/v1/catalog").iter().all(|request| request.contains("ns=a+b") && !request.contains("partition"))
+    );
+}
+
+#[test]
+fn an_address_or_a_file_that_cannot_work_is_refused_in_words() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let refused = |config: &config::Consul| Consul::new(config, Vec::new()).unwrap_err().to_string();
+    assert!(refused(&config("ftp://consul".into())).contains("expected http://"));
+    assert!(refused(&config("127.0.0.1:8500".into())).contains("consul.address"));
+    let file = config::Consul { ca_file: Some("/nowhere/ca.pem".into()), ..config("https://consul:8501".into()) };
+    assert!(refused(&file).contains("/nowhere/ca.pem"));
 }

@@ -1,337 +1,254 @@
-//! The watch: one query for the names, one for each exposed service, and a rotation for what the budget leaves over.
+//! The rules of blocking queries, for one query: which index to send, when to ask again, what not to believe yet.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::client::{Block, Client, Error, escape};
-use super::judge::{self, Loopback, Rules};
-use super::model;
-use super::query::{News, Query, WAIT};
-use crate::catalog::{Service, ServiceName};
-use crate::config;
-use crate::discovery::Desk;
+use super::client::{Failure, Lane};
 
-/// Slots that no service's own watch takes: the names, the agent's self, and two for the rotation.
-const RESERVED: usize = 4;
-
-/// The rotation reads each service at most this often.
-const ROUND: Duration = Duration::from_secs(10);
-
-/// And not more services than this in a second.
-const RATE: u64 = 50;
-
-/// Everything that the watches share.
-#[derive(Debug)]
-struct Shared {
-    client: Client,
-    desk: Desk,
-    rules: Mutex<Rules>,
-    /// Candidates that were never answered for: while there are any, the catalog is not complete.
-    pending: Mutex<HashSet<String>>,
-    named: Mutex<bool>,
-    swept: Mutex<BTreeSet<String>>,
+/// How long things take; tests make them short.
+#[derive(Clone, Debug)]
+pub(crate) struct Timings {
+    /// What a blocking query may wait at the agent.
+    pub(crate) wait: Duration,
+    /// What an answer may take beyond that.
+    pub(crate) slack: Duration,
+    /// The first pause after an error, and the longest.
+    pub(crate) backoff: (Duration, Duration),
+    /// The longest pause of the catalog watch, which finds out for all others that the agent is back.
+    pub(crate) canary: Duration,
+    /// How often a service without a watch of its own is read, at least.
+    pub(crate) sweep: Duration,
 }
 
-/// The watch of one agent.
-#[derive(Debug)]
-pub(super) struct Watch {
-    shared: Arc<Shared>,
-    config: config::Consul,
-    services: HashMap<String, Task>,
-    hidden: HashSet<String>,
-}
-
-/// A service's own watch; it ends with its handle.
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            wait: Duration::from_secs(60),
+            slack: Duration::from_secs(10),
+            backoff: (Duration::from_millis(200), Duration::from_secs(10)),
+            canary: Duration::from_secs(2),
+            sweep: Duration::from_secs(10),
+        }
     }
+}
+
+impl Timings {
+    /// The agent adds up to a sixteenth of the wait, so that watches do not return in step.
+    fn deadline(&self) -> Duration {
+        self.wait + self.wait / 16 + self.slack
+    }
+}
+
+/// How an answer's index stands to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// It grew, or is the first one.
+    Forward,
+    /// It is the same.
+    Still,
+    /// It went backwards or is missing: the next query starts anew.
+    Lost,
+}
+
+/// The index to send next.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    /// None: the next query does not block.
+    pub(crate) index: Option<u64>,
+    highest: u64,
+}
+
+impl Cursor {
+    /// Takes an answer's index; 0 counts as 1, because a query with 0 never blocks.
+    pub(crate) fn take(&mut self, answered: Option<u64>) -> Moved {
+        let answered = answered.map(|index| index.max(1));
+        self.highest = self.highest.max(answered.unwrap_or(0));
+        let moved = match (self.index, answered) {
+            (_, None) => Moved::Lost,
+            (Some(before), Some(now)) if now < before => Moved::Lost,
+            (Some(before), Some(now)) if now == before => Moved::Still,
+            _ => Moved::Forward,
+        };
+        self.index = if moved == Moved::Lost { None } else { answered };
+        moved
+    }
+}
+
+/// A token bucket with room for two: an agent that returns at once is asked once a second, a real change costs almost
+/// nothing (so that changes apply at once, up to 20 a second).
+#[derive(Debug)]
+pub(crate) struct Pace {
+    tokens: f64,
+    since: Instant,
+}
+
+impl Pace {
+    const ROOM: f64 = 2.0;
+
+    fn new() -> Pace {
+        Pace { tokens: Pace::ROOM, since: Instant::now() }
+    }
+
+    /// Pays for an answer; the pause that is due before the next question.
+    fn pay(&mut self, moved: Moved, changed: bool) -> Duration {
+        let now = Instant::now();
+        self.tokens = (self.tokens + (now - self.since).as_secs_f64()).min(Pace::ROOM);
+        self.since = now;
+        self.tokens -= match (moved, changed) {
+            (_, true) => 0.05,
+            // Checks change their output, other services become extinct: the index moves, nothing else does.
+            (Moved::Forward, false) => 0.25,
+            (Moved::Still | Moved::Lost, false) => 1.0,
+        };
+        Duration::from_secs_f64((-self.tokens).max(0.0))
+    }
+}
+
+/// One query, asked again and again.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    path: String,
+    timings: Timings,
+    cursor: Cursor,
+    pace: Pace,
+    failures: u32,
+    longest_pause: Duration,
 }
 
 impl Watch {
-    pub(super) fn new(client: Client, config: config::Consul, own: Vec<std::net::SocketAddr>, desk: Desk) -> Watch {
-        let near = is_near(&config.address);
-        let loopback = match (config.allow_loopback, near) {
-            (true, _) => Loopback::Allowed,
-            (false, true) => {
-                Loopback::Refused("a loopback address, and the agent did not tell its own node's name yet")
+    /// A watch of this path; it has asked nothing yet.
+    pub(crate) fn new(path: String, timings: &Timings, longest_pause: Duration) -> Watch {
+        let (cursor, pace) = (Cursor::default(), Pace::new());
+        Watch { path, timings: timings.clone(), cursor, pace, failures: 0, longest_pause }
+    }
+
+    /// The index that the next blocking query will send.
+    pub(crate) fn index(&self) -> u64 {
+        self.cursor.index.unwrap_or(0)
+    }
+
+    /// How many errors there were since the last answer.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Asks, blocking (if there is an index to block on) or not; after any error the index is forgotten.
+    ///
+    /// An answer that `removes` something is asked for again, from the leader and with a quorum, if there is doubt: no
+    /// known leader, or an index below one seen. An agent that starts answers stale reads from a store that it has not
+    /// filled yet.
+    pub(crate) async fn ask<T>(
+        &mut self,
+        lane: &mut Lane,
+        blocking: bool,
+        parse: impl Fn(&[u8]) -> Result<T, String>,
+        removes: impl Fn(&T) -> bool,
+    ) -> Result<(T, Moved), Failure> {
+        let highest = self.cursor.highest;
+        let result = async {
+            let answer = lane.get(&self.path, &self.query(blocking), self.timings.deadline()).await?;
+            let parsed = parse(&answer.body).map_err(Failure::new)?;
+            let doubt = answer.known_leader == Some(false) || answer.index.is_some_and(|index| index < highest);
+            if !doubt || !removes(&parsed) {
+                return Ok((parsed, answer.index, false));
             }
-            (false, false) => Loopback::Refused(
-                "a loopback address, but the agent is on another machine ([consul] allow_loopback = true takes it)",
-            ),
+            let sure = [("consistent", String::new())];
+            let answer = lane.get(&self.path, &sure, self.timings.deadline()).await?;
+            Ok((parse(&answer.body).map_err(Failure::new)?, answer.index, true))
         };
-        let rules = Rules { expose: config.expose.clone(), own, loopback };
-        let shared = Shared {
-            client,
-            desk,
-            rules: Mutex::new(rules),
-            pending: Mutex::default(),
-            named: Mutex::new(false),
-            swept: Mutex::default(),
-        };
-        Watch { shared: Arc::new(shared), config, services: HashMap::new(), hidden: HashSet::new() }
-    }
-
-    /// For ever.
-    pub(super) async fn run(mut self) {
-        let sweeper = Task(tokio::spawn(self.shared.clone().sweep()));
-        let mut query = Query::new("/v1/catalog/services".into(), WAIT);
-        loop {
-            match query.next(&self.shared.client).await {
-                Ok(news) => {
-                    self.shared.answered(match &news {
-                        News::Changed(answer) => Some(answer.index),
-                        News::Same(index) => Some(*index),
-                    });
-                    if let News::Changed(answer) = news {
-                        self.shared.learn_node(&self.config).await;
-                        match serde_json::from_slice::<model::Names>(&answer.body) {
-                            Ok(names) => self.take(names),
-                            Err(error) => {
-                                self.shared.failed("/v1/catalog/services", &Error::Json(error), query.errors())
-                            }
-                        }
-                    }
+        match result.await {
+            Ok((parsed, index, confirmed)) => {
+                self.failures = 0;
+                if confirmed {
+                    // The store really is another one: its indexes count from now on.
+                    self.cursor.highest = 0;
                 }
-                Err(error) => {
-                    self.shared.failed("/v1/catalog/services", &error, query.errors());
-                    query.pause().await;
-                }
+                Ok((parsed, self.cursor.take(index)))
             }
-            if sweeper.0.is_finished() {
-                break;
+            Err(failure) => {
+                self.fail();
+                Err(failure)
             }
         }
     }
 
-    /// The names that are there now: watches for new ones, an end to those of vanished ones.
-    fn take(&mut self, names: model::Names) {
-        let mut candidates = BTreeSet::new();
-        let mut hidden = HashSet::new();
-        for (name, tags) in names {
-            match judge::exposed(&name, &tags.unwrap_or_default(), &self.config.expose) {
-                Ok(()) => {
-                    candidates.insert(name);
-                }
-                Err(reason) => {
-                    self.shared.desk.hide(&name, Some(reason));
-                    hidden.insert(name);
-                }
-            }
-        }
-        for gone in self.hidden.difference(&hidden) {
-            self.shared.desk.hide(gone, None);
-        }
-        self.hidden = hidden;
-        self.shared.vanish(&mut self.services, &candidates);
-        self.start(candidates);
-        *self.shared.named.lock() = true;
-        self.shared.check_complete();
+    /// There was an error, here or on the way to asking: the index is forgotten, the next pause is longer.
+    pub(crate) fn fail(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        self.cursor.index = None;
     }
 
-    fn start(&mut self, candidates: BTreeSet<String>) {
-        let room = self.shared.client.slots.saturating_sub(RESERVED).max(1);
-        for name in candidates {
-            if self.services.contains_key(&name) || self.shared.swept.lock().contains(&name) {
-                continue;
-            }
-            let Some(service) = ServiceName::new(&name) else {
-                self.shared.desk.hide(&name, Some("its name does not fit into a path".into()));
-                continue;
-            };
-            self.shared.pending.lock().insert(name.clone());
-            if self.services.len() < room {
-                let task = tokio::spawn(self.shared.clone().watch(service));
-                self.services.insert(name, Task(task));
-            } else {
-                self.shared.swept.lock().insert(name);
-            }
+    /// The pause after an answer; almost always none.
+    pub(crate) fn pause(&mut self, moved: Moved, changed: bool) -> Duration {
+        self.pace.pay(moved, changed)
+    }
+
+    /// The pause after an error: doubled each time, half of it by chance, so that watches do not return in step.
+    pub(crate) fn backoff(&self) -> Duration {
+        let doubled = self.timings.backoff.0.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+        doubled.min(self.longest_pause).mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    fn query(&self, blocking: bool) -> Vec<(&'static str, String)> {
+        let mut query = vec![("stale", String::new())];
+        if let (true, Some(index)) = (blocking, self.cursor.index) {
+            query.push(("index", index.to_string()));
+            query.push(("wait", format!("{}ms", self.timings.wait.as_millis())));
         }
-        let (watched, swept) = (self.services.len(), self.shared.swept.lock().len());
-        let connections = self.config.connections;
-        self.shared.desk.status(|status| {
-            (status.watched, status.swept) = (watched, swept);
-            status.notes.retain(|note| !note.starts_with("degraded"));
-            if swept > 0 {
-                status.notes.push(format!(
-                    "degraded: {swept} services are read in rotation, because [consul] connections = {connections} leaves \
-                     no watch for them; raise it (and the agent's limits.http_max_conns_per_client beyond 200)"
-                ));
-            }
-        });
+        query
     }
 }
 
-impl Shared {
-    /// One service's own watch, for ever.
-    async fn watch(self: Arc<Shared>, name: ServiceName) {
-        let mut query = Query::new(format!("/v1/health/service/{}", escape(name.as_str())), WAIT);
-        loop {
-            match query.next(&self.client).await {
-                Ok(News::Changed(answer)) => {
-                    self.answered(None);
-                    self.tell(&name, &answer.body);
-                }
-                Ok(News::Same(_)) => self.answered(None),
-                Err(error) => {
-                    self.failed(name.as_str(), &error, query.errors());
-                    self.unknown(&name);
-                    query.pause().await;
-                }
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_goes_backwards_is_dropped_and_zero_counts_as_one() {
+        let mut cursor = Cursor::default();
+        let table = [
+            (Some(0), Moved::Forward, Some(1)),
+            (Some(0), Moved::Still, Some(1)),
+            (Some(9), Moved::Forward, Some(9)),
+            (Some(9), Moved::Still, Some(9)),
+            (Some(4), Moved::Lost, None),
+            (Some(4), Moved::Forward, Some(4)),
+            (None, Moved::Lost, None),
+        ];
+        for (answered, moved, next) in table {
+            assert_eq!((cursor.take(answered), cursor.index), (moved, next), "{answered:?}");
         }
     }
 
-    /// The rotation over what has no watch of its own: plain reads, each service every 10 s or at 50 a second.
-    async fn sweep(self: Arc<Shared>) {
-        loop {
-            let names: Vec<_> = self.swept.lock().iter().filter_map(|name| ServiceName::new(name)).collect();
-            let round = ROUND.max(Duration::from_millis(1000 * names.len() as u64 / RATE));
-            let each = round / (names.len() as u32).max(1);
-            if names.is_empty() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            for name in names {
-                let first = self.pending.lock().contains(name.as_str());
-                let path = format!("/v1/health/service/{}", escape(name.as_str()));
-                match self.client.get(&path, Block::default()).await {
-                    Ok(answer) => {
-                        self.answered(None);
-                        if self.swept.lock().contains(name.as_str()) {
-                            self.tell(&name, &answer.body);
-                        }
-                    }
-                    Err(error) => {
-                        self.failed(name.as_str(), &error, 1);
-                        self.unknown(&name);
-                        tokio::time::sleep(Duration::from_millis(500)).await;
-                    }
-                }
-                // The first fill does not dawdle.
-                tokio::time::sleep(if first { Duration::ZERO } else { each }).await;
-            }
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_returns_at_once_is_asked_once_a_second() {
+        let (mut pace, start) = (Pace::new(), Instant::now());
+        for _ in 0..32 {
+            tokio::time::sleep(pace.pay(Moved::Still, false)).await; // paused time
+        }
+        assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn real_changes_apply_at_once_and_a_full_wait_costs_nothing() {
+        let mut pace = Pace::new();
+        assert!((0..40).all(|_| pace.pay(Moved::Forward, true).is_zero()));
+        assert!(pace.pay(Moved::Forward, true) < Duration::from_millis(100));
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert!(pace.pay(Moved::Still, false).is_zero());
         }
     }
 
-    /// An answer about a service.
-    fn tell(&self, name: &ServiceName, body: &[u8]) {
-        let (entries, bad) = match model::entries(body) {
-            Ok(read) => read,
-            Err(error) => {
-                self.failed(name.as_str(), &Error::Json(error), 1);
-                return self.unknown(name);
-            }
-        };
-        let judged = judge::service(name, &entries, &bad, &self.rules.lock());
-        match judged {
-            Ok(service) => {
-                for sentence in judge::shared(&service) {
-                    tracing::warn!(service = %name, "{sentence}");
-                }
-                self.desk.hide(name.as_str(), None);
-                self.desk.tell(service);
-            }
-            Err(reason) => {
-                self.desk.forget(name.as_str());
-                self.desk.hide(name.as_str(), Some(reason));
-            }
-        }
-        self.settled(name);
-    }
-
-    /// No answer about a service. What is known of it stays; of one that nothing is known of, at least that it exists.
-    fn unknown(&self, name: &ServiceName) {
-        if !self.desk.knows(name.as_str()) {
-            let nothing =
-                Service { name: name.clone(), provider: "consul", endpoints: Vec::new(), unroutable: Vec::new() };
-            self.desk.tell(nothing);
-        }
-        self.settled(name);
-    }
-
-    fn settled(&self, name: &ServiceName) {
-        if self.pending.lock().remove(name.as_str()) {
-            self.check_complete();
+    #[test]
+    fn pauses_after_errors_double_up_to_the_longest() {
+        let timings = Timings::default();
+        let mut watch = Watch::new("/".into(), &timings, timings.backoff.1);
+        for (failures, at_most) in [(1, 200), (2, 400), (6, 6_400), (7, 10_000), (u32::MAX, 10_000)] {
+            watch.failures = failures;
+            let pause = watch.backoff().as_millis();
+            assert!((at_most / 2..=at_most).contains(&pause), "{failures}: {pause}");
         }
     }
-
-    fn check_complete(&self) {
-        if *self.named.lock() && self.pending.lock().is_empty() {
-            self.desk.complete();
-        }
-    }
-
-    /// Ends what the agent no longer lists.
-    fn vanish(&self, services: &mut HashMap<String, Task>, candidates: &BTreeSet<String>) {
-        let gone: Vec<String> = {
-            let swept = self.swept.lock();
-            services.keys().chain(swept.iter()).filter(|name| !candidates.contains(*name)).cloned().collect()
-        };
-        for name in gone {
-            services.remove(&name);
-            self.swept.lock().remove(&name);
-            self.pending.lock().remove(&name);
-            self.desk.forget(&name);
-        }
-    }
-
-    /// The agent's own node, once: only its instances are believed on loopback.
-    async fn learn_node(&self, config: &config::Consul) {
-        let wanted = matches!(self.rules.lock().loopback, Loopback::Refused(_)) && is_near(&config.address);
-        if !wanted {
-            return;
-        }
-        let read = self.client.get("/v1/agent/self", Block::default()).await;
-        let node = read.and_then(|answer| serde_json::from_slice::<model::Agent>(&answer.body).map_err(Error::Json));
-        match node {
-            Ok(agent) => self.rules.lock().loopback = Loopback::OfNode(agent.config.node_name),
-            Err(error) => {
-                tracing::warn!("the agent's own node is unknown, so instances on loopback are refused: {error}");
-                let why =
-                    "a loopback address, and the agent does not tell its own node's name (agent_prefix \"\" read)";
-                self.rules.lock().loopback = Loopback::Refused(why);
-            }
-        }
-    }
-
-    fn answered(&self, index: Option<u64>) {
-        let sweeping = !self.swept.lock().is_empty();
-        self.desk.status(|status| {
-            if status.error.take().is_some() {
-                tracing::info!("the agent at {} answers again", status.source);
-            }
-            status.last_answer = Some(SystemTime::now());
-            status.state = if sweeping { "sweeping" } else { "watching" };
-            status.index = index.unwrap_or(status.index);
-        });
-    }
-
-    /// What is known stays. Logged when it begins, not each time.
-    fn failed(&self, what: &str, error: &Error, times: u32) {
-        self.desk.status(|status| {
-            if status.error.is_none() {
-                tracing::warn!("{what}: {error}; what is known stays");
-            } else {
-                tracing::debug!("{what}: {error} ({times} times)");
-            }
-            status.state = "failing";
-            status.errors += 1;
-            status.error = Some(error.to_string());
-        });
-    }
-}
-
-/// Whether the agent is reached over loopback or a socket file.
-fn is_near(address: &str) -> bool {
-    let Some((scheme, rest)) = address.split_once("://") else { return false };
-    let host = rest.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']);
-    scheme == "unix" || host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -1,184 +1,234 @@
-//! A fake agent that does what it is told: nothing but bytes on a socket.
+//! A Consul in this process: blocking queries as documented, and every way to misbehave on command.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-/// What it does with a request.
-#[derive(Clone, Debug)]
-pub(super) enum Reply {
-    Answer {
-        status: u16,
-        index: u64,
-        body: String,
-    },
-    /// Closes the connection instead.
-    Hangup,
-    /// Holds the query, as a watch without news.
-    Hold,
+/// How to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// This status.
+    Status(u16),
+    /// The connection is closed instead of an answer.
+    Eof,
+    /// Nothing is ever answered.
+    Silent,
+    /// The answer stops in the middle of its body.
+    Cut,
+    /// 200, but no JSON.
+    Nonsense,
 }
 
-impl Reply {
-    pub(super) fn ok(index: u64, body: &str) -> Reply {
-        Reply::Answer { status: 200, index, body: body.to_owned() }
-    }
-
-    pub(super) fn status(status: u16, body: &str) -> Reply {
-        Reply::Answer { status, index: 0, body: body.to_owned() }
-    }
+#[derive(Default)]
+struct Inner {
+    index: u64,
+    shown_index: Option<u64>,
+    leader: Option<bool>,
+    services: BTreeMap<String, Vec<Value>>,
+    faults: Vec<(String, Fault)>,
+    requests: Vec<String>,
 }
 
-type Script = dyn Fn(&str, usize) -> Reply + Send + Sync;
-
-struct Shared {
-    script: Box<Script>,
-    asked: Mutex<Vec<String>>,
-    trouble: Mutex<Option<Reply>>,
-    sick: Mutex<HashSet<String>>,
+#[derive(Default)]
+struct State {
+    inner: Mutex<Inner>,
     open: AtomicUsize,
     most: AtomicUsize,
-    /// Moves when trouble begins or ends: held queries are answered then.
-    turn: tokio::sync::watch::Sender<u64>,
 }
 
-pub(super) struct Fake {
-    pub(super) address: String,
-    shared: Arc<Shared>,
-    task: tokio::task::JoinHandle<()>,
+/// The fake; dropped, it is gone with all its connections.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+    changed: Arc<watch::Sender<()>>,
+    server: JoinSet<()>,
+}
+
+/// One instance on a node, tagged for the gateway.
+pub(crate) fn instance(id: &str, address: &str, status: &str) -> Value {
+    json!({"Node": {"Node": "mine", "Address": "10.0.0.99", "Datacenter": "dc1"},
+        "Service": {"ID": id, "Address": address, "Port": 80, "Tags": ["gateway"], "Meta": null},
+        "Checks": [{"CheckID": id, "ServiceID": id, "Status": status}]})
 }
 
 impl Fake {
-    /// Answers by a script of path and number of the request.
-    pub(super) async fn start(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Shared {
-            script: Box::new(script),
-            asked: Mutex::default(),
-            trouble: Mutex::default(),
-            sick: Mutex::default(),
-            open: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
-            turn: tokio::sync::watch::channel(0).0,
-        });
-        let (theirs, accepted) = (shared.clone(), listener);
-        let task = tokio::spawn(async move {
+    pub(crate) async fn start() -> Fake {
+        let state = Arc::new(State::default());
+        state.inner.lock().index = 10;
+        let (changed, _) = watch::channel(());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mut fake = Fake { address: any, state, changed: Arc::new(changed), server: JoinSet::new() };
+        fake.listen().await;
+        fake
+    }
+
+    /// Closes everything, as a killed agent does.
+    pub(crate) async fn kill(&mut self) {
+        self.server.shutdown().await;
+        self.state.open.store(0, Ordering::SeqCst);
+    }
+
+    /// Listens (again).
+    pub(crate) async fn listen(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let (state, changed) = (self.state.clone(), self.changed.clone());
+        self.server.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
-                if let Ok((stream, _)) = accepted.accept().await {
-                    tokio::spawn(serve(stream, theirs.clone()));
-                }
+                let (stream, _) = listener.accept().await.unwrap();
+                let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
+                state.most.fetch_max(open, Ordering::SeqCst);
+                let (state, changed) = (state.clone(), changed.subscribe());
+                connections.spawn(async move {
+                    serve(stream, &state, changed).await;
+                    state.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Fake { address, shared, task }
     }
 
-    /// A catalog of services with one instance each; queries with an index are held.
-    pub(super) async fn shop(names: &[&str]) -> Fake {
-        let all: Vec<_> = names.iter().map(|name| format!("\"{name}\":[\"gateway\"]")).collect();
-        let all = format!("{{{}}}", all.join(","));
-        Fake::start(move |path, _| {
-            if path.contains("index=") {
-                return Reply::Hold;
-            }
-            match path.split('?').next().and_then(|path| path.strip_prefix("/v1/health/service/")) {
-                Some(name) => Reply::ok(5, &entry(name)),
-                None if path.starts_with("/v1/agent/self") => Reply::ok(0, "{\"Config\":{\"NodeName\":\"n\"}}"),
-                None => Reply::ok(5, &all),
-            }
-        })
-        .await
+    /// A service as it is from now on; no instances: it is gone from the catalog, too.
+    pub(crate) fn put(&self, name: &str, entries: Vec<Value>) {
+        self.change(|inner| match entries.is_empty() {
+            true => drop(inner.services.remove(name)),
+            false => drop(inner.services.insert(name.into(), entries)),
+        });
     }
 
-    /// From now on every request ends like this.
-    pub(super) fn trouble(&self, reply: Option<Reply>) {
-        *self.shared.trouble.lock() = reply;
-        self.shared.turn.send_modify(|turn| *turn += 1);
+    pub(crate) fn forget_everything(&self, index: u64) {
+        self.change(|inner| (inner.services, inner.index) = (BTreeMap::new(), index));
     }
 
-    /// Queries about this service fail.
-    pub(super) fn sicken(&self, name: &str) {
-        self.shared.sick.lock().insert(name.to_owned());
+    /// Continues counting from here.
+    pub(crate) fn set_index(&self, index: u64) {
+        self.change(|inner| inner.index = index);
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
-        self.shared.asked.lock().clone()
+    /// Says this index whatever it is.
+    pub(crate) fn show_index(&self, index: u64) {
+        self.change(|inner| inner.shown_index = Some(index));
     }
 
-    pub(super) fn most_connections(&self) -> usize {
-        self.shared.most.load(Ordering::Relaxed)
+    pub(crate) fn set_leader(&self, known: bool) {
+        self.state.inner.lock().leader = Some(known);
+    }
+
+    /// From now on, paths with this beginning fail this way (those that wait already return first).
+    pub(crate) fn fail(&self, path: &str, fault: Fault) {
+        self.change(|inner| inner.faults.push((path.into(), fault)));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.change(|inner| inner.faults.clear());
+    }
+
+    /// Requests so far, with their queries and tokens.
+    pub(crate) fn requests(&self, part: &str) -> Vec<String> {
+        self.state.inner.lock().requests.iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.state.most.load(Ordering::SeqCst)
+    }
+
+    fn change(&self, how: impl FnOnce(&mut Inner)) {
+        let mut inner = self.state.inner.lock();
+        inner.index += 1;
+        how(&mut inner);
+        self.changed.send_replace(());
     }
 }
 
-impl Drop for Fake {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn entry(name: &str) -> String {
-    format!(
-        "[{{\"Node\":{{\"Node\":\"n\",\"Address\":\"10.0.0.1\",\"Datacenter\":\"dc1\"}},\
-          \"Service\":{{\"ID\":\"{name}-1\",\"Service\":\"{name}\",\"Tags\":[\"gateway\"],\"Port\":80}},\"Checks\":null}}]"
-    )
-}
-
-async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
-    let open = shared.open.fetch_add(1, Ordering::Relaxed) + 1;
-    shared.most.fetch_max(open, Ordering::Relaxed);
-    while let Some(path) = request(&mut stream).await {
-        let number = {
-            let mut asked = shared.asked.lock();
-            asked.push(path.clone());
-            asked.len() - 1
-        };
-        match reply(&shared, &path, number, &mut stream).await {
-            Some(Reply::Answer { status, index, body }) => {
-                let head =
-                    format!("HTTP/1.1 {status} X\r\nX-Consul-Index: {index}\r\nContent-Length: {}\r\n\r\n", body.len());
-                if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
-                    break;
-                }
-            }
-            _ => break,
-        }
-    }
-    shared.open.fetch_sub(1, Ordering::Relaxed);
-}
-
-async fn reply(shared: &Shared, path: &str, number: usize, stream: &mut TcpStream) -> Option<Reply> {
-    let trouble = || shared.trouble.lock().clone();
-    if let Some(reply) = trouble() {
-        return Some(reply);
-    }
-    let sick = shared.sick.lock().iter().any(|name| path.starts_with(&format!("/v1/health/service/{name}?")));
-    if sick {
-        return Some(Reply::status(500, "rpc error"));
-    }
-    match (shared.script)(path, number) {
-        Reply::Hold => {
-            let mut turn = shared.turn.subscribe();
-            let mut byte = [0];
-            tokio::select! {
-                _ = turn.changed() => trouble().or(Some(Reply::Hangup)),
-                // The client gave up.
-                _ = stream.peek(&mut byte) => None,
-                () = tokio::time::sleep(Duration::from_secs(60)) => None,
-            }
-        }
-        reply => Some(reply),
-    }
-}
-
-/// The path of the next request; they have no bodies.
-async fn request(stream: &mut TcpStream) -> Option<String> {
+async fn serve(mut stream: TcpStream, state: &State, mut changed: watch::Receiver<()>) {
     let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
+    loop {
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+        let target = text.split(' ').nth(1).unwrap().to_owned();
+        let token = text.lines().find_map(|line| line.strip_prefix("x-consul-token: "));
+        let logged = target.clone() + &token.map_or(String::new(), |token| format!(" token {token}"));
+        state.inner.lock().requests.push(logged);
+        // A client that gives up closes the connection while we wait.
+        let answer = tokio::select! {
+            answer = answer(&target, state, &mut changed) => answer,
+            _ = stream.read_u8() => return,
+        };
+        let Some(answer) = answer else { return };
+        if stream.write_all(&answer).await.is_err() || !answer.ends_with(b"\n") {
+            return;
+        }
     }
-    String::from_utf8(head).ok()?.split(' ').nth(1).map(str::to_owned)
+}
+
+async fn answer(target: &str, state: &State, changed: &mut watch::Receiver<()>) -> Option<Vec<u8>> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let get = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let index: u64 = get("index").map_or(0, |index| index.parse().unwrap());
+    let wait = get("wait").map_or(0, |wait| wait.strip_suffix("ms").unwrap().parse().unwrap());
+    changed.borrow_and_update();
+    let current = state.inner.lock().index;
+    if index >= current && state.inner.lock().shown_index.is_none() {
+        let _ = tokio::time::timeout(Duration::from_millis(wait), changed.changed()).await;
+    }
+    let fault = state.inner.lock().faults.iter().find(|(start, _)| path.starts_with(start)).map(|(_, fault)| *fault);
+    if fault == Some(Fault::Silent) {
+        std::future::pending::<()>().await;
+    }
+    let mut inner = state.inner.lock();
+    let body = body(path, &inner).to_string() + "\n";
+    let leader = inner.leader.map(|known| format!("X-Consul-KnownLeader: {known}\r\n")).unwrap_or_default();
+    if query.contains("consistent") && inner.leader == Some(false) {
+        return Some(b"HTTP/1.1 500 No\r\nContent-Length: 10\r\n\r\nNo leader\n".to_vec());
+    }
+    inner.index = inner.index.max(1);
+    let index = inner.shown_index.unwrap_or(inner.index);
+    drop(inner);
+    let ok = |body: &str, cut: usize| {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nX-Consul-Index: {index}\r\n{leader}Content-Length: {}\r\n\r\n", body.len());
+        Some([head.as_bytes(), &body.as_bytes()[..body.len() - cut]].concat())
+    };
+    match fault {
+        None => ok(&body, 0),
+        Some(Fault::Status(status)) => {
+            Some(format!("HTTP/1.1 {status} No\r\nContent-Length: 3\r\n\r\nno\n").into_bytes())
+        }
+        Some(Fault::Eof | Fault::Silent) => None,
+        Some(Fault::Cut) => ok(&body, 2),
+        Some(Fault::Nonsense) => ok("<html>\n", 0),
+    }
+}
+
+fn body(path: &str, inner: &Inner) -> Value {
+    if path == "/v1/agent/self" {
+        return json!({"Config": {"NodeName": "mine"}});
+    }
+    if let Some(name) = path.strip_prefix("/v1/health/service/") {
+        return inner.services.get(name).cloned().unwrap_or_default().into();
+    }
+    let mut names = BTreeMap::from([("consul".to_owned(), Vec::new())]);
+    for (name, entries) in &inner.services {
+        let tags = entries.iter().filter_map(|entry| entry["Service"]["Tags"].as_array());
+        names.insert(name.clone(), tags.flatten().cloned().collect());
+    }
+    json!(names)
 }

@@ -1,0 +1,208 @@
+//! Which addresses may be called at all: a registration is a claim, and some claims are attacks on the gateway's host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// What decides about addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    /// Loopback is taken from any node.
+    pub(crate) allow_loopback: bool,
+    /// The agent is reached over loopback or a unix socket, so its loopback is ours.
+    pub(crate) agent_is_local: bool,
+    /// The agent's own node, or why it is not known.
+    pub(crate) own_node: Result<String, String>,
+    /// Where the gateway itself listens.
+    pub(crate) own: Vec<SocketAddr>,
+}
+
+/// The address to call, or a sentence for its owner why it never is.
+pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Result<SocketAddr, String> {
+    let port = match u16::try_from(port) {
+        Ok(0) => return Err("it has no port".into()),
+        Ok(port) => port,
+        Err(_) => return Err(format!("{port} is not a port")),
+    };
+    if address.is_empty() {
+        return Err("neither it nor its node has an address".into());
+    }
+    let Ok(ip) = address.parse::<IpAddr>() else {
+        return Err("its address is a host name, only IP addresses are supported for now".into());
+    };
+    let ip = unmapped(ip);
+    if let Some(what) = never(ip) {
+        return Err(format!("its address is {what}, which is never called"));
+    }
+    if ip.is_loopback() {
+        loopback(node, trust)?;
+    }
+    let address = SocketAddr::new(ip, port);
+    if trust.own.iter().any(|own| is_own(address, *own)) {
+        return Err("it is the gateway's own listener".into());
+    }
+    Ok(address)
+}
+
+fn loopback(node: &str, trust: &Trust) -> Result<(), String> {
+    if trust.allow_loopback {
+        return Ok(());
+    }
+    if !trust.agent_is_local {
+        return Err("a loopback address, but the agent is on another host (consul.allow_loopback takes it)".into());
+    }
+    match &trust.own_node {
+        Ok(own) if own == node => Ok(()),
+        Ok(own) => Err(format!("a loopback address of node `{node}`, but the gateway is on `{own}`")),
+        Err(why) => Err(format!("a loopback address, and the agent's own node is unknown: {why}")),
+    }
+}
+
+/// Addresses that no service may claim, in words.
+fn never(ip: IpAddr) -> Option<&'static str> {
+    const METADATA_4: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+    const METADATA_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    match ip {
+        IpAddr::V4(ip) if ip.octets()[0] == 0 => Some("unspecified"),
+        IpAddr::V4(ip) if ip.is_link_local() => Some("link-local"),
+        IpAddr::V4(ip) if ip.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V4(ip) if METADATA_4.contains(&ip) => Some("a cloud's metadata service"),
+        IpAddr::V6(ip) if ip.is_unspecified() => Some("unspecified"),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("link-local"),
+        IpAddr::V6(ip) if ip.is_multicast() => Some("a multicast address"),
+        IpAddr::V6(METADATA_6) => Some("a cloud's metadata service"),
+        IpAddr::V6(ip) => translated(ip).and_then(|inner| match inner {
+            inner if inner.is_loopback() => Some("a translated form of a loopback address"),
+            inner => never(IpAddr::V4(inner)),
+        }),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// `::ffff:10.0.0.1` is 10.0.0.1: one identity, one set of rules.
+fn unmapped(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// The IPv4 address inside NAT64's prefix, 6to4 and the old IPv4-compatible form.
+fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = ip.segments();
+    let four = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match (a, b) {
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => Some(four(g, h)),
+        (0x2002, _) => Some(four(b, c)),
+        (0, 0) if [c, d, e, f] == [0; 4] && !ip.is_loopback() && !ip.is_unspecified() => Some(four(g, h)),
+        _ => None,
+    }
+}
+
+fn is_own(address: SocketAddr, own: SocketAddr) -> bool {
+    let (ip, own_ip) = (address.ip(), unmapped(own.ip()));
+    address.port() == own.port() && (ip == own_ip || (own_ip.is_unspecified() && (ip.is_loopback() || is_ours(ip))))
+}
+
+/// Whether this machine has the address: the system then chooses it as the source, too. No packet is sent.
+fn is_ours(ip: IpAddr) -> bool {
+    let any = if ip.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let source = UdpSocket::bind((any, 0)).and_then(|s| s.connect((ip, 9)).and_then(|()| s.local_addr()));
+    source.is_ok_and(|source| source.ip() == ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trust() -> Trust {
+        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), own: Vec::new() }
+    }
+
+    #[test]
+    fn ordinary_addresses_are_taken_and_mapped_ones_unmapped() {
+        let table = [
+            ("10.0.0.1", "10.0.0.1:80"),
+            ("::ffff:10.0.0.1", "10.0.0.1:80"),
+            ("2001:db8::1", "[2001:db8::1]:80"),
+            ("fd00::1", "[fd00::1]:80"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(accept(text, 80, "n", &trust()), Ok(expected.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn dangerous_addresses_are_never_taken_in_any_spelling() {
+        let all = Trust { allow_loopback: true, ..trust() };
+        let table = [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::169.254.1.1",
+            "fe80::1",
+            "febf::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "::ffff:0.0.0.0",
+            "224.0.0.1",
+            "ff02::1",
+            "::ffff:224.0.0.1",
+            "255.255.255.255",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd00:ec2::254",
+            "64:ff9b::7f00:1",
+            "::127.0.0.1",
+        ];
+        for text in table {
+            let reason = accept(text, 80, "mine", &all).expect_err(text);
+            assert!(reason.ends_with("never called"), "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_port_and_an_ip_address_are_needed() {
+        for (address, port, word) in [
+            ("10.0.0.1", 0, "no port"),
+            ("10.0.0.1", 70_000, "not a port"),
+            ("10.0.0.1", -1, "not a port"),
+            ("", 80, "neither"),
+            ("db.internal", 80, "host name"),
+        ] {
+            assert!(accept(address, port, "n", &trust()).unwrap_err().contains(word));
+        }
+    }
+
+    #[test]
+    fn loopback_is_taken_only_from_the_local_agents_own_node_or_where_allowed() {
+        let remote = Trust { agent_is_local: false, ..trust() };
+        let blind = Trust { own_node: Err("403".into()), ..trust() };
+        let allowed = Trust { allow_loopback: true, agent_is_local: false, ..trust() };
+        for address in ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(accept(address, 80, "mine", &trust()).is_ok());
+            assert!(accept(address, 80, "other", &trust()).unwrap_err().contains("`mine`"));
+            assert!(accept(address, 80, "mine", &remote).unwrap_err().contains("another host"));
+            assert!(accept(address, 80, "mine", &blind).unwrap_err().contains("403"));
+            assert!(accept(address, 80, "other", &allowed).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_gateways_own_listeners_are_refused() {
+        let own = vec!["0.0.0.0:5000".parse().unwrap(), "10.1.1.1:5001".parse().unwrap(), "[::]:5002".parse().unwrap()];
+        let trust = Trust { own, ..trust() };
+        for (address, port, taken) in [
+            ("127.0.0.1", 5000, false),
+            ("127.0.0.9", 5000, false),
+            ("::1", 5000, false),
+            ("10.1.1.1", 5001, false),
+            ("::ffff:10.1.1.1", 5001, false),
+            ("127.0.0.1", 5002, false),
+            ("192.0.2.77", 5000, true),
+            ("127.0.0.1", 5001, true),
+            ("10.1.1.2", 5001, true),
+        ] {
+            assert_eq!(accept(address, port, "mine", &trust).is_ok(), taken, "{address}:{port}");
+        }
+    }
+}

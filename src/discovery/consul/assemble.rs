@@ -1,0 +1,253 @@
+//! From Consul's entries to a service: who is exposed, who is refused and why, what shares one address.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::address::{self, Trust};
+use super::judge;
+use super::model::{Entry, Unreadable};
+use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, ServiceName, Unroutable};
+use crate::config::Expose;
+
+/// What decides about entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// Who is exposed.
+    pub(crate) expose: Expose,
+    /// Which addresses are taken.
+    pub(crate) trust: Trust,
+}
+
+/// What became of a service's entries.
+#[derive(Debug)]
+pub(crate) enum Assembled {
+    /// It is exposed; these addresses have several registrations.
+    Exposed(Service, Vec<SocketAddr>),
+    /// None of its entries is meant for the gateway: why.
+    Hidden(String),
+}
+
+/// Assembles a service from the entries of `/v1/health/service/X`.
+pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>], rules: &Rules) -> Assembled {
+    let mut unroutable = Vec::new();
+    let mut found: BTreeMap<Key, Vec<Registration>> = BTreeMap::new();
+    let (mut hidden, mut exposed) = (None, false);
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(Unreadable { id, reason }) => {
+                exposed = true;
+                unroutable.push(Unroutable { id: id.clone(), address: String::new(), reason: reason.clone() });
+                continue;
+            }
+        };
+        if let Some(reason) = mesh(&entry.service.kind) {
+            hidden.get_or_insert(reason);
+            continue;
+        }
+        if let Some(reason) = not_exposed(&rules.expose, &entry.service.tags) {
+            unroutable.push(refused(entry, reason.clone()));
+            hidden = Some(reason);
+            continue;
+        }
+        exposed = true;
+        match address::accept(host(entry), entry.service.main_port(), &entry.node.node, &rules.trust) {
+            Ok(address) => found.entry(key(name, entry, address)).or_default().push(registration(entry)),
+            Err(reason) => unroutable.push(refused(entry, reason)),
+        }
+    }
+    if let (Some(reason), false) = (hidden, exposed) {
+        return Assembled::Hidden(reason);
+    }
+    let shared = found.iter().filter(|(_, several)| several.len() > 1).map(|(key, _)| key.address).collect();
+    let endpoints = found.into_iter().map(|(key, registrations)| endpoint(key, registrations)).collect();
+    // Consul's order is not promised; ours makes equal answers equal.
+    unroutable.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
+    Assembled::Exposed(Service { name: name.clone(), provider: "consul", endpoints, unroutable }, shared)
+}
+
+/// Why an instance or a service with these tags is not exposed.
+pub(crate) fn not_exposed(expose: &Expose, tags: &[String]) -> Option<String> {
+    let Expose::Tagged(tag) = expose else { return None };
+    if tags.contains(tag) {
+        return None;
+    }
+    let seen = |start: &str| tags.iter().any(|tag| tag.starts_with(start));
+    let hint = match (seen("urlprefix-"), seen("traefik.")) {
+        (true, true) => "; it has tags for Fabio (`urlprefix-`) and Traefik (`traefik.`), which are not read",
+        (true, false) => "; it has tags for Fabio (`urlprefix-`), which are not read",
+        (false, true) => "; it has tags for Traefik (`traefik.`), which are not read",
+        (false, false) => "",
+    };
+    Some(format!("has no tag `{tag}`{hint}"))
+}
+
+/// Why a service of this name is not exposed when all others are: Consul's own, and the schedulers' and the vault's.
+pub(crate) fn infrastructure(name: &str) -> Option<String> {
+    let theirs = name == "consul" || name == "vault" || name.starts_with("nomad");
+    theirs.then(|| "infrastructure is never exposed without a tag".into())
+}
+
+/// Sidecars copy their parent's tags; neither they nor mesh gateways are ever exposed.
+fn mesh(kind: &str) -> Option<String> {
+    match kind {
+        "" => None,
+        "connect-proxy" => Some("a sidecar proxy".into()),
+        other => Some(format!("part of the mesh (kind `{other}`)")),
+    }
+}
+
+fn host(entry: &Entry) -> &str {
+    if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address }
+}
+
+fn refused(entry: &Entry, reason: String) -> Unroutable {
+    let address = format!("{}:{}", host(entry), entry.service.main_port());
+    Unroutable { id: format!("{}/{}", entry.node.node, entry.service.id), address, reason }
+}
+
+fn key(name: &ServiceName, entry: &Entry, address: SocketAddr) -> Key {
+    Key {
+        datacenter: entry.node.datacenter.as_str().into(),
+        partition: entry.service.partition.as_str().into(),
+        namespace: entry.service.namespace.as_str().into(),
+        peer: entry.service.peer_name.as_str().into(),
+        service: name.clone(),
+        address,
+    }
+}
+
+fn registration(entry: &Entry) -> Registration {
+    let health = judge::health(&entry.checks);
+    let check = |check: &super::model::HealthCheck| Check {
+        id: check.id.clone(),
+        status: check.status.clone(),
+        node: check.service_id.is_empty(),
+    };
+    let mut checks: Vec<Check> = entry.checks.iter().map(check).collect();
+    checks.sort_by(|a, b| (a.node, &a.id).cmp(&(b.node, &b.id)));
+    let meta = entry.service.meta.iter();
+    Registration {
+        node: entry.node.node.clone(),
+        id: entry.service.id.clone(),
+        create_index: entry.service.create_index,
+        modify_index: entry.service.modify_index,
+        checks,
+        health,
+        weight: judge::weight(&entry.service.weights, health),
+        tags: entry.service.tags.clone(),
+        meta: meta.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect(),
+    }
+}
+
+/// One process listens on an address, whatever is registered there: it is as healthy as its best registration.
+fn endpoint(key: Key, mut registrations: Vec<Registration>) -> Endpoint {
+    registrations.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
+    let health = registrations.iter().map(|r| r.health).min().unwrap_or(Health::Critical);
+    let weight = registrations.iter().filter(|r| r.health == health).map(|r| r.weight).max().unwrap_or(0);
+    Endpoint { key, registrations, health, weight }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::{model, tests::rules};
+    use super::*;
+
+    fn assembled(entries: Value, rules: &Rules) -> Assembled {
+        service(&ServiceName::new("web").unwrap(), &model::entries(entries.to_string().as_bytes()).unwrap(), rules)
+    }
+
+    fn exposed(entries: Value) -> (Service, Vec<SocketAddr>) {
+        match assembled(entries, &rules()) {
+            Assembled::Exposed(service, shared) => (service, shared),
+            hidden => panic!("{hidden:?}"),
+        }
+    }
+
+    fn hidden(entries: Value) -> String {
+        match assembled(entries, &rules()) {
+            Assembled::Hidden(reason) => reason,
+            exposed => panic!("{exposed:?}"),
+        }
+    }
+
+    fn entry(id: &str, address: &str, status: &str, weight: i64, tags: &[&str]) -> Value {
+        json!({"Node": {"Node": "n1", "Address": "10.9.9.9", "Datacenter": "dc1"},
+            "Service": {"ID": id, "Address": address, "Port": 80, "Tags": tags, "Weights": {"Passing": weight, "Warning": 1}},
+            "Checks": [{"CheckID": "c", "Status": status, "ServiceID": id}]})
+    }
+
+    #[test]
+    fn two_registrations_on_one_address_are_one_endpoint_with_the_best_of_both() {
+        let (service, shared) = exposed(json!([
+            entry("a", "10.0.0.1", "critical", 9, &["gateway"]),
+            entry("c", "10.0.0.1", "passing", 3, &["gateway"]),
+            entry("b", "10.0.0.1", "passing", 2, &["gateway"]),
+        ]));
+        assert_eq!(shared, ["10.0.0.1:80".parse().unwrap()]);
+        let [endpoint] = &service.endpoints[..] else { panic!("{service:?}") };
+        assert_eq!((endpoint.health, endpoint.weight), (Health::Passing, 3));
+        assert_eq!(endpoint.registrations.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_nodes_address_stands_in_for_a_missing_one() {
+        let (service, _) = exposed(json!([entry("a", "", "passing", 1, &["gateway"])]));
+        assert_eq!(service.endpoints[0].key.address, "10.9.9.9:80".parse().unwrap());
+        assert_eq!(&*service.endpoints[0].key.datacenter, "dc1");
+    }
+
+    #[test]
+    fn the_order_of_an_answer_does_not_matter() {
+        let (a, b) =
+            (entry("a", "10.0.0.1", "passing", 1, &["gateway"]), entry("b", "::1%x", "passing", 1, &["gateway"]));
+        let c = entry("c", "nowhere", "passing", 1, &["gateway"]);
+        assert_eq!(exposed(json!([a, b, c])).0, exposed(json!([c, b, a])).0);
+    }
+
+    #[test]
+    fn exposure_is_judged_by_the_instances_own_tags() {
+        let (service, _) = exposed(json!([
+            entry("a", "10.0.0.1", "passing", 1, &["gateway"]),
+            entry("b", "10.0.0.2", "passing", 1, &["v2"]),
+        ]));
+        assert_eq!(service.endpoints.len(), 1);
+        assert_eq!(service.unroutable[0].id, "n1/b");
+        assert_eq!(service.unroutable[0].reason, "has no tag `gateway`");
+    }
+
+    #[test]
+    fn hidden_services_say_why() {
+        assert_eq!(hidden(json!([entry("a", "10.0.0.1", "passing", 1, &[])])), "has no tag `gateway`");
+        assert!(hidden(json!([entry("a", "10.0.0.1", "passing", 1, &["urlprefix-/x"])])).contains("Fabio"));
+        assert!(hidden(json!([entry("a", "10.0.0.1", "passing", 1, &["traefik.enable=true"])])).contains("Traefik"));
+        let mut sidecar = entry("a", "10.0.0.1", "passing", 1, &["gateway"]);
+        sidecar["Service"]["Kind"] = "connect-proxy".into();
+        assert_eq!(hidden(json!([sidecar])), "a sidecar proxy");
+    }
+
+    #[test]
+    fn a_sidecar_beside_instances_is_no_instance() {
+        let mut sidecar = entry("a", "10.0.0.1", "passing", 1, &["gateway"]);
+        sidecar["Service"]["Kind"] = "connect-proxy".into();
+        let (service, _) = exposed(json!([sidecar, entry("b", "10.0.0.2", "passing", 1, &["gateway"])]));
+        assert_eq!((service.endpoints.len(), service.unroutable.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_service_without_entries_or_with_refused_ones_only_is_still_there() {
+        assert!(exposed(json!([])).0.endpoints.is_empty());
+        let (service, _) = exposed(json!([entry("a", "169.254.169.254", "passing", 1, &["gateway"]), {"Service": 7}]));
+        assert_eq!((service.endpoints.len(), service.unroutable.len()), (0, 2));
+    }
+
+    #[test]
+    fn infrastructure_is_not_part_of_all() {
+        for name in ["consul", "nomad", "nomad-client", "vault"] {
+            assert!(infrastructure(name).is_some());
+        }
+        assert!(infrastructure("consul-ui").is_none() && infrastructure("vaults").is_none());
+    }
+}
