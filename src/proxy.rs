@@ -13,19 +13,19 @@ mod upload;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::catalog::{DiscoveryStatus, ServiceName};
+use crate::catalog::DiscoveryStatus;
 use crate::io::Client;
 use crate::plane::{Handler, Handoff, Pulse, WorkerId};
 use crate::snapshot::{Current, Reader, Snapshot};
-use crate::telemetry::access::{AccessWriter, Line};
+use crate::telemetry::access::AccessWriter;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
@@ -116,30 +116,14 @@ impl Handler for Proxy {
 impl Worker {
     /// Always answers: what the inner function cannot, a page explains.
     async fn answer(self: Rc<Worker>, request: Request<Body>, client: Rc<Client>) -> Response<Body> {
-        let mut exchange = Exchange {
-            id: TraceId::new(&mut self.random.borrow_mut()),
-            began: Instant::now(),
-            client: client.ip(),
-            method: request.method().clone(),
-            target: request.uri().clone(),
-            route: None,
-            service: None,
-            instance: None,
-            consumer: None,
-            attempts: 0,
-            status: StatusCode::OK,
-            bytes: 0,
-            reason: "",
-            blame: None,
-        };
+        let mut exchange = Exchange::new(self.clone(), &request, &client);
         match self.clone().forward(&mut exchange, request, &client).await {
-            Ok(Answered::Upstream(passed)) => self.pass_on(exchange, *passed),
-            Ok(Answered::Own(response)) => self.finish(exchange, response),
+            Ok(Answered::Upstream(passed)) => pass_on(exchange, *passed),
+            Ok(Answered::Own(response)) => finish(exchange, response),
             Err(error) => {
-                exchange.reason(error.reason());
-                exchange.blame = Some(error.blame().as_str());
+                exchange.because(error.reason(), error.blame().as_str());
                 let response = error::page(&error, &exchange.id, &self.hint(&error, &client));
-                self.finish(exchange, response)
+                finish(exchange, response)
             }
         }
     }
@@ -193,50 +177,26 @@ impl Worker {
         let service = snapshot.service(name).ok_or(unknown)?;
         self.upstreams.service(service.slot).ok_or(unknown)
     }
+}
 
-    /// The instance's answer, on its way to the client.
-    fn pass_on(self: Rc<Worker>, mut exchange: Exchange, passed: Passed) -> Response<Body> {
-        let Passed { reply, service, passage, idle, total } = passed;
-        let Reply { mut response, local, lease, flight, permit } = reply;
-        let instance = local.instance.key.address;
-        exchange.status = response.status();
-        exchange.instance = Some(instance);
-        let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
-        let began = exchange.began;
-        let ending = Ending { worker: self, exchange, service, permit, flight, lease, keep_alive, began };
-        response.map(|body| answer::follow(body, ending, idle, total))
-    }
+/// The instance's answer, on its way to the client.
+fn pass_on(mut exchange: Exchange, passed: Passed) -> Response<Body> {
+    let Passed { reply, service, passage, idle, total } = passed;
+    let Reply { mut response, local, lease, flight, permit } = reply;
+    let instance = local.instance.key.address;
+    exchange.status = Some(response.status());
+    exchange.instance = Some(instance);
+    let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
+    let ending = Ending { exchange, service, permit, flight, lease, keep_alive };
+    response.map(|body| answer::follow(body, ending, idle, total))
+}
 
-    /// A page of our own.
-    fn finish(&self, mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Body> {
-        exchange.status = response.status();
-        exchange.bytes = response.body().len() as u64;
-        response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
-        self.record(&exchange);
-        response.map(Body::from)
-    }
-
-    /// The access line.
-    fn record(&self, exchange: &Exchange) {
-        let Some(access) = &self.access else { return };
-        access.borrow_mut().line(&Line {
-            time: SystemTime::now(),
-            request_id: exchange.id.as_str(),
-            client: exchange.client,
-            method: exchange.method.as_str(),
-            path: exchange.target.path(),
-            status: exchange.status.as_u16(),
-            bytes: exchange.bytes,
-            duration: exchange.began.elapsed(),
-            route: exchange.route.as_deref().unwrap_or_default(),
-            service: exchange.service.as_ref().map(ServiceName::as_str).unwrap_or_default(),
-            instance: exchange.instance,
-            attempts: exchange.attempts,
-            consumer: exchange.consumer.as_deref().unwrap_or_default(),
-            reason: exchange.reason,
-            blame: exchange.blame.unwrap_or_default(),
-        });
-    }
+/// A page of our own.
+fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Body> {
+    exchange.status = Some(response.status());
+    exchange.bytes = response.body().len() as u64;
+    response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
+    response.map(Body::from)
 }
 
 /// How a request was answered when nothing went wrong.
@@ -253,3 +213,6 @@ struct Passed {
     idle: Duration,
     total: Option<Instant>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::Worker;
 use super::exchange::Exchange;
 use crate::body::{Body, Error};
 use crate::upstream::LocalService;
@@ -23,14 +22,12 @@ const PROVEN: Duration = Duration::from_secs(5);
 
 /// What is settled when an answer's body ends.
 pub(super) struct Ending {
-    pub(super) worker: Rc<Worker>,
     pub(super) exchange: Exchange,
     pub(super) service: Rc<LocalService>,
     pub(super) permit: Option<Permit>,
     pub(super) flight: InFlight,
     pub(super) lease: Lease,
     pub(super) keep_alive: Option<Duration>,
-    pub(super) began: Instant,
 }
 
 /// How a body ended.
@@ -42,7 +39,9 @@ enum End {
     Broken,
     /// The instance sent nothing for the idle deadline.
     Idle,
-    /// Ours or the client's doing: no verdict.
+    /// The request's total deadline cut it: no verdict.
+    Late,
+    /// The client left: no verdict.
     Abandoned,
 }
 
@@ -55,17 +54,15 @@ impl Ending {
             }
             (End::Broken, Some(permit)) => self.service.failed(permit, Failure::Reset, &self.flight),
             (End::Idle, Some(permit)) => self.service.failed(permit, Failure::Idle, &self.flight),
-            (End::Broken | End::Idle | End::Abandoned, _) => {}
+            (End::Broken | End::Idle | End::Late | End::Abandoned, _) => {}
         }
-        drop(self.flight);
-        let reason = match end {
-            End::Complete => "",
-            End::Broken => "answer_broken",
-            End::Idle => "idle_timeout",
-            End::Abandoned => "client_gone",
-        };
-        self.exchange.reason(reason);
-        self.worker.record(&self.exchange);
+        match end {
+            End::Complete => {}
+            End::Broken => self.exchange.because("answer_broken", "upstream"),
+            End::Idle => self.exchange.because("idle_timeout", "upstream"),
+            End::Late => self.exchange.because("total_timeout", "upstream"),
+            End::Abandoned => self.exchange.because("client_gone", "client"),
+        }
     }
 }
 
@@ -104,7 +101,7 @@ impl Answer {
             let now = Instant::now();
             timer.as_mut().reset(self.total.map_or(now + self.idle, |total| total.min(now + self.idle)));
             if let Some(ending) = &mut self.ending
-                && now - ending.began > PROVEN
+                && now - ending.exchange.began > PROVEN
             {
                 ending.permit.take().into_iter().for_each(Permit::succeeded);
             }
@@ -123,7 +120,7 @@ impl Answer {
             return Poll::Pending;
         }
         if total.is_some_and(|total| total <= Instant::now()) {
-            self.settle(End::Abandoned);
+            self.settle(End::Late);
             return Poll::Ready(Some(Err(Error::Deadline)));
         }
         self.settle(End::Idle);

@@ -1,17 +1,27 @@
-//! What is known of one request while it is answered: for headers, pages and the access line.
+//! What is known of one request while it is answered, for headers, pages and the access line: it is written when the
+//! exchange falls, however the request ended.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::Worker;
 use super::trace::TraceId;
 use crate::catalog::ServiceName;
+use crate::io::Client;
+use crate::telemetry::access::Line;
+
+/// What the access line says of a client that left before any answer; no client ever sees it.
+const CLIENT_CLOSED: u16 = 499;
 
 /// One request and what became of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Exchange {
+    worker: Rc<Worker>,
     pub(super) id: TraceId,
     pub(super) began: Instant,
     pub(super) client: IpAddr,
@@ -22,17 +32,72 @@ pub(super) struct Exchange {
     pub(super) instance: Option<SocketAddr>,
     pub(super) consumer: Option<Arc<str>>,
     pub(super) attempts: u32,
-    pub(super) status: StatusCode,
+    /// `None` until there is an answer.
+    pub(super) status: Option<StatusCode>,
     pub(super) bytes: u64,
-    pub(super) reason: &'static str,
-    pub(super) blame: Option<&'static str>,
+    reason: &'static str,
+    blame: &'static str,
 }
 
 impl Exchange {
-    /// Why it ended as it did, unless that is known already.
-    pub(super) fn reason(&mut self, reason: &'static str) {
-        if self.reason.is_empty() {
-            self.reason = reason;
+    /// A request that just came.
+    pub(super) fn new<B>(worker: Rc<Worker>, request: &Request<B>, client: &Client) -> Exchange {
+        let id = TraceId::new(&mut worker.random.borrow_mut());
+        Exchange {
+            worker,
+            id,
+            began: Instant::now(),
+            client: client.ip(),
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            route: None,
+            service: None,
+            instance: None,
+            consumer: None,
+            attempts: 0,
+            status: None,
+            bytes: 0,
+            reason: "",
+            blame: "",
+        }
+    }
+
+    /// Why it ended as it did, and whose doing that is.
+    pub(super) fn because(&mut self, reason: &'static str, blame: &'static str) {
+        (self.reason, self.blame) = (reason, blame);
+    }
+
+    fn line(&self) -> Line<'_> {
+        let (status, reason, blame) = match self.status {
+            Some(status) => (status.as_u16(), self.reason, self.blame),
+            None if std::thread::panicking() => (500, "panic", "gateway"),
+            None => (CLIENT_CLOSED, "client_gone", "client"),
+        };
+        Line {
+            time: SystemTime::now(),
+            request_id: self.id.as_str(),
+            client: self.client,
+            method: self.method.as_str(),
+            path: self.target.path(),
+            status,
+            bytes: self.bytes,
+            duration: self.began.elapsed(),
+            route: self.route.as_deref().unwrap_or_default(),
+            service: self.service.as_ref().map(ServiceName::as_str).unwrap_or_default(),
+            instance: self.instance,
+            attempts: self.attempts,
+            consumer: self.consumer.as_deref().unwrap_or_default(),
+            reason,
+            blame,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // During a panic the writer may be the one that is borrowed.
+        if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
+            access.line(&self.line());
         }
     }
 }

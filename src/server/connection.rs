@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -113,7 +114,7 @@ impl<H: Handler> Future for Answering<H> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         // A panic's message is logged by the panic hook; here it becomes an answer.
-        let response = match catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx))) {
+        let mut response = match catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(response)) => response,
             Err(_) => {
@@ -121,6 +122,9 @@ impl<H: Handler> Future for Answering<H> {
                 this.handler.panicked()
             }
         };
+        if this.control.draining() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let control = this.control.clone();
         Poll::Ready(Ok(response.map(|body| Outgoing { body, control })))
     }
@@ -154,3 +158,6 @@ impl Drop for Outgoing {
         self.control.answered();
     }
 }
+
+#[cfg(test)]
+mod tests;

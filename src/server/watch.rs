@@ -93,15 +93,15 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Where a connection stands.
+/// Where a connection stands. In each phase, a client that takes no byte of what is ready for it for the write deadline
+/// ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Accepted, no byte yet. Its first byte leads to `Head`, the head's deadline ends it.
     New,
     /// A head is being received. A complete one leads to `Busy`, the head's deadline ends it.
     Head,
-    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`; a client that
-    /// takes no byte for the write deadline ends it.
+    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`.
     Busy,
     /// Between requests. A byte leads to `Head`, the keep-alive deadline ends it.
     Idle,
@@ -125,12 +125,13 @@ pub(super) struct Control {
     activity: Arc<Activity>,
     limits: Arc<Limits>,
     phase: Cell<Phase>,
-    /// Ticks since the phase began or, when busy, since the last byte.
+    /// Ticks since the phase began or, while the client takes no byte, since the last one that it took.
     age: Cell<u32>,
-    /// The counts when the age began.
-    mark: Cell<u32>,
+    /// The counts of reads and writes when the age began.
+    mark: Cell<(u32, u32)>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
+    draining: Rc<Cell<bool>>,
     slot: usize,
 }
 
@@ -149,6 +150,11 @@ impl Control {
         self.enter(Phase::Busy);
     }
 
+    /// No further request may come after this one.
+    pub(super) fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// The answer's body is with hyper, or given up.
     pub(super) fn answered(&self) {
         self.enter(Phase::Idle);
@@ -156,16 +162,16 @@ impl Control {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.age.set(0);
-        self.mark.set(self.count());
+        self.restart();
     }
 
-    fn count(&self) -> u32 {
-        let read = self.activity.read.load(Ordering::Relaxed);
-        match self.phase.get() {
-            Phase::Busy => read.wrapping_add(self.activity.wrote.load(Ordering::Relaxed)),
-            _ => read,
-        }
+    fn restart(&self) {
+        self.age.set(0);
+        self.mark.set(self.counts());
+    }
+
+    fn counts(&self) -> (u32, u32) {
+        (self.activity.read.load(Ordering::Relaxed), self.activity.wrote.load(Ordering::Relaxed))
     }
 
     fn tell(&self, order: Order) {
@@ -176,19 +182,25 @@ impl Control {
     }
 
     /// One tick: has a deadline passed?
-    fn tick(&self, draining: bool) {
-        let moved = self.count() != self.mark.get();
-        let age = if moved && self.phase.get() == Phase::Busy { 0 } else { self.age.get() + 1 };
+    fn tick(&self) {
+        let age = self.age.get() + 1;
         self.age.set(age);
+        let ((read, wrote), (read_then, wrote_then)) = (self.counts(), self.mark.get());
         match self.phase.get() {
-            Phase::New | Phase::Idle if moved => self.enter(Phase::Head),
+            // An answer waits for its client, whole in hyper's buffer or not: only bytes that it takes count.
+            _ if self.blocked() && wrote != wrote_then => {
+                self.age.set(0);
+                self.mark.set((read_then, wrote));
+            }
+            _ if self.blocked() && age > ticks(self.limits.write) => self.tell(Order::Cut),
+            _ if self.blocked() => {}
+            Phase::Busy => self.restart(),
+            Phase::New | Phase::Idle if read != read_then => self.enter(Phase::Head),
             // What was accepted at the very end is given two ticks to show its request.
-            Phase::New if draining && age > 2 => self.tell(Order::Finish),
+            Phase::New if self.draining.get() && age > 2 => self.tell(Order::Finish),
             Phase::New | Phase::Head if age > ticks(self.limits.head) => self.tell(Order::Cut),
             Phase::Idle if age > ticks(self.limits.keep_alive) => self.tell(Order::Finish),
-            Phase::Busy if moved => self.mark.set(self.count()),
-            Phase::Busy if self.blocked() && age > ticks(self.limits.write) => self.tell(Order::Cut),
-            _ => {}
+            Phase::New | Phase::Head | Phase::Idle => {}
         }
     }
 
@@ -206,7 +218,7 @@ fn ticks(limit: Duration) -> u32 {
 pub(super) struct Connections {
     slots: RefCell<Vec<Option<Rc<Control>>>>,
     free: RefCell<Vec<usize>>,
-    draining: Cell<bool>,
+    draining: Rc<Cell<bool>>,
 }
 
 impl Connections {
@@ -222,9 +234,10 @@ impl Connections {
             limits,
             phase: Cell::new(Phase::New),
             age: Cell::new(0),
-            mark: Cell::new(0),
+            mark: Cell::default(),
             order: Cell::default(),
             waker: RefCell::default(),
+            draining: self.draining.clone(),
             slot,
         });
         slots[slot] = Some(control.clone());
@@ -245,8 +258,7 @@ impl Connections {
 
     /// One tick for each.
     pub(super) fn sweep(&self) {
-        let draining = self.draining.get();
-        self.slots.borrow().iter().flatten().for_each(|control| control.tick(draining));
+        self.slots.borrow().iter().flatten().for_each(|control| control.tick());
     }
 
     /// Idle ones close now, busy ones after their answer, new ones after a moment.

@@ -72,7 +72,14 @@ impl Connector {
                 Err(_) => return Err(ConnectError::Timeout),
             },
             #[cfg(test)]
-            Connector::Memory(make) => make(address).map_err(ConnectError::Refused)?,
+            Connector::Memory(make) => match make(address) {
+                // As a packet that nobody answers.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(deadline).await;
+                    return Err(ConnectError::Timeout);
+                }
+                made => made.map_err(ConnectError::Refused)?,
+            },
         };
         let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(io)).await;
         let (sender, connection) = handshake.map_err(|e| ConnectError::Refused(io::Error::other(e)))?;

@@ -1,0 +1,234 @@
+//! A worker's proxy with instances inside this process: no socket, and time stands still until somebody waits for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{mpsc, watch};
+
+use crate::body::Body;
+use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
+use crate::config::{self, Config};
+use crate::io::{Client, Door, Io};
+use crate::plane::{Handler, Handoff, Pulse, WorkerId};
+use crate::proxy::{Parts, Proxy};
+use crate::snapshot::{Current, Inputs, Snapshot};
+use crate::upstream::instance::Instance;
+use crate::upstream::wire::Connector;
+
+/// How an instance behaves on its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Play {
+    /// Each request is answered with these bytes, one after the other with a turn between them.
+    Answer(&'static str),
+    /// Requests are read and never answered.
+    Hang,
+    /// These bytes come, then nothing any more.
+    Stop(&'static str),
+    /// The connection closes after these bytes.
+    Break(&'static str),
+    /// Nobody listens.
+    Refuse,
+    /// Nobody answers the connect.
+    Silent,
+}
+
+pub(super) const OK: Play = Play::Answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+
+/// One instance: how it behaves, and what it saw.
+#[derive(Debug)]
+pub(super) struct Peer {
+    play: Mutex<Play>,
+    /// Connections now open.
+    pub(super) open: AtomicUsize,
+    /// Connections ever made.
+    pub(super) made: AtomicUsize,
+    /// Requests read to the end of their head.
+    pub(super) requests: AtomicUsize,
+}
+
+impl Peer {
+    pub(super) fn plays(&self, play: Play) {
+        *self.play.lock() = play;
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    async fn serve(self: Arc<Peer>, mut stream: DuplexStream) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        // The error only ends it.
+        let _ = self.talk(&mut stream).await;
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn talk(&self, stream: &mut DuplexStream) -> io::Result<()> {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            if let Some((_, rest)) = head.split_once("content-length: ") {
+                let length = rest.lines().next().and_then(|text| text.parse().ok()).expect("a length");
+                tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await?;
+            }
+            // An upload is answered before it is read: the worst of what servers do.
+            let upload = head.contains("transfer-encoding: chunked");
+            let play = *self.play.lock();
+            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Break(bytes)) = play else {
+                // Until the other end closes.
+                tokio::io::copy(stream, &mut tokio::io::sink()).await?;
+                return Ok(());
+            };
+            for byte in bytes.bytes() {
+                stream.write_u8(byte).await?;
+                tokio::task::yield_now().await;
+            }
+            match play {
+                Play::Stop(_) => drop(tokio::io::copy(stream, &mut tokio::io::sink()).await?),
+                Play::Break(_) => return Ok(()),
+                _ => {}
+            }
+            let mut last = Vec::new();
+            while upload && !last.ends_with(b"0\r\n\r\n") {
+                last.push(stream.read_u8().await?);
+            }
+        }
+    }
+}
+
+/// The proxy and all that stands around it.
+pub(super) struct Rig {
+    pub(super) proxy: Proxy,
+    pub(super) peers: Vec<Arc<Peer>>,
+    current: Current,
+    client: Rc<Client>,
+}
+
+impl Rig {
+    /// `orders` with instances that play these roles, under a configuration.
+    pub(super) fn new(plays: &[Play], more: &str) -> Rig {
+        let digest: String = config::digest("test").iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("workers = 1\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\n{more}");
+        let config = config::parse(Some(&text), "test", config::Overrides::default(), &config::Environment::default());
+        let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
+        let peer = |&play: &Play| {
+            let (open, made, requests) = Default::default();
+            Arc::new(Peer { play: Mutex::new(play), open, made, requests })
+        };
+        let peers: Vec<_> = plays.iter().map(peer).collect();
+        let current = Current::new(snapshot(&config, peers.len()));
+        let (_, discovery) = watch::channel(Arc::default());
+        let parts = Parts {
+            current: current.clone(),
+            old: mpsc::channel(8).0,
+            pulse: Pulse::new(1),
+            handoff: Handoff::new().0,
+            discovery,
+            connector: connector(peers.clone()),
+        };
+        let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
+        let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public));
+        Rig { proxy: Proxy::new(WorkerId(0), parts, None), peers, current, client }
+    }
+
+    /// A request under way.
+    pub(super) fn begin(&self, method: &str, body: Body) -> impl Future<Output = Response<Body>> + 'static {
+        let request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
+        let request = request.header("x-api-key", "test").body(body).expect("a request");
+        self.proxy.call(request, &self.client)
+    }
+
+    /// A request with its whole answer: status, body or why it broke.
+    pub(super) async fn ask(&self, method: &str, body: Body) -> (u16, Result<Bytes, String>) {
+        let (head, body) = self.begin(method, body).await.into_parts();
+        let body = body.collect().await.map(|whole| whole.to_bytes()).map_err(|error| error.to_string());
+        turn().await;
+        (head.status.as_u16(), body)
+    }
+
+    pub(super) async fn get(&self) -> u16 {
+        self.ask("GET", Body::Empty).await.0
+    }
+
+    pub(super) fn instance(&self, index: usize) -> Arc<Instance> {
+        self.current.load().service("orders").expect("it is known").members[index].instance.clone()
+    }
+
+    /// What lies idle in the pools.
+    pub(super) fn idle(&self) -> usize {
+        (0..self.peers.len()).map(|member| self.proxy.0.upstreams.idle(0, member)).sum()
+    }
+}
+
+/// Lets every task do what it can now.
+pub(super) async fn turn() {
+    for _ in 0..256 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs a test in one thread, with time that stands still.
+pub(super) fn paused(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build_local(tokio::runtime::LocalOptions::default());
+    runtime.expect("a runtime").block_on(test);
+}
+
+fn connector(peers: Vec<Arc<Peer>>) -> Connector {
+    Connector::Memory(Arc::new(move |address| {
+        let peer = &peers[usize::from(address.port()) - 1];
+        match *peer.play.lock() {
+            Play::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Play::Silent => return Err(io::ErrorKind::WouldBlock.into()),
+            _ => {}
+        }
+        peer.made.fetch_add(1, Ordering::Relaxed);
+        let (ours, theirs) = tokio::io::duplex(64);
+        tokio::task::spawn_local(peer.clone().serve(theirs));
+        Ok(Io::Memory(ours))
+    }))
+}
+
+fn snapshot(config: &Arc<Config>, instances: usize) -> Snapshot {
+    let name = ServiceName::new("orders").expect("a name");
+    let none: Arc<str> = "".into();
+    let endpoint = |port: usize| Endpoint {
+        key: Key {
+            datacenter: none.clone(),
+            partition: none.clone(),
+            namespace: none.clone(),
+            peer: none.clone(),
+            service: name.clone(),
+            address: ([10, 0, 0, 1], port as u16).into(),
+        },
+        registrations: Vec::new(),
+        health: Health::Passing,
+        weight: 1,
+    };
+    let endpoints = (1..=instances).map(endpoint).collect();
+    let service = Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() };
+    let services = BTreeMap::from([(name, Arc::new(service))]);
+    let catalog = Arc::new(Catalog { services, hidden: Vec::new(), complete: true });
+    let inputs = Inputs { config: config.clone(), catalog, now: tokio::time::Instant::now() };
+    Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot
+}

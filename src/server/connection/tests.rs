@@ -1,0 +1,201 @@
+//! Connections on a pipe, with time that stands still: deadlines, drain, panics.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
+
+use super::super::Limits;
+use super::super::worker::TICK;
+use super::*;
+use crate::io::Door;
+
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`.
+struct Paths;
+
+impl Handler for Paths {
+    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> impl Future<Output = Response<Body>> + 'static {
+        async move {
+            match request.uri().path() {
+                "/later" => tokio::time::sleep(Duration::from_secs(4)).await, // the slow answer itself
+                "/never" => std::future::pending().await,
+                "/panic" => panic!("on purpose"),
+                "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
+                _ => {}
+            }
+            Response::new(Body::from(Bytes::from_static(b"hi")))
+        }
+    }
+
+    fn woken(&self) {}
+
+    fn tick(&self) {}
+
+    fn panicked(&self) -> Response<Body> {
+        let mut page = Response::new(Body::Empty);
+        *page.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+        page
+    }
+}
+
+struct Rig {
+    connections: Rc<Connections>,
+    pulse: Arc<Pulse>,
+    limits: Arc<Limits>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let limits = Limits {
+            connections: 9,
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            write: Duration::from_secs(60),
+            door: Door::Public,
+        };
+        let connections = Rc::new(Connections::default());
+        let ticking = connections.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(TICK).await; // the worker's own tick
+                ticking.sweep();
+            }
+        });
+        Rig { connections, pulse: Pulse::new(1), limits: Arc::new(limits) }
+    }
+
+    /// The client's end of a new connection.
+    fn open(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let client = Client::new(address, address, Door::Public);
+        let control = self.connections.open(self.limits.clone());
+        let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
+        tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), control, connections, pulse));
+        ours
+    }
+}
+
+fn paused(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build_local(tokio::runtime::LocalOptions::default());
+    runtime.expect("a runtime").block_on(test);
+}
+
+async fn write(stream: &mut DuplexStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.expect("it is read");
+}
+
+async fn ask(stream: &mut DuplexStream, path: &str) {
+    write(stream, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+}
+
+/// What comes until a short answer is complete.
+async fn answer(stream: &mut DuplexStream) -> String {
+    let mut got = String::new();
+    while !got.ends_with("\r\n\r\nhi") {
+        let byte = stream.read_u8().await.unwrap_or_else(|_| panic!("it closed after {got:?}"));
+        got.push(char::from(byte));
+    }
+    got
+}
+
+/// What comes until it closes, and after how many seconds.
+async fn rest(stream: &mut DuplexStream) -> (String, u64) {
+    let (began, mut bytes) = (Instant::now(), Vec::new());
+    // A reset ends it as well.
+    let _ = stream.read_to_end(&mut bytes).await;
+    (String::from_utf8_lossy(&bytes).into_owned(), began.elapsed().as_secs())
+}
+
+#[test]
+fn a_silent_connection_and_a_slow_head_are_cut_after_the_heads_deadline() {
+    paused(async {
+        let rig = Rig::new();
+        assert_eq!(rest(&mut rig.open()).await, (String::new(), 10));
+        let mut slow = rig.open();
+        write(&mut slow, "GET / HTTP/1.1\r\nHost: x\r\nX: ").await;
+        let (mut reading, mut writing) = tokio::io::split(slow);
+        let began = Instant::now();
+        let trickle = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await; // one byte a second
+                if writing.write_u8(b'x').await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let mut bytes = Vec::new();
+        tokio::select! {
+            _ = reading.read_to_end(&mut bytes) => {}
+            () = trickle => {}
+        }
+        assert_eq!((began.elapsed().as_secs(), bytes.len()), (10, 0));
+        assert!(rig.connections.is_empty());
+    });
+}
+
+#[test]
+fn between_requests_a_connection_may_lie_idle_for_the_keep_alive_and_no_longer() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        for _ in 0..3 {
+            ask(&mut client, "/now").await;
+            answer(&mut client).await;
+            tokio::time::sleep(Duration::from_secs(70)).await; // within the keep-alive
+        }
+        assert_eq!(rest(&mut client).await, (String::new(), 5));
+    });
+}
+
+#[test]
+fn a_client_that_takes_no_byte_of_its_answer_is_cut_and_one_whose_answer_is_slow_is_not() {
+    paused(async {
+        let rig = Rig::new();
+        let (mut stuck, mut patient) = (rig.open(), rig.open());
+        ask(&mut patient, "/never").await;
+        ask(&mut stuck, "/big").await;
+        tokio::time::sleep(Duration::from_secs(59)).await; // just within the write deadline
+        assert!(!rig.connections.is_empty());
+        tokio::time::sleep(Duration::from_secs(2)).await; // just beyond it
+        assert!(rest(&mut stuck).await.0.len() < 1 << 20);
+        assert!(!rig.connections.is_empty(), "who waits for the handler stays");
+    });
+}
+
+#[test]
+fn a_drain_closes_what_is_idle_at_once_and_what_is_busy_after_its_answer() {
+    paused(async {
+        let rig = Rig::new();
+        let (mut idle, mut busy) = (rig.open(), rig.open());
+        ask(&mut idle, "/now").await;
+        answer(&mut idle).await;
+        ask(&mut busy, "/later").await;
+        tokio::time::sleep(Duration::from_secs(1)).await; // until it is busy
+        let mut new = rig.open();
+        rig.connections.drain();
+        assert_eq!(rest(&mut idle).await, (String::new(), 0));
+        ask(&mut new, "/now").await;
+        assert!(answer(&mut new).await.starts_with("HTTP/1.1 200"), "what was accepted before the end is served");
+        assert_eq!(rest(&mut new).await, (String::new(), 0));
+        let (last, waited) = rest(&mut busy).await;
+        assert!(last.ends_with("hi") && last.to_ascii_lowercase().contains("connection: close"), "{last}");
+        assert_eq!(waited, 3);
+        assert!(rig.connections.is_empty());
+    });
+}
+
+#[test]
+fn a_panic_in_a_request_is_a_500_and_the_connection_goes_on() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        ask(&mut client, "/panic").await;
+        ask(&mut client, "/now").await;
+        let both = answer(&mut client).await;
+        assert!(both.starts_with("HTTP/1.1 500") && both.contains("HTTP/1.1 200"), "{both}");
+        assert_eq!(rig.pulse.panics.load(Ordering::Relaxed), 1);
+    });
+}
