@@ -137,7 +137,9 @@ fn descriptors(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
+    // The optional listener is the default one's other loopback address: the same clients come through either.
+    let listeners = config.listeners.iter().filter(|listener| !listener.optional);
+    let connections: usize = listeners.map(|listener| listener.max_connections).sum();
     // Each client connection may need one upstream.
     let needed = 2 * connections as u64;
     if allowed < needed {

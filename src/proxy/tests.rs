@@ -198,6 +198,30 @@ fn no_more_connections_lie_idle_than_the_pool_holds() {
     });
 }
 
+#[test]
+fn answers_that_have_no_body_whatever_they_say_return_their_connection_at_once() {
+    paused(async {
+        let table = [
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", "100"),
+            ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n", "100"),
+            ("GET", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+            ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""),
+        ];
+        for (method, answer, length) in table {
+            let rig = Rig::new(&[Play::Answer(answer)], "");
+            for _ in 0..2 {
+                let (head, body) = rig.begin(method, Body::Empty).await.into_parts();
+                let said = head.headers.get("content-length").map_or("", |value| value.to_str().expect("text"));
+                assert_eq!(said, length, "{answer}");
+                assert!(body.collect().await.expect("no body").to_bytes().is_empty());
+                turn().await;
+            }
+            assert_eq!((rig.peers[0].made(), rig.idle()), (1, 1), "{answer}");
+            assert_eq!(rig.instance(0).totals().in_flight, 0);
+        }
+    });
+}
+
 /// A future that is dropped after so many polls.
 async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = pin!(future);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::Limits;
 
@@ -82,7 +82,15 @@ pub fn bind(wanted: Vec<(SocketAddr, bool, &'static str, Limits)>) -> Result<Vec
 fn inherited() -> Vec<TcpListener> {
     let mut fds = ListenFd::from_env();
     let sockets = (0..fds.len()).filter_map(|i| fds.take_tcp_listener(i).ok().flatten());
-    sockets.filter(|socket| socket.set_nonblocking(true).is_ok()).collect()
+    sockets
+        .filter(|socket| socket.set_nonblocking(true).and_then(|()| hand_down(&SockRef::from(socket))).is_ok())
+        .collect()
+}
+
+/// Accepted sockets inherit both (Linux), which saves two system calls a connection.
+fn hand_down(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(std::time::Duration::from_secs(60)))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -92,9 +100,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Accepted sockets inherit both (Linux), which saves two system calls a connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(std::time::Duration::from_secs(60)))?;
+    hand_down(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -1,6 +1,10 @@
 //! Ends: orderly ones, a second signal, mistakes at start; and the promises of the README.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use integration::client::{Client, KEY};
@@ -39,20 +43,53 @@ async fn what_hangs_is_cut_at_the_deadline() {
     assert_eq!(hung.await.expect("no panic").status, 0);
 }
 
-/// The gateway's own program on a port of its choosing, with a file.
-fn program(text: &str) -> (Process, std::path::PathBuf) {
+/// The gateway's own program with a file; `listener` is a socket that it inherits as a service manager hands it down.
+fn program(text: &str, listener: Option<&TcpListener>) -> (Process, PathBuf) {
     let lictor = built(&["lictor"]).expect("it builds").remove(0);
-    let file =
-        std::env::temp_dir().join(format!("lictor-test-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+    static FILES: AtomicU32 = AtomicU32::new(0);
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("lictor-test-{}-{number}.toml", std::process::id()));
     std::fs::write(&file, text).expect("a temporary file");
-    let mut command = Command::new(lictor);
-    command
-        .args(["run", "--config"])
-        .arg(&file)
-        .env_remove("CONSUL_HTTP_ADDR")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let mut command = match listener {
+        None => Command::new(lictor),
+        Some(listener) => {
+            let mut shell = Command::new("/bin/sh");
+            // LISTEN_PID must be the gateway's own id, which exec keeps; descriptors are counted from 3.
+            shell.args(["-c", "exec 3>&1 >/dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(lictor);
+            shell.stdout(OwnedFd::from(listener.try_clone().expect("a descriptor")));
+            shell
+        }
+    };
+    command.args(["run", "--config"]).arg(&file).env_remove("CONSUL_HTTP_ADDR").stderr(Stdio::null());
+    if listener.is_none() {
+        command.stdout(Stdio::null());
+    }
     (Process::start("lictor", &mut command).expect("it starts"), file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_on_an_inherited_socket_serves_what_came_while_nobody_was_there() {
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let text = format!(
+        "[[listener]]\naddress = \"{address}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[api]\nauth = false\n\
+         [shutdown]\nannounce = \"0s\"\n{}",
+        service("user_service", &[&mock])
+    );
+    let start = || tokio::task::block_in_place(|| program(&text, Some(&socket)));
+    let ask = || async move { Client::new(address).get("/api/user_service/users").await.status };
+    let (mut first, first_file) = start();
+    eventually("the first is ready", || async { ask().await == 200 }).await;
+    first.signal(Signal::TERM);
+    let ended = tokio::task::block_in_place(|| first.wait(Duration::from_secs(10)));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    // Nobody accepts now; the kernel keeps the connection until the successor does.
+    let between = tokio::spawn(ask());
+    let (_second, second_file) = start();
+    assert!(matches!(between.await.expect("no panic"), 200 | 503));
+    eventually("the successor is ready", || async { ask().await == 200 }).await;
+    let _ = (std::fs::remove_file(first_file), std::fs::remove_file(second_file));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +101,7 @@ async fn sigterm_announces_on_ready_keeps_serving_drains_and_exits_0_and_sighup_
          [shutdown]\nannounce = \"1s\"\n{}",
         service("user_service", &[&mock])
     );
-    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text)).await.expect("no panic");
+    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text, None)).await.expect("no panic");
     let client = Client::new(([127, 0, 0, 1], port).into());
     eventually("it is ready", || async { client.get("/ready").await.status == 200 }).await;
     gateway.signal(Signal::HUP);
@@ -84,7 +121,7 @@ async fn a_second_signal_ends_at_once() {
         "[[listener]]\naddress = \"127.0.0.1:{port}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[api]\nauth = false\n\
          [[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n[shutdown]\nannounce = \"1h\"\n"
     );
-    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text)).await.expect("no panic");
+    let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text, None)).await.expect("no panic");
     let client = Client::new(([127, 0, 0, 1], port).into());
     eventually("it is ready", || async { client.get("/ready").await.status == 200 }).await;
     gateway.signal(Signal::TERM);
