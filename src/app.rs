@@ -92,6 +92,10 @@ pub fn start(config: Config) -> Result<Running, Error> {
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let (&admin, public) = addresses.split_last().expect("the admin listener is always bound");
     let public = public.to_vec();
+    for address in &public {
+        tracing::info!("listening on http://{address}");
+    }
+    tracing::info!("admin on http://{admin}/admin/services");
     descriptors(&config);
     let pulse = Pulse::new(config.workers);
     let (stop, stopped) = oneshot::channel();

@@ -66,10 +66,6 @@ fn run(config: Config, filter: Option<&str>) -> ExitCode {
         eprintln!("No configuration, no LICTOR_API_KEY: for this run the API key is {key}");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = config.workers, "lictor starts");
-    for listener in &config.listeners {
-        tracing::info!("listening on http://{}", listener.address);
-    }
-    tracing::info!("admin on http://{}/admin/services", config.admin.address);
     match lictor::app::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),

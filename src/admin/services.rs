@@ -67,7 +67,7 @@ fn instance(member: &Member, endpoint: &Endpoint) -> Value {
     if member.weight == 0 {
         pause = Duration::ZERO;
     }
-    let first = &endpoint.registrations[0];
+    let first = endpoint.registrations.first();
     let mut words = json!({
         "address": endpoint.key.address.to_string(),
         "health": endpoint.health.as_str(),
@@ -77,8 +77,8 @@ fn instance(member: &Member, endpoint: &Endpoint) -> Value {
         "in_flight": totals.in_flight,
         "requests": totals.requests,
         "failures": totals.failures,
-        "tags": first.tags,
-        "meta": first.meta,
+        "tags": first.map(|first| &first.tags),
+        "meta": first.map(|first| &first.meta),
         "registrations": endpoint.registrations.iter().map(registration).collect::<Vec<_>>(),
     });
     if !pause.is_zero() {
