@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -226,6 +227,9 @@ pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
     }
 }
 
+/// Who sends a signal to a process and then to its group, as `timeout` does and some supervisors, means one.
+const ECHO: Duration = Duration::from_millis(250);
+
 /// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP never kills.
 ///
 /// # Errors
@@ -245,11 +249,18 @@ pub fn run(config: Config) -> Result<(), Error> {
                 _ = hup.recv() => tracing::info!("SIGHUP: the configuration is read at start only, nothing to do"),
             }
         }
-        let ended = tokio::task::spawn_blocking(move || running.stop());
-        tokio::select! {
-            _ = ended => {}
-            _ = term.recv() => tracing::warn!("a second signal: ending at once"),
-            _ = int.recv() => tracing::warn!("a second signal: ending at once"),
+        let first = tokio::time::Instant::now();
+        let mut ended = tokio::task::spawn_blocking(move || running.stop());
+        loop {
+            tokio::select! {
+                _ = &mut ended => break,
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if first.elapsed() > ECHO {
+                tracing::warn!("a second signal: ending at once");
+                break;
+            }
         }
         Ok(())
     });

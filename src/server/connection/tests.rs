@@ -16,16 +16,7 @@ struct Paths;
 
 impl Handler for Paths {
     fn call(&self, request: Request<Body>, _: &Rc<Client>) -> impl Future<Output = Response<Body>> + 'static {
-        async move {
-            match request.uri().path() {
-                "/later" => tokio::time::sleep(Duration::from_secs(4)).await, // the slow answer itself
-                "/never" => std::future::pending().await,
-                "/panic" => panic!("on purpose"),
-                "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
-                _ => {}
-            }
-            Response::new(Body::from(Bytes::from_static(b"hi")))
-        }
+        by_path(request)
     }
 
     fn woken(&self) {}
@@ -37,6 +28,17 @@ impl Handler for Paths {
         *page.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
         page
     }
+}
+
+async fn by_path(request: Request<Body>) -> Response<Body> {
+    match request.uri().path() {
+        "/later" => tokio::time::sleep(Duration::from_secs(4)).await, // the slow answer itself
+        "/never" => std::future::pending().await,
+        "/panic" => panic!("on purpose"),
+        "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
+        _ => {}
+    }
+    Response::new(Body::from(Bytes::from_static(b"hi")))
 }
 
 struct Rig {
