@@ -109,7 +109,9 @@ impl Handler for Proxy {
 
     fn panicked(&self) -> Response<Body> {
         let id = TraceId::new(&mut self.0.random.borrow_mut());
-        error::page(&Error::Panicked, &id, "").map(Body::from)
+        let mut page = error::page(&Error::Panicked, &id, "").map(Body::from);
+        page.headers_mut().insert(headers::X_REQUEST_ID, id.value());
+        page
     }
 }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
-use super::worker::TICK;
 use crate::io::Io;
+
+/// How often a worker looks after itself: pulse, deadlines of connections, the handler's tick.
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// What a connection does, counted where bytes flow. Only the connection's worker writes it.
 #[derive(Debug, Default)]

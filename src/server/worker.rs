@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -13,12 +12,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::Limits;
 use super::connection;
-use super::watch::Connections;
+use super::watch::{Connections, TICK};
 use crate::io::{Client, Io};
 use crate::plane::{Handler, Placed, Pulse, Wake, WorkerId};
-
-/// How often a worker looks after itself: pulse, deadlines of connections, the handler's tick.
-pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// A connection on its way from the acceptor to its worker.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::super::Limits;
-use super::super::worker::TICK;
+use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
