@@ -116,8 +116,9 @@ impl Acceptor {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         if !matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
-            // The client left before we took it (ECONNABORTED and kin).
-            return tracing::debug!("accept: {error}");
+            // The client left before we took it (ECONNABORTED and kin), or the system is short of memory: no reason to spin.
+            tracing::debug!("accept: {error}");
+            return tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.pulse.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("out of file descriptors: a connection is refused; raise the limit (ulimit -n)");
