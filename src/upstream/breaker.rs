@@ -354,9 +354,13 @@ impl Breaker {
         due >> 44 == word.generation() & GENERATION && due & MS <= now
     }
 
+    /// Who was held up between its change of state and this must not overwrite what a later generation said.
     fn set_due(&self, generation: u64, at: Instant) {
         let ms = at.saturating_duration_since(self.epoch).as_millis() as u64;
-        self.due.store((generation & GENERATION) << 44 | ms & MS, Ordering::Release);
+        let new = (generation & GENERATION) << 44 | ms & MS;
+        let is_later = |old: u64| (old >> 44).wrapping_sub(generation) & GENERATION;
+        let step = |old: u64| (is_later(old) == 0 || is_later(old) > GENERATION / 2).then_some(new);
+        let _ = self.due.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
     }
 
     /// From the grant's generation to the next; false when that generation is over already.

@@ -246,3 +246,16 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_was_held_up_does_not_make_an_open_breaker_stay_open_for_ever() {
+    let breaker = breaker(1, 2);
+    fail(&breaker);
+    until_due(&breaker).await;
+    let (first, second) = (breaker.acquire().expect("a probe"), breaker.acquire().expect("a second probe"));
+    assert!(breaker.failed(second, Failure::Reset, || true));
+    // The first one's thread comes only now to say until when its generation waits for probes.
+    breaker.set_due(first.generation, Instant::now() + PROBE);
+    until_due(&breaker).await;
+    assert!(breaker.acquire().is_some());
+}
