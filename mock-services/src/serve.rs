@@ -97,7 +97,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     shared.connections.fetch_add(1, Ordering::Relaxed);
     let _open = Open(shared.clone());
-    if shared.behaviour().garbage {
+    if shared.behaviour().garbage && !is_command(&stream).await {
         return garbage(stream).await;
     }
     let resetting = socket2::SockRef::from(&stream).try_clone().ok();
@@ -117,6 +117,12 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether a connection begins with a command, which must be understood for the mock to be healed.
+async fn is_command(stream: &TcpStream) -> bool {
+    let mut start = [0; 64];
+    stream.peek(&mut start).await.is_ok_and(|length| start[..length].windows(7).any(|part| part == b" /_mock"))
 }
 
 async fn garbage(mut stream: TcpStream) {

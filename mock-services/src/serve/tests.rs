@@ -74,6 +74,9 @@ async fn bodies_break_off_come_slowly_or_are_not_http() {
 
     mock.behave(|behaviour| behaviour.garbage = true);
     assert!(ask(&mock, USERS).await.0.starts_with("220 "));
+    let heal = "POST /_mock/behaviour HTTP/1.1\nHost: x\nConnection: close\nContent-Length: 2\n\n{}";
+    assert!(ask(&mock, heal).await.0.starts_with("HTTP/1.1 200 "));
+    assert!(ask(&mock, USERS).await.0.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
