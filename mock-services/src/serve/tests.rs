@@ -69,7 +69,10 @@ async fn bodies_break_off_come_slowly_or_are_not_http() {
     mock.behave(|behaviour| (behaviour.cut_body, behaviour.body_ms) = (false, 5));
     let began = Instant::now();
     let (answer, end) = ask(&mock, USERS).await;
-    assert!(end.is_ok() && answer.contains("[{\"id\":1,\"name\":\r\n") && answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+    assert!(
+        end.is_ok() && answer.contains("[{\"id\":1,\"name\":\r\n") && answer.ends_with("\r\n0\r\n\r\n"),
+        "{answer}"
+    );
     assert!(began.elapsed() >= Duration::from_millis(25), "{:?}", began.elapsed());
 
     mock.behave(|behaviour| behaviour.garbage = true);
