@@ -51,8 +51,10 @@ impl Agent {
         let ports = free_ports();
         let data =
             durable.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
-        let http =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a plain client");
+        // No connection is kept: the shared agent is asked from many tests, each with a runtime of its own, and a connection
+        // kept by one is driven by a runtime that ends with it.
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let http = builder.timeout(Duration::from_secs(10)).build().expect("a plain client");
         let address = format!("http://127.0.0.1:{}", ports[0]);
         let mut agent = Agent { address, process: None, ports, data, http };
         agent.restart().await;
