@@ -115,7 +115,7 @@ pub fn start(config: Config) -> Result<Running, Error> {
 
 /// The listeners, the admin one last.
 fn wanted(config: &Config) -> Vec<(SocketAddr, bool, &'static str, Limits)> {
-    let write = config.timeouts.idle;
+    let write = config.policy.timeouts.idle;
     let mut wanted: Vec<_> = config
         .listeners
         .iter()
@@ -126,12 +126,13 @@ fn wanted(config: &Config) -> Vec<(SocketAddr, bool, &'static str, Limits)> {
                 keep_alive: listener.keep_alive,
                 write,
                 door: Door::Public,
+                trusted: listener.trusted_proxies.clone(),
             };
             (listener.address, listener.optional, "[[listener]] address", limits)
         })
         .collect();
     let first = wanted[0].3.clone();
-    let limits = Limits { door: Door::Admin, connections: 1000, ..first };
+    let limits = Limits { door: Door::Admin, connections: 1000, trusted: [].into(), ..first };
     wanted.push((config.admin.address, false, "[admin] address", limits));
     wanted
 }

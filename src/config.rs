@@ -3,16 +3,24 @@
 mod check;
 mod env;
 mod file;
+pub mod policy;
+pub mod routes;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::catalog::ServiceName;
 
 pub use check::{Errors, Overrides, digest, load, parse};
 pub use env::Environment;
 pub use file::Mistake;
+pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};
+pub use routes::Route;
 
 /// The whole configuration. Shape and defaults: `lictor.toml` in the README.
 #[derive(Clone, Debug)]
@@ -29,22 +37,28 @@ pub struct Config {
     pub services: Vec<StaticService>,
     /// Who may call.
     pub consumers: Vec<Consumer>,
-    /// When an instance trips.
+    /// How often, for groups of consumers.
+    pub plans: Vec<Arc<LimitSet>>,
+    /// When an instance trips, unless its service says otherwise.
     pub breaker: Breaker,
-    /// When another attempt is made.
-    pub retry: Retry,
-    /// How long an attempt may take.
-    pub timeouts: Timeouts,
+    /// When an instance of a service trips, where `[[service]]` says so.
+    pub breakers: HashMap<ServiceName, Breaker>,
+    /// What holds where no route says otherwise.
+    pub policy: Policy,
+    /// Which requests go where; `/api/{service}/{path}` is one of them.
+    pub routes: Vec<Arc<Route>>,
     /// Connections kept to instances.
     pub pool: Pool,
+    /// What is remembered of clients' use of their limits.
+    pub rate_limits: RateLimits,
+    /// The store of cached answers.
+    pub store: Store,
     /// What a request's head may hold.
     pub request: RequestLimits,
     /// Logs.
     pub log: Log,
     /// The end.
     pub shutdown: Shutdown,
-    /// `/api/{service}/{path}`; `None` when switched off.
-    pub api: Option<Api>,
     /// Sentences to log at start: file beats environment, a service that no provider has, …
     pub warnings: Vec<String>,
     /// A key that was made for this run only, printed once (no file, no `LICTOR_API_KEY`).
@@ -52,7 +66,7 @@ pub struct Config {
 }
 
 /// A public address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// Where to listen; port 0 lets the system choose.
     pub address: SocketAddr,
@@ -64,10 +78,12 @@ pub struct Listener {
     pub head: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 /// The admin listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Where it listens.
     pub address: SocketAddr,
@@ -85,7 +101,7 @@ pub enum Expose {
 }
 
 /// How to reach the agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Consul {
     /// `http://host:port`, `https://host:port` or `unix:///path`.
     pub address: String,
@@ -108,7 +124,7 @@ pub struct Consul {
 }
 
 /// A secret: never printed, files are read again when they change.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Secret {
     /// As written, or from the environment.
     Text(String),
@@ -161,60 +177,12 @@ pub struct Consumer {
     pub admin: bool,
     /// May steer (later issues).
     pub operator: bool,
-}
-
-/// When an instance trips.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Breaker {
-    /// False: nothing ever trips.
-    pub enabled: bool,
-    /// Failures in a row.
-    pub consecutive: u32,
-    /// Open for this long at first, then doubled, with 25 % jitter.
-    pub open: Duration,
-    /// And at most this long.
-    pub open_max: Duration,
-    /// Requests that try a half-open instance at once, over all workers; 1 to 255.
-    pub probes: u8,
-}
-
-/// When another attempt is made.
-#[derive(Clone, Debug)]
-pub struct Retry {
-    /// Attempts besides the first.
-    pub more: u32,
-    /// The share of a service's requests that may be further attempts.
-    pub budget: Budget,
-    /// Methods that may be sent twice.
-    pub methods: Vec<http::Method>,
-}
-
-/// A retry budget: in any `within` at most `percent` of the requests of that time, plus `plus`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Budget {
-    /// 0 to 100.
-    pub percent: u32,
-    /// On top.
-    pub plus: u32,
-    /// The window.
-    pub within: Duration,
-}
-
-/// How long things may take.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timeouts {
-    /// To connect to an instance.
-    pub connect: Duration,
-    /// From the request being written to the answer's head.
-    pub first_byte: Duration,
-    /// Between two bytes of a body, either way.
-    pub idle: Duration,
-    /// From the request's head to the end of the answer.
-    pub total: Option<Duration>,
+    /// How often it may ask.
+    pub plan: Option<Arc<LimitSet>>,
 }
 
 /// Connections kept to instances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// Idle ones per instance, over all workers.
     pub idle: usize,
@@ -223,7 +191,7 @@ pub struct Pool {
 }
 
 /// What a request's head may hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RequestLimits {
     /// Bytes of all header fields.
     pub head: usize,
@@ -231,8 +199,6 @@ pub struct RequestLimits {
     pub fields: usize,
     /// Bytes of the request target.
     pub target: usize,
-    /// Bytes of a body.
-    pub body: Option<u64>,
 }
 
 /// How log lines look.
@@ -247,7 +213,7 @@ pub enum LogFormat {
 }
 
 /// Logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// How lines look.
     pub format: LogFormat,
@@ -256,7 +222,7 @@ pub struct Log {
 }
 
 /// The end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shutdown {
     /// `/ready` says 503 for this long while everything is still served.
     pub announce: Duration,
@@ -264,13 +230,29 @@ pub struct Shutdown {
     pub deadline: Duration,
 }
 
-/// `/api/{service}/{path}`.
-#[derive(Clone, Debug)]
-pub struct Api {
-    /// Starts with `/`, does not end with one: `/api`.
-    pub prefix: String,
-    /// An API key is asked for.
-    pub auth: bool,
+/// What is remembered of clients' use of their limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Bytes for client addresses; consumers have places of their own.
+    pub memory: usize,
+    /// `RateLimit` and `RateLimit-Policy` on answers.
+    pub headers: bool,
+}
+
+/// The store of cached answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Bytes of all answers together.
+    pub size: usize,
+    /// Bytes of one answer's body at most.
+    pub object: usize,
+}
+
+impl Config {
+    /// When an instance of a service trips.
+    pub fn breaker_of(&self, service: &ServiceName) -> &Breaker {
+        self.breakers.get(service).unwrap_or(&self.breaker)
+    }
 }
 
 /// The defaults with one consumer, for tests of other rooms.

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use std::sync::Arc;
+
 use http::HeaderValue;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -38,14 +41,18 @@ pub struct Client {
     pub door: Door,
     /// Its IP as `X-Forwarded-For` says it: made once, shared by all its requests.
     pub forwarded_for: HeaderValue,
+    /// It is a proxy whose word on its own clients is believed: these networks are.
+    pub trusted: Option<Arc<[IpNet]>>,
 }
 
 impl Client {
-    /// A client that just connected.
-    pub fn new(address: SocketAddr, local: SocketAddr, door: Door) -> Client {
-        let text = address.ip().to_canonical().to_string();
+    /// A client that just connected, through a door that believes these networks.
+    pub fn new(address: SocketAddr, local: SocketAddr, door: Door, trusted: &Arc<[IpNet]>) -> Client {
+        let ip = address.ip().to_canonical();
+        let trusted = trusted.iter().any(|network| network.contains(&ip)).then(|| trusted.clone());
+        let text = ip.to_string();
         let forwarded_for = HeaderValue::from_str(&text).expect("an IP address is a header value");
-        Client { address, local, door, forwarded_for }
+        Client { address, local, door, forwarded_for, trusted }
     }
 
     /// Its IP, an IPv4-mapped IPv6 address taken as the IPv4 address it is.

@@ -2,10 +2,13 @@
 
 mod answer;
 mod attempt;
+mod cors;
 mod error;
 mod exchange;
+mod gate;
 mod head;
 mod headers;
+mod origin;
 mod own;
 mod trace;
 mod upload;
@@ -143,23 +146,28 @@ impl Worker {
         if let Some(page) = self.own(&snapshot, &target, &parts, client).await? {
             return Ok(Answered::Own(page));
         }
-        let found = snapshot.routes.find(target.path()).ok_or(Error::NoRoute)?;
-        exchange.route = Some(found.route.name.clone());
-        if found.route.auth {
-            let consumer = snapshot.auth.check(&parts.headers, client.ip(), exchange.began)?;
-            exchange.consumer = Some(consumer.name.clone());
+        let (found, preflight) = self.find(&snapshot, &target, &parts)?;
+        let route = found.route.clone();
+        exchange.enter(&route, &parts.headers);
+        if let (Some(method), Some(cors)) = (preflight, &route.cors) {
+            return Ok(Answered::Own(cors::preflight(cors, &parts, &method)));
         }
-        let service = self.service(&snapshot, found.service)?;
+        self.admit(&snapshot, &found, &parts, exchange)?;
+        let Some(name) = found.service() else {
+            return gate::answer(&found, &target).map(Answered::Own).ok_or(Error::NoRoute);
+        };
+        let service = self.service(&snapshot, name)?;
         exchange.service = Some(service.shared.name.clone());
         let passage =
             headers::request(&mut parts, &target, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
-        let config = snapshot.config.clone();
-        // From here on the request keeps its service and its policy, not the snapshot.
+        // From here on the request keeps its service and its route, not the snapshot.
+        drop(found);
         drop(snapshot);
-        let total = config.timeouts.total.map(|total| exchange.began + total);
-        let rules = Rules { retry: &config.retry, timeouts: &config.timeouts, limits: &config.request, total };
+        let policy = &route.policy;
+        let total = policy.timeouts.total.map(|total| exchange.began + total);
+        let rules = Rules { policy, total };
         let reply = attempt::run(&self, &service, rules, parts, body, exchange.began, &mut exchange.attempts).await?;
-        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, idle: config.timeouts.idle, total })))
+        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, idle: policy.timeouts.idle, total })))
     }
 
     /// The newest snapshot; the first look at a new one brings the worker's own state along.
@@ -189,6 +197,7 @@ fn pass_on(mut exchange: Exchange, passed: Passed) -> Response<Body> {
     exchange.status = Some(response.status());
     exchange.instance = Some(instance);
     let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
+    exchange.dress(response.headers_mut());
     let ending = Ending { exchange, service, permit, flight, lease, keep_alive };
     response.map(|body| answer::follow(body, ending, idle, total))
 }
@@ -198,6 +207,7 @@ fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Bod
     exchange.status = Some(response.status());
     exchange.bytes = response.body().len() as u64;
     response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
+    exchange.dress(response.headers_mut());
     response.map(Body::from)
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::io::Door;
@@ -31,6 +32,8 @@ pub struct Limits {
     pub write: Duration,
     /// Which door this is.
     pub door: Door,
+    /// Networks whose word on their clients is believed.
+    pub trusted: Arc<[IpNet]>,
 }
 
 /// Everything that accepts and serves.

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::catalog::{self, Catalog, Key, ServiceName};
-use crate::config::Config;
+use crate::config::{Breaker, Config};
 use crate::filter::auth::Auth;
+use crate::filter::limit::Limits;
 use crate::plane::Wake;
 use crate::route::Table;
 use crate::upstream::budget::Budget;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub routes: Arc<Table>,
     /// Who may call.
     pub auth: Arc<Auth>,
+    /// How often.
+    pub limits: Arc<Limits>,
     /// By slot; a slot without a service is free.
     pub services: Vec<Option<Arc<Service>>>,
     slots: HashMap<ServiceName, usize, foldhash::fast::FixedState>,
@@ -75,15 +78,19 @@ pub enum Effect {
     Arrived(Arc<Instance>),
     /// Another process stands at its address: an open breaker is due at once.
     ProbeNow(Arc<Instance>),
+    /// Another policy holds for its breaker.
+    Tuned(Arc<Instance>, Breaker),
 }
 
 impl Snapshot {
     /// Before anything is known: every service is 503 `no_catalog`.
     pub fn empty(config: Arc<Config>) -> Snapshot {
+        let limits = Limits::new(&config, None);
         Snapshot {
             version: 0,
-            routes: Arc::new(Table::new(&config)),
-            auth: Arc::new(Auth::new(&config.consumers)),
+            routes: Arc::new(Table::new(&config.routes)),
+            auth: Arc::new(Auth::new(&config.consumers, &limits)),
+            limits: Arc::new(limits),
             config,
             catalog: Arc::default(),
             services: Vec::new(),
@@ -98,21 +105,20 @@ impl Snapshot {
 
     /// The snapshot after `previous`. Pure: it reads live state of instances nowhere and changes nothing.
     pub fn next(inputs: &Inputs, previous: &Snapshot) -> Next {
-        let same_config = Arc::ptr_eq(&inputs.config, &previous.config);
-        let mut next = Next {
-            snapshot: Snapshot {
-                version: previous.version + 1,
-                config: inputs.config.clone(),
-                catalog: inputs.catalog.clone(),
-                routes: if same_config { previous.routes.clone() } else { Arc::new(Table::new(&inputs.config)) },
-                auth: if same_config { previous.auth.clone() } else { Arc::new(Auth::new(&inputs.config.consumers)) },
-                services: previous.services.clone(),
-                slots: previous.slots.clone(),
-            },
-            effects: Vec::new(),
-            changes: Vec::new(),
-            due: None,
+        let snapshot = Snapshot {
+            version: previous.version + 1,
+            config: inputs.config.clone(),
+            catalog: inputs.catalog.clone(),
+            routes: previous.routes.clone(),
+            auth: previous.auth.clone(),
+            limits: previous.limits.clone(),
+            services: previous.services.clone(),
+            slots: previous.slots.clone(),
         };
+        let mut next = Next { snapshot, effects: Vec::new(), changes: Vec::new(), due: None };
+        if !Arc::ptr_eq(&inputs.config, &previous.config) {
+            next.reconfigure(&inputs.config, previous);
+        }
         next.take_in(inputs);
         next.bury(inputs);
         next
@@ -120,6 +126,25 @@ impl Snapshot {
 }
 
 impl Next {
+    /// What follows from a new configuration alone. What clients have used of limits that stay, stays used.
+    fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
+        let limits = Limits::new(config, Some(&previous.limits));
+        self.snapshot.routes = Arc::new(Table::new(&config.routes));
+        self.snapshot.auth = Arc::new(Auth::new(&config.consumers, &limits));
+        self.snapshot.limits = Arc::new(limits);
+        for service in self.snapshot.services.iter_mut().flatten() {
+            let breaker = config.breaker_of(&service.name);
+            if *breaker != *previous.config.breaker_of(&service.name) {
+                let members = service.members.iter().map(|member| member.instance.clone());
+                self.effects.extend(members.map(|instance| Effect::Tuned(instance, breaker.clone())));
+            }
+            if config.policy.retry.budget != previous.config.policy.retry.budget {
+                let budget = Arc::new(Budget::new(&config.policy.retry.budget, config.workers));
+                *service = Arc::new(service.with_budget(budget));
+            }
+        }
+    }
+
     /// Services that the catalog has: kept, changed or new.
     fn take_in(&mut self, inputs: &Inputs) {
         for (name, source) in &inputs.catalog.services {
@@ -195,7 +220,9 @@ impl Next {
                     old.zip(known.get(&endpoint.key)).map(|(old, &i)| (&old.members[i], &old.source.endpoints[i]));
                 let instance = match before {
                     Some((member, _)) => member.instance.clone(),
-                    None => Arc::new(Instance::new(endpoint.key.clone(), &config.breaker, config.workers)),
+                    None => {
+                        Arc::new(Instance::new(endpoint.key.clone(), config.breaker_of(&source.name), config.workers))
+                    }
                 };
                 change.weigh(&instance, before.map(|(member, _)| member.weight), weight, &mut self.effects);
                 if before.is_some_and(|(_, before)| replaced(before, endpoint)) {
@@ -217,7 +244,7 @@ impl Next {
             state: old.map_or_else(Arc::default, |old| old.state.clone()),
             budget: match old {
                 Some(old) => old.budget.clone(),
-                None => Arc::new(Budget::new(&config.retry.budget, config.workers)),
+                None => Arc::new(Budget::new(&config.policy.retry.budget, config.workers)),
             },
             gone: None,
         }
@@ -346,6 +373,7 @@ fn publish(current: &Current, inputs: &Inputs, wake: &Wake, due: Option<Instant>
             Effect::Arrived(instance) => instance.set_departed(false),
             Effect::Departed(instance) => instance.set_departed(true),
             Effect::ProbeNow(instance) => instance.breaker.probe_now(),
+            Effect::Tuned(instance, policy) => instance.tune(policy),
         }
     }
     let version = next.snapshot.version;

@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod budget;
 pub mod instance;
 pub mod pool;
+mod window;
 pub mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -87,8 +88,25 @@ pub struct Upstreams {
 pub struct LocalService {
     /// What all workers share of it.
     pub shared: Arc<Service>,
+    worker: WorkerId,
     balancer: RefCell<Balancer>,
     locals: Box<[Rc<Local>]>,
+}
+
+impl Service {
+    /// The same with another budget.
+    pub fn with_budget(&self, budget: Arc<Budget>) -> Service {
+        let member = |m: &Member| Member { instance: m.instance.clone(), weight: m.weight };
+        Service {
+            name: self.name.clone(),
+            slot: self.slot,
+            source: self.source.clone(),
+            members: self.members.iter().map(member).collect(),
+            state: self.state.clone(),
+            budget,
+            gone: self.gone,
+        }
+    }
 }
 
 impl Upstreams {
@@ -158,7 +176,7 @@ impl LocalService {
             Some(old) => old.balancer.borrow().rebuilt(members),
             None => Balancer::new(worker, members),
         };
-        Rc::new(LocalService { shared: new.clone(), balancer: RefCell::new(balancer), locals })
+        Rc::new(LocalService { shared: new.clone(), worker, balancer: RefCell::new(balancer), locals })
     }
 
     /// Picks an instance that this request has not tried: round robin over those whose breakers let it.
@@ -177,7 +195,7 @@ impl LocalService {
                 return Err(self.why_none(tried));
             };
             let local = &self.locals[member];
-            if let Some(permit) = local.instance.acquire() {
+            if let Some(permit) = local.instance.acquire(self.worker) {
                 return Ok(Pick { local: local.clone(), permit, member });
             }
             // Another worker took the last probe between our look and our grasp.

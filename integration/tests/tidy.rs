@@ -30,8 +30,8 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("hyper::client", &["upstream/wire.rs"]),
     ("hyper::server", &["server/connection.rs"]),
     ("Incoming", &["body.rs", "server/connection.rs", "upstream/wire.rs"]),
-    ("toml::", &["config/file.rs"]),
-    ("humantime::", &["config/file.rs"]),
+    ("toml::", &["config/file.rs", "config/file/typed.rs", "config/file/values.rs"]),
+    ("humantime::", &["config/file/values.rs"]),
     ("std::env", &["config/env.rs"]),
 ];
 

@@ -1,7 +1,10 @@
 //! Written -> meant: every section read and checked, every mistake reported at once.
 
 mod consul;
+mod paths;
 mod people;
+mod policy;
+mod routes;
 
 pub use people::digest;
 
@@ -96,13 +99,15 @@ fn read(
 ) -> Config {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut warnings = Vec::new();
-    let services = people::services(&root);
+    let (policy, breaker, request, store) = policy::top(&root);
+    let (services, breakers) = people::services(&root, &breaker);
     let consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
-    let api_section = root.section("api");
-    let (api, open) = api(api_section);
-    let (consumers, generated_key) = people::consumers(&root, from_file, api.as_ref().is_some_and(|api| api.auth), env);
+    let plans = people::plans(&root);
+    let (routes, unlocked) = routes::routes(&root, &policy);
+    let needed = routes.iter().any(|route| route.policy.auth);
+    let (consumers, generated_key) = people::consumers(&root, from_file, needed, &plans, env);
     let listeners = listeners(&root, overrides);
-    exposure(&root, &listeners, api.as_ref(), &consumers, open);
+    exposure(&root, &listeners, &unlocked, &consumers);
     let config = Config {
         workers: root.number("workers", cores as u64, 1..=1024) as usize,
         listeners,
@@ -110,20 +115,20 @@ fn read(
         consul,
         services,
         consumers,
-        breaker: breaker(root.section("breaker")),
-        retry: retry(root.section("retry")),
-        timeouts: timeouts(root.section("timeouts")),
+        plans,
+        breaker,
+        breakers,
+        policy,
+        routes,
         pool: pool(root.section("pool")),
-        request: request(root.section("request")),
+        request,
+        rate_limits: rate_limits(root.section("rate_limits")),
+        store,
         log: log(root.section("log")),
         shutdown: shutdown(root.section("shutdown")),
-        api,
         warnings,
         generated_key,
     };
-    for later in ["plan", "route", "cache"] {
-        root.later(later);
-    }
     root.end();
     config
 }
@@ -150,7 +155,14 @@ fn listeners(root: &Section<'_>, overrides: Overrides) -> Vec<Listener> {
 
 fn listener_at(address: SocketAddr, optional: bool) -> Listener {
     let seconds = Duration::from_secs;
-    Listener { address, optional, max_connections: 10_000, head: seconds(10), keep_alive: seconds(75) }
+    Listener {
+        address,
+        optional,
+        max_connections: 10_000,
+        head: seconds(10),
+        keep_alive: seconds(75),
+        trusted_proxies: [].into(),
+    }
 }
 
 fn listener(section: Section<'_>) -> Option<Listener> {
@@ -162,9 +174,29 @@ fn listener(section: Section<'_>) -> Option<Listener> {
     listener.max_connections = section.number("max_connections", 10_000, 1..=1_000_000) as usize;
     listener.head = section.duration("head", listener.head);
     listener.keep_alive = section.duration("keep_alive", listener.keep_alive);
-    section.later("trusted_proxies");
+    listener.trusted_proxies = networks(&section);
     section.end();
     Some(listener)
+}
+
+/// `trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]`.
+fn networks(section: &Section<'_>) -> Arc<[IpNet]> {
+    let mut networks = Vec::new();
+    for text in section.texts("trusted_proxies") {
+        let alone = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
+        match text.value.parse::<IpNet>().ok().or_else(|| alone(&text.value)) {
+            Some(network) if network.prefix_len() == 0 => {
+                let why = format!("`{}` trusts everybody: name the networks of your proxies", text.value);
+                section.wrong("trusted_proxies", text.line, why);
+            }
+            Some(network) => networks.push(network.trunc()),
+            None => {
+                let why = format!("`{}` is not a network: write e.g. \"10.0.0.0/8\" or \"192.0.2.1\"", text.value);
+                section.wrong("trusted_proxies", text.line, why);
+            }
+        }
+    }
+    networks.into()
 }
 
 fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
@@ -179,109 +211,18 @@ fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
     Admin { address, public }
 }
 
-/// `[api]`, and whether an open door was asked for in so many words.
-fn api(section: Section<'_>) -> (Option<Api>, bool) {
-    let valid = |text: &str| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'~');
-        text == "none"
-            || (text.starts_with('/')
-                && text.len() > 1
-                && !text.ends_with('/')
-                && !text.contains("//")
-                && text.bytes().all(plain))
-    };
-    let prefix = section.parsed("prefix", "/api", |text| valid(text).then(|| text.to_owned()));
-    let auth = section.flag("auth", true);
-    let open = section.flag("open_to_everyone", false);
-    let prefix = prefix.map_or_else(
-        || "/api".to_owned(),
-        |written| {
-            for own in ["/health", "/ready", "/admin"] {
-                if written.value == own || written.value.starts_with(&format!("{own}/")) {
-                    section.wrong("prefix", written.line, format!("{own} is the gateway's own: choose another prefix"));
-                }
-            }
-            written.value
-        },
-    );
-    section.end();
-    ((prefix != "none").then_some(Api { prefix, auth }), open)
-}
-
 /// Decision: an open door beyond loopback must be asked for in so many words.
-fn exposure(root: &Section<'_>, listeners: &[Listener], api: Option<&Api>, consumers: &[Consumer], open: bool) {
+fn exposure(root: &Section<'_>, listeners: &[Listener], unlocked: &[String], consumers: &[Consumer]) {
     let Some(public) = listeners.iter().find(|listener| !listener.address.ip().is_loopback()) else { return };
-    if open {
-        return;
-    }
-    let remedy = "or write [api] open_to_everyone = true if that is meant";
-    if api.is_some_and(|api| !api.auth) {
-        root.wrong(
-            "api.auth",
-            0,
-            format!("no key is asked for, and {} is not loopback: set auth = true, {remedy}", public.address),
-        );
+    for route in unlocked {
+        let key = if route == "api" { "api.auth".to_owned() } else { format!("route `{route}`.auth") };
+        let remedy = "set auth = true, or write open_to_everyone = true beside it if that is meant";
+        root.wrong(&key, 0, format!("no key is asked for, and {} is not loopback: {remedy}", public.address));
     }
     if let Some(consumer) = consumers.iter().find(|consumer| consumer.keys.contains(&people::digest("test-api-key"))) {
         let name = &consumer.name;
-        root.wrong("consumer", 0, format!("`{name}` has the demo's key test-api-key, and {} is not loopback: give it a key of its own (lictor hash-key), {remedy}", public.address));
+        root.wrong("consumer", 0, format!("`{name}` has the demo's key test-api-key, and {} is not loopback: give it a key of its own (lictor hash-key)", public.address));
     }
-}
-
-fn breaker(section: Section<'_>) -> Breaker {
-    let breaker = Breaker {
-        enabled: section.flag("enabled", true),
-        consecutive: section.number("consecutive", 5, 1..=10_000) as u32,
-        open: section.duration("open", Duration::from_secs(5)),
-        open_max: section.duration("open_max", Duration::from_secs(60)),
-        probes: section.number("probes", 1, 1..=255) as u8,
-    };
-    if breaker.open > breaker.open_max {
-        section.wrong("open_max", 0, "is shorter than `open`: make it at least as long");
-    }
-    section.later("rate");
-    section.end();
-    breaker
-}
-
-fn retry(section: Section<'_>) -> Retry {
-    let more = section.number("more", 2, 0..=10) as u32;
-    let budget = section.section("budget");
-    let percent = budget.number("percent", 20, 0..=100) as u32;
-    let plus = budget.number("plus", 30, 0..=1_000_000) as u32;
-    let within = budget.duration("within", Duration::from_secs(10));
-    budget.end();
-    let methods = match section.mixed("methods") {
-        list if list.is_empty() => vec![http::Method::GET, http::Method::HEAD, http::Method::OPTIONS],
-        list => list.into_iter().filter_map(|item| method(&section, item)).collect(),
-    };
-    section.end();
-    Retry { more, budget: Budget { percent, plus, within }, methods }
-}
-
-fn method(section: &Section<'_>, item: Result<super::file::Written<String>, Section<'_>>) -> Option<http::Method> {
-    let safe = [http::Method::GET, http::Method::HEAD, http::Method::OPTIONS];
-    let (text, line) = item.map_or_else(|s| (String::new(), s.line()), |written| (written.value, written.line));
-    let found = safe.into_iter().find(|method| method.as_str() == text);
-    if found.is_none() {
-        section.wrong(
-            "methods",
-            line,
-            format!("`{text}` may not be sent twice: only GET, HEAD and OPTIONS, until routes can say more"),
-        );
-    }
-    found
-}
-
-fn timeouts(section: Section<'_>) -> Timeouts {
-    let timeouts = Timeouts {
-        connect: section.duration("connect", Duration::from_secs(1)),
-        first_byte: section.duration("first_byte", Duration::from_secs(30)),
-        idle: section.duration("idle", Duration::from_secs(60)),
-        total: section.duration_or_none("total", None),
-    };
-    section.end();
-    timeouts
 }
 
 fn pool(section: Section<'_>) -> Pool {
@@ -291,13 +232,10 @@ fn pool(section: Section<'_>) -> Pool {
     pool
 }
 
-fn request(section: Section<'_>) -> RequestLimits {
-    // hyper's own limits (64 KiB, 100 fields) stand above, so that ours always get to answer.
-    let limits = RequestLimits {
-        head: section.size("head", 32 << 10, 256..=48 << 10),
-        fields: section.number("fields", 64, 4..=96) as usize,
-        target: section.size("target", 8 << 10, 64..=32 << 10),
-        body: section.size_or_none("body"),
+fn rate_limits(section: Section<'_>) -> RateLimits {
+    let limits = RateLimits {
+        memory: section.size("memory", 16 << 20, 64 << 10..=1 << 36),
+        headers: section.flag("headers", true),
     };
     section.end();
     limits
@@ -305,7 +243,7 @@ fn request(section: Section<'_>) -> RequestLimits {
 
 fn log(section: Section<'_>) -> Log {
     let words = [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
-    let log = Log { format: section.word("format", LogFormat::Auto, &words), access: section.flag("access", true) };
+    let log = Log { format: section.word("format", &words), access: section.flag("access", true) };
     section.end();
     log
 }

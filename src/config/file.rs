@@ -1,16 +1,21 @@
 //! A configuration as written: a reader that asks for each key by name and type, collects every mistake with its line,
 //! and then knows which keys nobody asked for.
 
+mod known;
+mod typed;
 mod values;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::time::Duration;
+use std::marker::PhantomData;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use values::{bytes, distance};
+pub(super) use known::{Kind, Known};
+pub(super) use typed::Switch;
+use values::distance;
+pub(super) use values::span;
 
 /// One mistake: where, what is wrong, what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +36,13 @@ impl fmt::Display for Mistake {
 
 /// A text being read.
 pub(super) struct Document<'a> {
-    text: &'a str,
+    text: PhantomData<&'a str>,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
     mistakes: RefCell<Vec<Mistake>>,
+    /// Every key that was asked for, when that is what is wanted: then each list has one item, so that its keys are
+    /// asked for too.
+    known: Option<RefCell<Vec<Known>>>,
 }
 
 /// A table of it. Without one, every key has its default.
@@ -53,7 +63,18 @@ pub(super) struct Written<T> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(text: &'a str) -> Document<'a> {
-        Document { text, mistakes: RefCell::default() }
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Document { text: PhantomData, lines, mistakes: RefCell::default(), known: None }
+    }
+
+    /// Without a text, to find out which keys there are.
+    pub(super) fn asking() -> Document<'a> {
+        Document { known: Some(RefCell::default()), ..Document::new("") }
+    }
+
+    /// The keys that were asked for.
+    pub(super) fn known(self) -> Vec<Known> {
+        self.known.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Parses; syntax errors are mistakes, what could be understood is still read.
@@ -81,7 +102,11 @@ impl<'a> Document<'a> {
     }
 
     fn line(&self, value: &Spanned<DeValue<'_>>) -> usize {
-        line_of(self.text, value.span().start)
+        self.line_at(value.span().start)
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        self.lines.partition_point(|&begin| begin <= offset) + 1
     }
 }
 
@@ -93,6 +118,11 @@ impl<'a> Section<'a> {
     /// Whether it is written at all.
     pub(super) fn exists(&self) -> bool {
         self.table.is_some()
+    }
+
+    /// Whether a key of it is written.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// Where it begins.
@@ -114,22 +144,24 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    fn get(&self, key: &'static str, kind: Kind) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().push(key);
+        if let Some(known) = &self.document.known {
+            known.borrow_mut().push(Known { path: self.key(key), kind });
+        }
         self.table?.get(key)
     }
 
-    /// A key of a later version: known, but not to be used yet.
-    pub(super) fn later(&self, key: &'static str) {
-        if let Some(value) = self.get(key) {
-            let line = self.document.line(value);
-            self.wrong(key, line, "is not supported by this version yet: remove it");
-        }
+    /// A section as one of a list would be, for a document that only asks.
+    fn sample(&self, key: &str) -> Option<Section<'a>> {
+        self.document.known.as_ref()?;
+        let path = format!("{}[]", self.key(key));
+        Some(Section { document: self.document, path, line: 0, table: None, asked: RefCell::default() })
     }
 
     /// A table below.
     pub(super) fn section(&self, key: &'static str) -> Section<'a> {
-        let (line, table) = match self.get(key) {
+        let (line, table) = match self.get(key, Kind::Section) {
             None => (0, None),
             Some(value) => match value.get_ref() {
                 DeValue::Table(table) => (self.document.line(value), Some(table)),
@@ -139,12 +171,16 @@ impl<'a> Section<'a> {
                 }
             },
         };
+        self.below(key, line, table)
+    }
+
+    fn below(&self, key: &str, line: usize, table: Option<&'a DeTable<'a>>) -> Section<'a> {
         Section { document: self.document, path: self.key(key), line, table, asked: RefCell::default() }
     }
 
     /// Tables below, written `[[key]]`.
     pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
-        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(value) = self.get(key, Kind::Sections) else { return self.sample(key).into_iter().collect() };
         let DeValue::Array(items) = value.get_ref() else {
             self.wrong(
                 key,
@@ -172,7 +208,7 @@ impl<'a> Section<'a> {
 
     /// Items of an array that are texts or tables.
     pub(super) fn mixed(&self, key: &'static str) -> Vec<Result<Written<String>, Section<'a>>> {
-        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(value) = self.get(key, Kind::Mixed) else { return self.sample(key).into_iter().map(Err).collect() };
         let DeValue::Array(items) = value.get_ref() else {
             self.wrong(key, self.document.line(value), "is a list: write [ … ]");
             return Vec::new();
@@ -182,141 +218,6 @@ impl<'a> Section<'a> {
             _ => self.item(key, index, item).map(Err),
         };
         items.iter().enumerate().filter_map(read).collect()
-    }
-
-    /// A key read by `parse`, which says what it wants when it cannot.
-    pub(super) fn read<T>(
-        &self,
-        key: &'static str,
-        parse: impl Fn(&DeValue<'_>) -> Result<T, String>,
-    ) -> Option<Written<T>> {
-        let value = self.get(key)?;
-        let line = self.document.line(value);
-        match parse(value.get_ref()) {
-            Ok(value) => Some(Written { value, line }),
-            Err(message) => {
-                self.wrong(key, line, message);
-                None
-            }
-        }
-    }
-
-    /// A text.
-    pub(super) fn text(&self, key: &'static str) -> Option<Written<String>> {
-        self.read(key, |value| match value {
-            DeValue::String(text) => Ok(text.to_string()),
-            other => Err(format!("is a text in quotes, not {}", kind(other))),
-        })
-    }
-
-    /// A text that `parse` understands; `example` shows one.
-    pub(super) fn parsed<T>(
-        &self,
-        key: &'static str,
-        example: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Written<T>> {
-        self.read(key, |value| match value {
-            DeValue::String(text) => {
-                parse(text).ok_or_else(|| format!("`{text}` is not understood: write e.g. \"{example}\""))
-            }
-            other => Err(format!("is a text, not {}: write e.g. \"{example}\"", kind(other))),
-        })
-    }
-
-    /// `true` or `false`.
-    pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
-        let read =
-            self.read(key, |value| value.as_bool().ok_or_else(|| format!("is true or false, not {}", kind(value))));
-        read.map_or(default, |written| written.value)
-    }
-
-    /// A whole number within bounds.
-    pub(super) fn number(&self, key: &'static str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
-        let (low, high) = (*bounds.start(), *bounds.end());
-        let wanted = format!("is a whole number from {low} to {high}");
-        let read = self.read(key, |value| match value {
-            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
-                .ok()
-                .filter(|number| bounds.contains(number))
-                .ok_or_else(|| format!("{wanted}, not {}", number.as_str())),
-            other => Err(format!("{wanted}, not {}", kind(other))),
-        });
-        read.map_or(default, |written| written.value)
-    }
-
-    /// A duration of at least a millisecond and at most a day.
-    pub(super) fn duration(&self, key: &'static str, default: Duration) -> Duration {
-        self.span(key, Duration::from_millis(1)).map_or(default, |written| written.value)
-    }
-
-    /// A duration that may be zero.
-    pub(super) fn pause(&self, key: &'static str, default: Duration) -> Duration {
-        self.span(key, Duration::ZERO).map_or(default, |written| written.value)
-    }
-
-    /// A duration, or `"none"`.
-    pub(super) fn duration_or_none(&self, key: &'static str, default: Option<Duration>) -> Option<Duration> {
-        let read = self.read(key, |value| match value.as_str() {
-            Some("none") => Ok(None),
-            _ => duration(value, Duration::from_millis(1)).map(Some),
-        });
-        read.map_or(default, |written| written.value)
-    }
-
-    fn span(&self, key: &'static str, least: Duration) -> Option<Written<Duration>> {
-        self.read(key, |value| duration(value, least))
-    }
-
-    /// Bytes.
-    pub(super) fn size(&self, key: &'static str, default: usize, bounds: std::ops::RangeInclusive<u64>) -> usize {
-        let read = self.read(key, |value| size(value, &bounds));
-        read.map_or(default, |written| usize::try_from(written.value).unwrap_or(usize::MAX))
-    }
-
-    /// Bytes, or `"none"`.
-    pub(super) fn size_or_none(&self, key: &'static str) -> Option<u64> {
-        let read = self.read(key, |value| match value.as_str() {
-            Some("none") => Ok(None),
-            _ => size(value, &(1..=u64::MAX)).map(Some),
-        });
-        read.and_then(|written| written.value)
-    }
-
-    /// One of several words.
-    pub(super) fn word<T: Copy>(&self, key: &'static str, default: T, words: &[(&str, T)]) -> T {
-        let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let read = self.read(key, |value| {
-            let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
-            found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("is one of {}", all.join(", ")))
-        });
-        read.map_or(default, |written| written.value)
-    }
-
-    /// A secret: a text, `{ file = "path" }` or `{ env = "NAME" }`. The default `CONSUL_HTTP_TOKEN` may be missing.
-    pub(super) fn secret(&self, key: &'static str, env: &super::Environment) -> Option<super::Secret> {
-        let value = self.get(key)?;
-        if let DeValue::String(text) = value.get_ref() {
-            return Some(super::Secret::Text(text.to_string()));
-        }
-        let table = self.item(key, 0, value)?;
-        let (file, name) = (table.text("file"), table.text("env"));
-        let secret = match (file, name) {
-            (Some(file), None) => Some(super::Secret::File(file.value.into())),
-            (None, Some(name)) => {
-                let found = env.get(&name.value).map(|text| super::Secret::Text(text.to_owned()));
-                if found.is_none() && name.value != "CONSUL_HTTP_TOKEN" {
-                    self.wrong(key, name.line, format!("the environment has no {}: set it", name.value));
-                }
-                found
-            }
-            _ => {
-                self.wrong(key, table.line, "is a text, { file = \"path\" } or { env = \"NAME\" }");
-                None
-            }
-        };
-        table.end();
-        secret
     }
 
     /// The end: every key that nobody asked for is a mistake.
@@ -332,7 +233,7 @@ impl<'a> Section<'a> {
             if asked.contains(&name) {
                 continue;
             }
-            let line = line_of(self.document.text, key.span().start);
+            let line = self.document.line_at(key.span().start);
             let near = asked.iter().map(|known| (distance(name, known), known)).min();
             let message = match near {
                 Some((d, known)) if d <= 2.max(name.len() / 3) => format!("is not a key here; did you mean `{known}`?"),
@@ -341,43 +242,5 @@ impl<'a> Section<'a> {
             };
             self.wrong(name, line, message);
         }
-    }
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
-fn duration(value: &DeValue<'_>, least: Duration) -> Result<Duration, String> {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let Some(text) = value.as_str() else {
-        return Err(format!(
-            "is a duration with its unit, in quotes, not {}: write e.g. \"250ms\" or \"5s\"",
-            kind(value)
-        ));
-    };
-    match humantime::parse_duration(text) {
-        Err(_) => Err(format!("`{text}` is not a duration: write e.g. \"250ms\", \"5s\" or \"1m 30s\"")),
-        Ok(read) if read < least => {
-            Err(format!("\"{text}\" is too short: at least {}", humantime::format_duration(least)))
-        }
-        Ok(read) if read > DAY => Err(format!("\"{text}\" is too long: at most 24h")),
-        Ok(read) => Ok(read),
-    }
-}
-
-fn size(value: &DeValue<'_>, bounds: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    match value {
-        DeValue::Integer(number) => bytes(number.as_str(), bounds),
-        DeValue::String(text) => bytes(text, bounds),
-        other => Err(format!("is a size, not {}: {}", kind(other), values::SIZES)),
     }
 }

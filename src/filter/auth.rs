@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
+use super::limit::{Limits, Meter};
 use crate::config;
 use strangers::Strangers;
 
@@ -35,6 +36,10 @@ pub struct Consumer {
     pub name: Arc<str>,
     /// May see `/admin`.
     pub admin: bool,
+    /// Its place among all consumers, where its use of limits is kept.
+    pub number: u32,
+    /// How often it may ask.
+    pub plan: Option<Arc<Meter>>,
 }
 
 /// Why somebody may not.
@@ -96,9 +101,14 @@ impl Denied {
 
 impl Auth {
     /// The consumers of a configuration.
-    pub fn new(consumers: &[config::Consumer]) -> Auth {
+    pub fn new(consumers: &[config::Consumer], limits: &Limits) -> Auth {
         let keys = consumers.iter().flat_map(|written| {
-            let consumer = Arc::new(Consumer { name: written.name.as_str().into(), admin: written.admin });
+            let consumer = Arc::new(Consumer {
+                name: written.name.as_str().into(),
+                admin: written.admin,
+                number: limits.number(&written.name),
+                plan: written.plan.as_ref().and_then(|plan| limits.plan(plan)),
+            });
             written.keys.iter().map(move |digest| (*digest, consumer.clone()))
         });
         Auth { keys: keys.collect(), strangers: Strangers::default() }
@@ -148,8 +158,9 @@ mod tests {
 
     fn auth() -> Auth {
         let key: [u8; 32] = digest(&SHA256, b"right").as_ref().try_into().expect("32 bytes");
-        let consumer = config::Consumer { name: "shop".into(), keys: vec![key], admin: false, operator: false };
-        Auth::new(&[consumer])
+        let consumer =
+            config::Consumer { name: "shop".into(), keys: vec![key], admin: false, operator: false, plan: None };
+        Auth::new(&[consumer], &Limits::new(&config::for_tests(), None))
     }
 
     fn check(auth: &Auth, lines: &[(&'static str, &str)]) -> Result<String, Denied> {

@@ -11,7 +11,7 @@ use super::Worker;
 use super::error::Error;
 use super::upload::{self, Failed, Progress};
 use crate::body::Body;
-use crate::config::{RequestLimits, Retry, Timeouts};
+use crate::config::Policy;
 use crate::upstream::breaker::Failure;
 use crate::upstream::instance::{InFlight, Permit};
 use crate::upstream::pool::{Lease, Local};
@@ -24,9 +24,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The rules that hold for a request's attempts.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
-    pub(super) retry: &'a Retry,
-    pub(super) timeouts: &'a Timeouts,
-    pub(super) limits: &'a RequestLimits,
+    pub(super) policy: &'a Policy,
     /// When the request must be over.
     pub(super) total: Option<Instant>,
 }
@@ -54,8 +52,8 @@ pub(super) async fn run(
     began: Instant,
     attempts: &mut u32,
 ) -> Result<Reply, Error> {
-    let (body, progress) = upload::follow(body, rules.timeouts.idle, rules.limits.body);
-    let twice = progress.is_none() && rules.retry.methods.contains(&parts.method);
+    let (body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
+    let twice = progress.is_none() && rules.policy.retry.methods.contains(&parts.method);
     let mut request = Request::from_parts(parts, body);
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
@@ -71,7 +69,7 @@ pub(super) async fn run(
         tried.push(pick.member);
         let (outcome, again) = sending.attempt(worker, service, pick, request).await;
         let Some(again) = again else { return outcome };
-        if *attempts > rules.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
+        if *attempts > rules.policy.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
             return outcome;
         }
         request = again;
@@ -106,7 +104,7 @@ impl Sending<'_> {
             let pooled = if reuse { local.reuse(!self.twice) } else { None };
             let mut lease = match pooled {
                 Some(lease) => lease,
-                None => match local.connect(self.limit(self.rules.timeouts.connect)).await {
+                None => match local.connect(self.limit(self.rules.policy.timeouts.connect)).await {
                     Ok(lease) => lease,
                     Err(error) => {
                         let (failure, error) = unconnected(&error);
@@ -136,7 +134,7 @@ impl Sending<'_> {
     /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the
     /// instance.
     async fn send(&self, lease: &mut Lease, request: Request<Body>) -> Result<Response<Body>, Sent> {
-        let allowed = self.rules.timeouts.first_byte;
+        let allowed = self.rules.policy.timeouts.first_byte;
         let sent = lease.connection.send(request);
         let mut sent = std::pin::pin!(sent);
         let mut deadline = Instant::now() + self.limit(allowed);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::trace::TraceId;
 use crate::filter::auth::Denied;
+use crate::route::Missed;
 
 /// Whose doing an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Error {
     BadRequest(&'static str, &'static str),
     /// CONNECT, or a target that only a proxy understands.
     MethodNotAllowed,
+    /// The path is somebody's, but not for this method.
+    MethodNotOfRoute(Missed),
     /// The target is longer than the limit.
     TargetTooLong,
     /// More fields, or more bytes of them, than the limits.
@@ -52,6 +55,8 @@ pub(super) enum Error {
     ClientGone,
     /// No key, a wrong one, not the right role.
     Denied(Denied),
+    /// One of the client's limits has nothing left for this long.
+    RateLimited(Duration),
     /// Nobody's path.
     NoRoute,
     /// No service of that name, as far as complete knowledge goes.
@@ -100,6 +105,12 @@ impl Error {
             Error::BadRequest(reason, detail) => is(400, reason, Client, detail),
             Error::MethodNotAllowed => {
                 is(405, "method_not_allowed", Client, "CONNECT and authority-form targets are for forward proxies")
+            }
+            Error::MethodNotOfRoute(_) => {
+                is(405, "method_not_allowed", Client, "The path has routes for other methods only")
+            }
+            Error::RateLimited(_) => {
+                is(429, "rate_limited", Client, "The limit is used up; RateLimit says which, Retry-After until when")
             }
             Error::TargetTooLong => {
                 is(414, "target_too_long", Client, "The request target is longer than [request] target allows")
@@ -157,7 +168,7 @@ impl Error {
     fn retry_after(&self) -> Option<u64> {
         let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
-            Error::AllTripped(wait) => Some(whole(*wait).max(1)),
+            Error::AllTripped(wait) | Error::RateLimited(wait) => Some(whole(*wait).max(1)),
             Error::NoCatalog | Error::Overloaded => Some(1),
             Error::NoInstances => Some(5),
             Error::Denied(denied) => denied.retry_after().map(|wait| whole(wait).max(1)),
@@ -202,6 +213,9 @@ pub(super) fn page(error: &Error, id: &TraceId, hint: &str) -> Response<Bytes> {
         Error::Denied(denied) if denied.status() == 401 => {
             let challenge = HeaderValue::from_static("ApiKey header=\"X-API-Key\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        Error::MethodNotOfRoute(missed) => {
+            headers.extend(HeaderValue::from_str(&missed.allowed()).map(|allowed| (header::ALLOW, allowed)));
         }
         Error::MethodNotAllowed => {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");

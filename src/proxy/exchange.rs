@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 
-use super::Worker;
 use super::trace::TraceId;
+use super::{Worker, gate, origin};
 use crate::catalog::ServiceName;
+use crate::config::Route;
+use crate::filter::limit::Told;
 use crate::io::Client;
 use crate::telemetry::access::Line;
 
@@ -27,7 +29,11 @@ pub(super) struct Exchange {
     pub(super) client: IpAddr,
     pub(super) method: Method,
     pub(super) target: Uri,
-    pub(super) route: Option<Arc<str>>,
+    pub(super) route: Option<Arc<Route>>,
+    /// Who asks from a page of another origin, where the route has a word on that.
+    pub(super) origin: Option<HeaderValue>,
+    /// What the answer says of the client's limits: of its plan, and of the route.
+    pub(super) told: [Option<Told>; 2],
     pub(super) service: Option<ServiceName>,
     pub(super) instance: Option<SocketAddr>,
     pub(super) consumer: Option<Arc<str>>,
@@ -47,10 +53,12 @@ impl Exchange {
             worker,
             id,
             began: Instant::now(),
-            client: client.ip(),
+            client: origin::address(client, request.headers()),
             method: request.method().clone(),
             target: request.uri().clone(),
             route: None,
+            origin: None,
+            told: [None, None],
             service: None,
             instance: None,
             consumer: None,
@@ -59,6 +67,21 @@ impl Exchange {
             bytes: 0,
             reason: "",
             blame: "",
+        }
+    }
+
+    /// It has a route.
+    pub(super) fn enter(&mut self, route: &Arc<Route>, headers: &HeaderMap) {
+        if route.cors.is_some() {
+            self.origin = headers.get(header::ORIGIN).cloned();
+        }
+        self.route = Some(route.clone());
+    }
+
+    /// Gives an answer what its route says every answer has.
+    pub(super) fn dress(&mut self, headers: &mut HeaderMap) {
+        if let Some(route) = self.route.clone() {
+            gate::dress(&route, self, headers);
         }
     }
 
@@ -82,7 +105,7 @@ impl Exchange {
             status,
             bytes: self.bytes,
             duration: self.began.elapsed(),
-            route: self.route.as_deref().unwrap_or_default(),
+            route: self.route.as_ref().map(|route| &*route.name).unwrap_or_default(),
             service: self.service.as_ref().map(ServiceName::as_str).unwrap_or_default(),
             instance: self.instance,
             attempts: self.attempts,

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::error::Error;
 use crate::config::RequestLimits;
+use crate::config::routes::{Action, PathChange};
+use crate::route::Found;
 
 /// A request's target in its one canonical form.
 #[derive(Clone, Debug)]
@@ -158,7 +160,7 @@ fn same_authority(scheme: &str, authority: &Authority, host: &HeaderValue) -> Re
 }
 
 /// A registered name, an IPv4 address or an IPv6 address in brackets, with or without a port (RFC 3986 3.2.2).
-fn valid_host(host: &[u8]) -> bool {
+pub(super) fn valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => match rest.iter().position(|&b| b == b']') {
             Some(end) => (&rest[..end], &rest[end + 1..]),
@@ -247,14 +249,29 @@ fn dot_segments(path: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The instance's target: the canonical path without what the route strips, and the query.
-pub(super) fn without_prefix(target: &Target, stripped: usize) -> Result<PathAndQuery, Error> {
+/// The instance's target: the canonical path as the route changes it, and the query.
+pub(super) fn upstream(target: &Target, found: &Found<'_>) -> Result<PathAndQuery, Error> {
     let given = target.path_and_query.as_str();
-    let rest = &given[stripped..];
-    let built = match rest.as_bytes().first() {
-        Some(b'/') => PathAndQuery::try_from(rest),
-        // A bare `/api/x` reaches the instance as `/`.
-        _ => PathAndQuery::try_from(format!("/{rest}")),
+    let built = match &found.route.action {
+        Action::Forward { path: PathChange::Rewrite(template), .. } => {
+            let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+            let path = found.fill(template, host);
+            PathAndQuery::try_from(match target.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path,
+            })
+        }
+        Action::Forward { path: PathChange::Prefix { add, .. }, .. } => {
+            let rest = &given[found.stripped().len()..];
+            match (add.as_str(), rest.as_bytes().first()) {
+                ("", Some(b'/')) if rest.len() == given.len() => return Ok(target.path_and_query.clone()),
+                ("", Some(b'/')) => PathAndQuery::try_from(rest),
+                // A bare `/api/x` reaches the instance as `/`.
+                ("", _) => PathAndQuery::try_from(format!("/{rest}")),
+                (add, _) => PathAndQuery::try_from(format!("{add}{rest}")),
+            }
+        }
+        Action::Redirect { .. } | Action::Respond { .. } => return Ok(target.path_and_query.clone()),
     };
     built.or_else(|_| bad("bad_path", "The path is not valid"))
 }

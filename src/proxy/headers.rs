@@ -2,21 +2,24 @@
 //! should know is added.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri};
 
 use super::error::Error;
+use super::gate;
 use super::head::{self, Target};
+use super::origin::{self, X_FORWARDED_FOR};
 use super::trace::{self, TraceId};
+use crate::config::routes::{Action, PathChange, Route};
 use crate::filter::auth::{self, X_API_KEY};
 use crate::io::Client;
-use crate::route::Match;
+use crate::route::Found;
 
 /// The request's id, both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -28,32 +31,35 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 pub(super) struct Passage {
     target: Target,
     stripped: usize,
+    route: Arc<Route>,
 }
 
 /// Makes a client's head into the instance's.
 pub(super) fn request(
     parts: &mut Parts,
     target: &Target,
-    found: &Match<'_>,
+    found: &Found<'_>,
     client: &Client,
     id: &TraceId,
     random: &mut fastrand::Rng,
 ) -> Result<Passage, Error> {
-    let stripped = found.stripped.len();
+    let prefix = found.stripped();
     let mut built = uri::Parts::default();
-    built.path_and_query = Some(head::without_prefix(target, stripped)?);
+    built.path_and_query = Some(head::upstream(target, found)?);
     parts.uri = Uri::from_parts(built).or(Err(Error::BadRequest("bad_path", "The path is not valid")))?;
     // The hop to the instance is ours, whatever the client speaks.
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     let trailers = wants_trailers(headers);
+    let said = forwarded(headers, target, client);
     drop_hops(headers, is_request_hop);
-    headers.insert(X_FORWARDED_FOR, client.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    if let Some(host) = &target.host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    if let Ok(prefix) = HeaderValue::from_str(found.stripped) {
+    let [chain, proto, host] = said;
+    headers.extend(chain.map(|chain| (X_FORWARDED_FOR, chain)));
+    headers.extend(proto.map(|proto| (X_FORWARDED_PROTO, proto)));
+    headers.extend(host.map(|host| (X_FORWARDED_HOST, host)));
+    if !prefix.is_empty()
+        && let Ok(prefix) = HeaderValue::from_str(prefix)
+    {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
     headers.insert(X_REQUEST_ID, id.value());
@@ -64,7 +70,17 @@ pub(super) fn request(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    Ok(Passage { target: target.clone(), stripped })
+    gate::apply(&found.route.request_headers, headers);
+    Ok(Passage { target: target.clone(), stripped: prefix.len(), route: found.route.clone() })
+}
+
+/// What the instance is told of the client: for whom, over what, to which host. A trusted proxy knows better than we do.
+fn forwarded(headers: &HeaderMap, target: &Target, client: &Client) -> [Option<HeaderValue>; 3] {
+    let told = |name: HeaderName| client.trusted.as_ref().and_then(|_| headers.get(name)).cloned();
+    let known = |value: &HeaderValue| matches!(value.as_bytes(), b"http" | b"https");
+    let proto = told(X_FORWARDED_PROTO).filter(known).unwrap_or_else(|| HeaderValue::from_static("http"));
+    let host = told(X_FORWARDED_HOST).filter(|host| head::valid_host(host.as_bytes())).or_else(|| target.host.clone());
+    [Some(origin::chain(client, headers)), Some(proto), host]
 }
 
 /// Makes an instance's answer's head into the client's; how long the instance keeps an idle connection, if it says so.
@@ -102,7 +118,10 @@ impl Passage {
             None if location.starts_with('/') && !location.starts_with("//") => location,
             None => return None,
         };
+        let Action::Forward { path: PathChange::Prefix { add, .. }, .. } = &self.route.action else { return None };
         let prefix = &self.target.path()[..self.stripped];
+        let below = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
+        let path = path.strip_prefix(add.as_str()).filter(below).unwrap_or(path);
         let already =
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
         if already {

@@ -116,7 +116,7 @@ impl Worker {
                 "This listener has /admin/services, /health and /ready.".to_owned()
             }
             Error::NoRoute => {
-                let mut hint = snapshot.routes.prefixes().collect::<Vec<_>>().join(", ");
+                let mut hint = snapshot.routes.overview();
                 hint = if hint.is_empty() {
                     "There are /health and /ready.".into()
                 } else {

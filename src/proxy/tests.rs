@@ -249,7 +249,7 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
         // Half open: what a request holds is the only probe.
         let rig = Rig::new(plays, "[breaker]\nconsecutive = 1\nopen = \"1s\"\n[retry]\nmore = 2\n");
         for member in 0..plays.len() {
-            let permit = rig.instance(member).acquire().expect("closed");
+            let permit = rig.instance(member).acquire(crate::plane::WorkerId(0)).expect("closed");
             assert!(permit.failed(Failure::Reset, &ServiceState::default(), || true));
         }
         advance(seconds(2)).await;
@@ -260,7 +260,10 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
             assert_eq!(instance.totals().in_flight, 0, "{plays:?} after {polls} polls");
             assert_eq!(peer.open(), rig.proxy.0.upstreams.idle(0, member), "{plays:?} after {polls} polls");
             if instance.breaker.view().state == State::HalfOpen {
-                assert!(instance.acquire().is_some(), "{plays:?}: the probe's place is free after {polls} polls");
+                assert!(
+                    instance.acquire(crate::plane::WorkerId(0)).is_some(),
+                    "{plays:?}: the probe's place is free after {polls} polls"
+                );
             }
         }
         if done {

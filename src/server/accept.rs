@@ -105,7 +105,7 @@ impl Acceptor {
     ) {
         let placed = self.pulse.place();
         let worker = &self.workers[placed.worker.0];
-        let client = Client::new(address, listener, limits.door);
+        let client = Client::new(address, listener, limits.door, &limits.trusted);
         let arrival = Arrival { stream, client, limits: limits.clone(), placed, slot };
         // A worker whose queue is full holds up the acceptor: the kernel's backlog is the next queue.
         let _ = worker.send(Command::Arrival(arrival)).await;

@@ -4,6 +4,9 @@
 //! is ours, because failsafe's lets every caller through when half open, changes state when merely asked, and takes the
 //! verdict of a request from before the trip for one about the probe.
 
+mod failure;
+mod word;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +18,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config;
+pub use failure::Failure;
+pub use word::State;
+use word::Word;
 
 /// A probe without a verdict for this long counts as lost: its place is free for another.
 const PROBE: Duration = Duration::from_secs(5);
@@ -22,102 +28,6 @@ const PROBE: Duration = Duration::from_secs(5);
 /// The parts of the word that says when: 20 bits of generation, 44 of ms.
 const MS: u64 = (1 << 44) - 1;
 const GENERATION: u64 = (1 << 20) - 1;
-
-/// What went wrong with an attempt, by the instance's fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nobody listens there.
-    ConnectRefused,
-    /// No connection in time.
-    ConnectTimeout,
-    /// The connection broke before the answer was complete.
-    Reset,
-    /// No answer's head in time.
-    FirstByteTimeout,
-    /// The answer's body stopped.
-    Idle,
-    /// What came back is not HTTP.
-    BadAnswer,
-    /// 502, 504, or 503 without `Retry-After`.
-    Status(u16),
-}
-
-impl Failure {
-    /// Whether the instance answered, if badly: then it never trips as the last one that is left.
-    pub fn is_status(self) -> bool {
-        matches!(self, Failure::Status(_))
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::ConnectRefused => f.write_str("connect_refused"),
-            Failure::ConnectTimeout => f.write_str("connect_timeout"),
-            Failure::Reset => f.write_str("reset"),
-            Failure::FirstByteTimeout => f.write_str("first_byte_timeout"),
-            Failure::Idle => f.write_str("idle_timeout"),
-            Failure::BadAnswer => f.write_str("bad_answer"),
-            Failure::Status(status) => write!(f, "status_{status}"),
-        }
-    }
-}
-
-/// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Requests pass. A row of failures leads to `Open`.
-    Closed,
-    /// No request passes. The end of the open time leads to `HalfOpen`, at the next request's acquire.
-    Open,
-    /// At most N probes are under way. A probe's success leads to `Closed`, its failure to `Open` for longer.
-    HalfOpen,
-}
-
-impl State {
-    /// The word that admin and logs use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Closed => "closed",
-            State::Open => "open",
-            State::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// State, generation and probes under way in one word, so that one compare-and-swap decides for all workers.
-///
-/// Bits 0-1 state, 2-9 probes, 10-63 generation. Each change of state begins a new generation; a verdict of an older one
-/// changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word(u64);
-
-impl Word {
-    fn new(state: State, probes: u64, generation: u64) -> Word {
-        let state = match state {
-            State::Closed => 0,
-            State::Open => 1,
-            State::HalfOpen => 2,
-        };
-        Word(generation << 10 | probes << 2 | state)
-    }
-
-    fn state(self) -> State {
-        match self.0 & 3 {
-            0 => State::Closed,
-            1 => State::Open,
-            _ => State::HalfOpen,
-        }
-    }
-
-    fn probes(self) -> u64 {
-        self.0 >> 2 & 0xff
-    }
-
-    fn generation(self) -> u64 {
-        self.0 >> 10
-    }
-}
 
 /// One instance's breaker, shared by all workers.
 pub struct Breaker {
@@ -127,8 +37,8 @@ pub struct Breaker {
     due: AtomicU64,
     /// Something failed since the last success: only then does a success take the lock.
     failed_lately: AtomicBool,
-    enabled: bool,
-    probes: u64,
+    enabled: AtomicBool,
+    probes: AtomicU64,
     epoch: Instant,
     history: Mutex<History>,
 }
@@ -182,21 +92,16 @@ impl Breaker {
 
     /// A closed one whose jitter is known, for tests.
     pub(super) fn seeded(policy: &config::Breaker, seed: u64) -> Breaker {
-        // failsafe's backoff counts in whole seconds and wants at least one; ours counts in milliseconds. So it is told
-        // seconds, and what it says is read as milliseconds.
-        let scale = |d: Duration| Duration::from_secs((d.as_millis() as u64).max(1));
-        let open = scale(policy.open);
-        let backoff = backoff::exponential(open, scale(policy.open_max).max(open));
         let now = Instant::now();
         Breaker {
             word: AtomicU64::new(Word::new(State::Closed, 0, 0).0),
             due: AtomicU64::new(0),
             failed_lately: AtomicBool::new(false),
-            enabled: policy.enabled,
-            probes: u64::from(policy.probes.max(1)),
+            enabled: AtomicBool::new(policy.enabled),
+            probes: AtomicU64::new(policy.probes.max(1).into()),
             epoch: now,
             history: Mutex::new(History {
-                policy: failure_policy::consecutive_failures(policy.consecutive, backoff),
+                policy: row(policy),
                 vetoed: None,
                 random: fastrand::Rng::with_seed(seed),
                 consecutive: 0,
@@ -207,6 +112,20 @@ impl Breaker {
         }
     }
 
+    /// Another policy from now on. Where the breaker stands stays; a row of failures begins anew.
+    pub fn tune(&self, policy: &config::Breaker) {
+        let mut history = self.history.lock();
+        self.enabled.store(policy.enabled, Ordering::Relaxed);
+        self.probes.store(policy.probes.max(1).into(), Ordering::Relaxed);
+        history.policy = row(policy);
+        (history.consecutive, history.vetoed) = (0, None);
+        let word = self.word();
+        if !policy.enabled && word.state() != State::Closed {
+            let grant = Grant { generation: word.generation(), probe: false };
+            self.change(&mut history, grant, State::Closed, Instant::now());
+        }
+    }
+
     /// Whether an attempt would be let through: without side effects. The clock is only asked when the breaker is not
     /// closed, and once per `now`.
     pub fn eligible(&self, now: &mut Option<Instant>) -> bool {
@@ -214,7 +133,7 @@ impl Breaker {
         match word.state() {
             State::Closed => true,
             State::Open => self.due(word, *now.get_or_insert_with(Instant::now)),
-            State::HalfOpen => word.probes() < self.probes || self.due(word, *now.get_or_insert_with(Instant::now)),
+            State::HalfOpen => word.probes() < self.probes() || self.due(word, *now.get_or_insert_with(Instant::now)),
         }
     }
 
@@ -234,7 +153,7 @@ impl Breaker {
         loop {
             let (next, grant) = match word.state() {
                 State::Closed => return Some(Grant { generation: word.generation(), probe: false }),
-                State::HalfOpen if word.probes() < self.probes => {
+                State::HalfOpen if word.probes() < self.probes() => {
                     let next = Word::new(State::HalfOpen, word.probes() + 1, word.generation());
                     (next, Grant { generation: word.generation(), probe: true })
                 }
@@ -274,9 +193,16 @@ impl Breaker {
         self.failed_lately.store(false, Ordering::Relaxed);
     }
 
-    /// The attempt failed. `may_trip` is asked only when this failure would trip a closed breaker; true when it tripped.
-    pub(super) fn failed(&self, grant: Grant, failure: Failure, may_trip: impl FnOnce() -> bool) -> bool {
-        if !self.enabled {
+    /// The attempt failed. `too_many` says whether lately too large a share did; it is asked when the row is not too long.
+    /// `may_trip` is asked only when this failure would trip a closed breaker. True when it tripped.
+    pub(super) fn failed(
+        &self,
+        grant: Grant,
+        failure: Failure,
+        too_many: impl FnOnce() -> bool,
+        may_trip: impl FnOnce() -> bool,
+    ) -> bool {
+        if !self.enabled.load(Ordering::Relaxed) {
             return false;
         }
         let mut history = self.history.lock();
@@ -290,6 +216,13 @@ impl Breaker {
         let open = match told {
             // A failed probe opens again, however short the row: the policy only gives the time.
             None if grant.probe => history.force(),
+            None if too_many() => {
+                if !may_trip() {
+                    return false;
+                }
+                let open = history.force();
+                return self.open(&mut history, grant, open);
+            }
             None => return false,
             Some(open) if grant.probe || may_trip() => open,
             Some(open) => {
@@ -297,8 +230,12 @@ impl Breaker {
                 return false;
             }
         };
+        self.open(&mut history, grant, open)
+    }
+
+    fn open(&self, history: &mut History, grant: Grant, open: Duration) -> bool {
         let due = Instant::now() + history.jittered(open);
-        let tripped = self.change(&mut history, grant, State::Open, due);
+        let tripped = self.change(history, grant, State::Open, due);
         history.opened += u64::from(tripped);
         tripped
     }
@@ -340,6 +277,10 @@ impl Breaker {
         }
     }
 
+    fn probes(&self) -> u64 {
+        self.probes.load(Ordering::Relaxed)
+    }
+
     fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
@@ -374,6 +315,15 @@ impl Breaker {
         }
         changed
     }
+}
+
+/// failsafe's backoff counts in whole seconds and wants at least one; ours counts in milliseconds. So it is told
+/// seconds, and what it says is read as milliseconds.
+fn row(policy: &config::Breaker) -> ConsecutiveFailures<Exponential> {
+    let scale = |d: Duration| Duration::from_secs((d.as_millis() as u64).max(1));
+    let open = scale(policy.open);
+    let backoff = backoff::exponential(open, scale(policy.open_max).max(open));
+    failure_policy::consecutive_failures(policy.consecutive, backoff)
 }
 
 impl History {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Failure, Grant};
+use super::window::Window;
 use crate::catalog::Key;
 use crate::config;
 use crate::plane::WorkerId;
@@ -19,6 +20,7 @@ pub struct Instance {
     pub key: Key,
     /// Its breaker.
     pub breaker: Breaker,
+    window: Window,
     departed: AtomicBool,
     /// Until when it is left alone because it asked for that, in ms since `epoch`; 0 when it did not.
     paused_ms: AtomicU64,
@@ -59,6 +61,7 @@ impl Instance {
         Instance {
             key,
             breaker: Breaker::new(policy),
+            window: Window::new(policy.rate.as_ref(), workers),
             departed: AtomicBool::new(false),
             paused_ms: AtomicU64::new(0),
             epoch: Instant::now(),
@@ -87,9 +90,15 @@ impl Instance {
     }
 
     /// The right to one attempt.
-    pub fn acquire(self: &Arc<Instance>) -> Option<Permit> {
+    pub fn acquire(self: &Arc<Instance>, worker: WorkerId) -> Option<Permit> {
         let grant = self.breaker.acquire()?;
-        Some(Permit { instance: self.clone(), grant: Some(grant) })
+        Some(Permit { instance: self.clone(), grant: Some(grant), worker })
+    }
+
+    /// Another policy for its breaker.
+    pub fn tune(&self, policy: &config::Breaker) {
+        self.breaker.tune(policy);
+        self.window.tune(policy.rate.as_ref());
     }
 
     /// It asked to be left alone for a while.
@@ -161,6 +170,7 @@ impl Drop for InFlight {
 pub struct Permit {
     instance: Arc<Instance>,
     grant: Option<Grant>,
+    worker: WorkerId,
 }
 
 impl Permit {
@@ -172,6 +182,7 @@ impl Permit {
     /// The attempt brought what it should.
     pub fn succeeded(mut self) {
         if let Some(grant) = self.grant.take() {
+            self.instance.window.count(self.worker, false);
             self.instance.breaker.succeeded(grant);
         }
     }
@@ -180,11 +191,18 @@ impl Permit {
     /// is asked under the service's lock, so that two workers cannot take the last two at once. True when it tripped.
     pub fn failed(mut self, failure: Failure, service: &ServiceState, others: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
-        if !failure.is_status() {
-            return self.instance.breaker.failed(grant, failure, || true);
+        let Instance { window, breaker, .. } = &*self.instance;
+        window.count(self.worker, true);
+        let tripped = if failure.is_status() {
+            let _one_at_a_time = service.tripping.lock();
+            breaker.failed(grant, failure, || window.too_many(), others)
+        } else {
+            breaker.failed(grant, failure, || window.too_many(), || true)
+        };
+        if tripped {
+            window.restart();
         }
-        let _one_at_a_time = service.tripping.lock();
-        self.instance.breaker.failed(grant, failure, others)
+        tripped
     }
 }
 

@@ -157,9 +157,9 @@ async fn the_readmes_configuration_is_valid_and_says_the_defaults() {
     let shown = parse(Some(text), "README.md", Overrides::default(), &env).unwrap_or_else(|errors| panic!("{errors}"));
     let plain =
         parse(None, "defaults", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", "k")])).expect("defaults");
-    assert_eq!(format!("{:?}", shown.timeouts), format!("{:?}", plain.timeouts));
+    assert_eq!(format!("{:?}", shown.policy.timeouts), format!("{:?}", plain.policy.timeouts));
     assert_eq!(format!("{:?}", shown.breaker), format!("{:?}", plain.breaker));
-    assert_eq!(format!("{:?}", shown.retry), format!("{:?}", plain.retry));
+    assert_eq!(format!("{:?}", shown.policy.retry), format!("{:?}", plain.policy.retry));
     assert_eq!(format!("{:?}", shown.request), format!("{:?}", plain.request));
     assert_eq!(format!("{:?}", shown.pool), format!("{:?}", plain.pool));
     assert_eq!(format!("{:?}", shown.shutdown), format!("{:?}", plain.shutdown));

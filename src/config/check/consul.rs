@@ -43,7 +43,7 @@ pub(super) fn consul(
         }
     };
     let tag = section.text("tag").map_or_else(|| "gateway".to_owned(), |written| written.value);
-    let expose = match section.word("expose", false, &[("tagged", false), ("all", true)]) {
+    let expose = match section.word("expose", &[("tagged", false), ("all", true)]) {
         true => Expose::All,
         false => Expose::Tagged(tag),
     };

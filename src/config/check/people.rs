@@ -1,12 +1,15 @@
 //! Who may call, and the services that are written in the file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest as hash};
 
+use super::policy;
 use crate::catalog::ServiceName;
 use crate::config::env::Environment;
-use crate::config::file::Section;
+use crate::config::file::{Section, Switch, Written};
+use crate::config::policy::{Breaker, LimitSet};
 use crate::config::{Consumer, StaticInstance, StaticService};
 
 /// The SHA-256 of a key.
@@ -19,9 +22,11 @@ pub(super) fn consumers(
     root: &Section<'_>,
     from_file: bool,
     needed: bool,
+    plans: &[Arc<LimitSet>],
     env: &Environment,
 ) -> (Vec<Consumer>, Option<String>) {
-    let consumers: Vec<Consumer> = root.sections("consumer").into_iter().map(consumer).collect();
+    let consumers: Vec<Consumer> =
+        root.sections("consumer").into_iter().map(|section| consumer(section, plans)).collect();
     let mut names = HashSet::new();
     let mut keys = HashSet::new();
     for consumer in &consumers {
@@ -41,8 +46,9 @@ pub(super) fn consumers(
     if !consumers.is_empty() {
         return (consumers, None);
     }
-    let local =
-        |key: &str| vec![Consumer { name: "local".into(), keys: vec![digest(key)], admin: true, operator: true }];
+    let local = |key: &str| {
+        vec![Consumer { name: "local".into(), keys: vec![digest(key)], admin: true, operator: true, plan: None }]
+    };
     match env.get("LICTOR_API_KEY") {
         Some(key) => (local(key), None),
         None if !from_file => {
@@ -59,7 +65,7 @@ pub(super) fn consumers(
     }
 }
 
-fn consumer(section: Section<'_>) -> Consumer {
+fn consumer(section: Section<'_>, plans: &[Arc<LimitSet>]) -> Consumer {
     let name = section.text("name").map(|written| written.value).unwrap_or_default();
     if name.is_empty() {
         section.wrong("name", 0, "is needed: write name = \"shop-app\"");
@@ -88,9 +94,38 @@ fn consumer(section: Section<'_>) -> Consumer {
             _ => section.wrong("roles", line, format!("`{text}` is no role: there are \"admin\" and \"operator\"")),
         }
     }
-    section.later("plan");
+    let plan = section.text("plan").and_then(|written| {
+        let found = plans.iter().find(|plan| *plan.name == *written.value).cloned();
+        if found.is_none() {
+            let all: Vec<_> = plans.iter().map(|plan| format!("`{}`", plan.name)).collect();
+            let there =
+                if all.is_empty() { "there is no [[plan]]".into() } else { format!("there are: {}", all.join(", ")) };
+            section.wrong("plan", written.line, format!("`{}` is no plan; {there}", written.value));
+        }
+        found
+    });
     section.end();
-    Consumer { name, keys, admin, operator }
+    Consumer { name, keys, admin, operator, plan }
+}
+
+/// `[[plan]]`: limits for groups of consumers.
+pub(super) fn plans(root: &Section<'_>) -> Vec<Arc<LimitSet>> {
+    let mut names = HashSet::new();
+    let mut plans = Vec::new();
+    for section in root.sections("plan") {
+        let name = section.text("name").map(|written| written.value).unwrap_or_default();
+        if name.is_empty() {
+            section.wrong("name", 0, "is needed: write name = \"silver\"");
+        } else if !names.insert(name.clone()) {
+            section.wrong_at("name", format!("`{name}` is the name of two plans: give each its own"));
+        }
+        match policy::limits(&section, &name) {
+            Some(plan) if !plan.limits.is_empty() => plans.push(plan),
+            _ => section.wrong_at("limits", "at least one is needed: write limits = [\"100/min\"]"),
+        }
+        section.end();
+    }
+    plans
 }
 
 fn key(text: &str) -> Option<[u8; 32]> {
@@ -105,49 +140,61 @@ fn key(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// `[[service]]`.
-pub(super) fn services(root: &Section<'_>) -> Vec<StaticService> {
-    let services: Vec<_> = root.sections("service").into_iter().filter_map(service).collect();
+/// `[[service]]`: instances that are not in Consul, or settings for a service that is.
+pub(super) fn services(root: &Section<'_>, base: &Breaker) -> (Vec<StaticService>, HashMap<ServiceName, Breaker>) {
+    let mut services = Vec::new();
+    let mut breakers = HashMap::new();
     let mut names = HashSet::new();
-    for service in &services {
-        if !names.insert(service.name.as_str()) {
-            root.wrong("service", 0, format!("`{}` is listed twice: list all its instances once", service.name));
+    for section in root.sections("service") {
+        let Some((service, breaker)) = service(&section, base) else { continue };
+        if !names.insert(service.name.clone()) {
+            let why = format!("`{}` is listed twice: list all its instances once", service.name);
+            root.wrong("service", section.line(), why);
         }
+        breakers.extend(breaker.map(|breaker| (service.name.clone(), breaker)));
+        if !service.instances.is_empty() {
+            services.push(service);
+        }
+        section.end();
     }
-    services
+    (services, breakers)
 }
 
-fn service(section: Section<'_>) -> Option<StaticService> {
+fn service(section: &Section<'_>, base: &Breaker) -> Option<(StaticService, Option<Breaker>)> {
     let name = section.parsed("name", "legacy", ServiceName::new);
-    if name.is_none() {
+    if name.is_none() && !section.is_written("name") {
         section.wrong("name", 0, "is needed, as one segment of a path");
     }
+    let breaker = match section.switch("breaker") {
+        Switch::Absent => None,
+        Switch::Flag(enabled) => Some(Breaker { enabled, ..base.clone() }),
+        Switch::Section(section) => Some(policy::breaker(section, base)),
+    };
     let mut instances = Vec::new();
     for item in section.mixed("instances") {
-        let instance = match item {
-            Ok(written) => match written.value.parse() {
-                Ok(address) => Some(StaticInstance { address, weight: 1 }),
-                Err(_) => {
-                    section.wrong(
-                        "instances",
-                        written.line,
-                        format!("`{}` is not an IP address and port: write e.g. \"10.0.3.7:8080\"", written.value),
-                    );
-                    None
-                }
-            },
-            Err(table) => {
-                let address = table.parsed("address", "10.0.3.7:8080", |text| text.parse().ok());
-                let weight = table.number("weight", 1, 1..=65_535) as u32;
-                table.end();
-                address.map(|address| StaticInstance { address: address.value, weight })
+        instances.extend(instance(section, item));
+    }
+    if instances.is_empty() && breaker.is_none() {
+        section.wrong_at("instances", "at least one is needed: write instances = [\"10.0.3.7:8080\"]");
+    }
+    Some((StaticService { name: name?.value, instances }, breaker))
+}
+
+fn instance(section: &Section<'_>, item: Result<Written<String>, Section<'_>>) -> Option<StaticInstance> {
+    match item {
+        Ok(written) => {
+            let address = written.value.parse().ok();
+            if address.is_none() {
+                let why = format!("`{}` is not an IP address and port: write e.g. \"10.0.3.7:8080\"", written.value);
+                section.wrong("instances", written.line, why);
             }
-        };
-        instances.extend(instance);
+            address.map(|address| StaticInstance { address, weight: 1 })
+        }
+        Err(table) => {
+            let address = table.parsed("address", "10.0.3.7:8080", |text| text.parse().ok());
+            let weight = table.number("weight", 1, 1..=65_535) as u32;
+            table.end();
+            address.map(|address| StaticInstance { address: address.value, weight })
+        }
     }
-    if instances.is_empty() {
-        section.wrong("instances", 0, "at least one is needed: write instances = [\"10.0.3.7:8080\"]");
-    }
-    section.end();
-    Some(StaticService { name: name?.value, instances })
 }

@@ -24,12 +24,6 @@ const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("[listener]\naddress = \"127.0.0.1:1\"", 1, "listener", "write [[listener]]"),
     ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = 10", 3, "listener[0].head", "with its unit"),
     ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = \"10\"", 3, "listener[0].head", "not a duration"),
-    (
-        "[[listener]]\naddress = \"127.0.0.1:1\"\ntrusted_proxies = []",
-        3,
-        "listener[0].trusted_proxies",
-        "not supported",
-    ),
     ("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:1\"", 0, "listener", "listed twice"),
     ("[timeouts]\nconnect = \"0s\"", 2, "timeouts.connect", "too short"),
     ("[timeouts]\nconnect = \"2 days\"", 2, "timeouts.connect", "too long"),
@@ -38,7 +32,6 @@ const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("[breaker]\nprobes = 256", 2, "breaker.probes", "to 255"),
     ("[breaker]\nopen = \"2m\"", 1, "breaker.open_max", "shorter than `open`"),
     ("[breaker]\nenabled = 1", 2, "breaker.enabled", "true or false"),
-    ("[breaker]\nrate = {}", 2, "breaker.rate", "not supported"),
     ("[retry]\nmethods = [\"POST\"]", 2, "retry.methods", "may not be sent twice"),
     ("[retry]\nbudget = 20", 2, "retry.budget", "write [retry.budget]"),
     ("[retry.budget]\npercent = 101", 2, "retry.budget.percent", "to 100"),
@@ -46,21 +39,168 @@ const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("[request]\ntarget = \"8 apples\"", 2, "request.target", "not a size"),
     ("[log]\nformat = \"xml\"", 2, "log.format", "\"auto\", \"human\", \"json\""),
     ("[api]\nprefix = \"api\"", 2, "api.prefix", "\"/api\""),
-    ("[api]\nprefix = \"/admin/x\"", 2, "api.prefix", "the gateway's own"),
+    ("[api]\nprefix = \"/admin/x\"", 1, "api.prefix", "the gateway's own"),
+    ("[api]\nprefix = \"/\"", 2, "api.prefix", "every path"),
     ("[consul]\naddress = \"http://\"", 1, "consul.address", "not an agent's address"),
     ("[consul]\ntoken = { env = \"NOWHERE\" }", 2, "consul.token", "the environment has no NOWHERE"),
     ("[consul]\nexpose = \"some\"", 2, "consul.expose", "\"tagged\", \"all\""),
     ("[[service]]\nname = \"a/b\"\ninstances = [\"127.0.0.1:1\"]", 2, "service[0].name", "not understood"),
     ("[[service]]\nname = \"a\"\ninstances = [\"somewhere\"]", 3, "service[0].instances", "10.0.3.7:8080"),
+    ("[[service]]\nname = \"a\"", 1, "service[0].instances", "at least one"),
+];
+
+/// Mistakes of limits, plans, caches, proxies and breakers.
+const POLICIES: [(&str, usize, &str, &str); 19] = [
+    ("limits = [\"10 per second\"]", 1, "limits", "write e.g. \"10/s\""),
+    ("limits = [\"0/s\"]", 1, "limits", "not a rate"),
+    ("limits = \"10/s\"", 1, "limits", "is a list"),
+    ("limits = [{ rate = \"10/s\", by = \"user\" }]", 1, "limits[0].by", "\"consumer\", \"address\", \"everyone\""),
+    ("limits = [{ rate = \"10/s\", per = \"x\" }]", 1, "limits[0].per", "there are: rate, by"),
+    ("[[plan]]\nlimits = [\"1/s\"]", 1, "plan[0].name", "is needed"),
+    ("[[plan]]\nname = \"a\"", 1, "plan[0].limits", "at least one"),
+    (
+        "[[plan]]\nname = \"a\"\nlimits = [\"1/s\"]\n[[plan]]\nname = \"a\"\nlimits = [\"2/s\"]",
+        5,
+        "plan[1].name",
+        "two plans",
+    ),
+    ("[[consumer]]\nname = \"a\"\nplan = \"gold\"", 3, "consumer[0].plan", "there is no [[plan]]"),
+    ("[rate_limits]\nmemory = \"1KiB\"", 2, "rate_limits.memory", "out of bounds"),
+    ("[cache]\nsize = \"1MiB\"\nobject = \"1MiB\"", 3, "cache.object", "a sixteenth"),
+    ("[cache]\nttl = 30", 2, "cache.ttl", "with its unit"),
+    ("[cache]\nsise = \"1MiB\"", 2, "cache.sise", "did you mean `size`"),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/33\"]",
+        3,
+        "listener[0].trusted_proxies",
+        "not a network",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\ntrusted_proxies = [\"0.0.0.0/0\"]",
+        3,
+        "listener[0].trusted_proxies",
+        "everybody",
+    ),
+    ("[breaker]\nrate = 50", 2, "breaker.rate", "true, false or a section"),
+    ("[breaker]\nrate = { failed = \"half\" }", 2, "breaker.rate.failed", "\"50%\""),
+    ("[breaker]\nrate = { within = \"1h\" }", 2, "breaker.rate.within", "1s to 10m"),
+    ("[[service]]\nname = \"a\"\nbreaker = { probes = 0 }", 3, "service[0].breaker.probes", "from 1"),
+];
+
+/// Mistakes of a route: what stands below `[[route]]`, in lines from 2 on.
+const ROUTES: [(&str, usize, &str, &str); 33] = [
+    ("path = { prefix = \"/a\" }", 1, "route[0].service", "is needed"),
+    ("path = \"/a\"\nservice = \"s\"", 2, "route[0].path", "{ prefix = \"/orders\" }"),
+    ("path = { prefix = \"a\" }\nservice = \"s\"", 2, "route[0].path.prefix", "write \"/a\""),
+    ("path = { prefix = \"/a/\" }\nservice = \"s\"", 2, "route[0].path.prefix", "write \"/a\""),
+    ("path = { prefix = \"/a/{id}\" }\nservice = \"s\"", 2, "route[0].path.prefix", "write pattern"),
+    ("path = { pattern = \"/a/{id}/{id}\" }\nservice = \"s\"", 2, "route[0].path.pattern", "twice"),
+    ("path = { pattern = \"/a/{*r}/b\" }\nservice = \"s\"", 2, "route[0].path.pattern", "comes last"),
+    ("path = { pattern = \"/a/x{id}\" }\nservice = \"s\"", 2, "route[0].path.pattern", "whole segment"),
+    ("path = { exact = \"/a\", prefix = \"/b\" }\nservice = \"s\"", 2, "route[0].path", "two routes"),
+    ("path = { exact = \"/a%2fb\" }\nservice = \"s\"", 2, "route[0].path.exact", "refused"),
+    ("path = { exact = \"/%7Ea\" }\nservice = \"s\"", 2, "route[0].path.exact", "encodes `~`"),
+    ("path = { exact = \"/a/../b\" }\nservice = \"s\"", 2, "route[0].path.exact", "never"),
+    ("path = { exact = \"/a?x=1\" }\nservice = \"s\"", 2, "route[0].path.exact", "query"),
+    ("path = { prefix = \"/admin\" }\nservice = \"s\"", 2, "route[0].path", "the gateway's own"),
+    ("host = \"http://x\"\nservice = \"s\"", 2, "route[0].host", "a scheme"),
+    ("host = \"a.*.com\"\nservice = \"s\"", 2, "route[0].host", "\"*.example.com\""),
+    ("methods = [\"get\"]\nservice = \"s\"", 2, "route[0].methods", "write \"GET\""),
+    ("headers = { \"a b\" = \"x\" }\nservice = \"s\"", 2, "route[0].headers", "not a header's name"),
+    ("query = { a = 1 }\nservice = \"s\"", 2, "route[0].query", "true for any value"),
+    ("path = { prefix = \"/a\" }\nservice = \"s\"\nstrip = \"/b\"", 4, "route[0].strip", "begins with (/a/*)"),
+    (
+        "path = { prefix = \"/a\" }\nservice = \"s\"\nrewrite = \"/{id}\"",
+        4,
+        "route[0].rewrite",
+        "there are: path, host",
+    ),
+    ("path = { prefix = \"/a\" }\nservice = \"{name}\"", 3, "route[0].service", "no parameter"),
+    ("service = \"s\"\nredirect = { to = \"/x\" }", 1, "route[0]", "keep one"),
+    ("redirect = { to = \"x\" }", 2, "route[0].redirect.to", "begin with https://"),
+    (
+        "path = { pattern = \"/{h}\" }\nredirect = { to = \"https://{h}/x\" }",
+        3,
+        "route[0].redirect.to",
+        "choose the host",
+    ),
+    ("redirect = { to = \"/x\", status = 304 }", 2, "route[0].redirect.status", "301, 302, 303, 307 or 308"),
+    ("respond = { status = 204, body = \"x\" }", 2, "route[0].respond.body", "204"),
+    (
+        "service = \"s\"\nrequest_headers = { set = { Connection = \"x\" } }",
+        3,
+        "route[0].request_headers.set",
+        "the gateway's to manage",
+    ),
+    ("service = \"s\"\ncors = { origins = [\"https://a/x\"] }", 3, "route[0].cors.origins", "no path"),
+    (
+        "service = \"s\"\ncors = { origins = [\"*\"], credentials = true }",
+        3,
+        "route[0].cors.origins",
+        "never with credentials",
+    ),
+    ("service = \"s\"\ntimeouts = { first_byte = \"x\" }", 3, "route[0].timeouts.first_byte", "not a duration"),
+    ("service = \"s\"\nretry = { methods = [\"POST\"] }", 3, "route[0].retry.methods", "PUT, DELETE"),
+    ("service = \"s\"\ncash = true", 3, "route[0].cash", "did you mean `cache`"),
 ];
 
 #[test]
 fn every_mistake_names_its_line_its_key_and_the_remedy() {
-    for (text, line, key, part) in MISTAKES {
-        let found = mistakes(text);
+    let routes = ROUTES.map(|(text, line, key, part)| (format!("[[route]]\n{text}"), line, key, part));
+    let others = MISTAKES.iter().chain(&POLICIES).map(|&(text, line, key, part)| (text.to_owned(), line, key, part));
+    for (text, line, key, part) in others.chain(routes) {
+        let found = mistakes(&text);
         let hit = found.iter().any(|(l, k, m)| *l == line && k == key && m.contains(part));
         assert!(hit, "{text:?}: {found:#?}");
     }
+}
+
+#[test]
+fn two_routes_with_the_same_right_to_a_request_are_a_mistake_that_names_both() {
+    let route = |name: &str, rest: &str| format!("[[route]]\nname = \"{name}\"\nservice = \"s\"\n{rest}\n");
+    let pair = |a: &str, b: &str| {
+        let text = route("first", a) + &route("second", b);
+        let read = parse(Some(&text), "test", Overrides::default(), &env());
+        read.err().map(|errors| errors.to_string())
+    };
+    let path = "path = { pattern = \"/a/{x}\" }\n";
+    for (a, b) in [
+        (path, "path = { pattern = \"/a/{y}\" }"),
+        ("host = \"A.example\"", "host = [\"b.example\", \"a.example\"]"),
+        ("methods = [\"GET\"]", "methods = [\"GET\", \"PUT\"]"),
+        ("methods = [\"GET\"]", "headers = { x = true }"),
+        ("headers = { x = \"1\" }", "headers = { y = \"1\" }"),
+        (
+            "path = { prefix = \"/api/{service}\" }"
+                .replace("prefix", "pattern")
+                .replace("}\" }", "}/{*p}\" }")
+                .as_str(),
+            "path = { prefix = \"/x\" }",
+        ),
+    ] {
+        let said = pair(a, b).unwrap_or_else(|| panic!("{a} and {b} tie"));
+        assert!(said.contains("could both claim"), "{said}");
+    }
+    for (a, b) in [
+        (path, "path = { exact = \"/a/b\" }"),
+        ("methods = [\"GET\"]", "methods = [\"PUT\"]"),
+        ("methods = [\"GET\"]", "methods = [\"GET\"]\nheaders = { x = true }"),
+        ("headers = { x = \"1\" }", "headers = { x = \"2\" }"),
+        ("query = { v = \"1\" }", "query = { v = \"2\" }"),
+        ("host = \"a.example\"", "host = \"*.example\""),
+    ] {
+        assert_eq!(pair(a, b), None, "{a} and {b}");
+    }
+    assert!(pair("", "name = \"first\"").is_some_and(|said| said.contains("TOML") || said.contains("two routes")));
+}
+
+#[test]
+fn a_route_without_a_key_beyond_loopback_must_be_asked_for_in_so_many_words() {
+    let text = |more: &str| format!("[[listener]]\naddress = \"0.0.0.0:5000\"\n[[route]]\nauth = false\n{more}\n");
+    let read = |more: &str| parse(Some(&text(more)), "test", Overrides::default(), &env());
+    assert!(read("service = \"s\"").is_err_and(|e| e.to_string().contains("open_to_everyone")));
+    assert!(read("service = \"s\"\nopen_to_everyone = true").is_ok());
+    assert!(read("redirect = { to = \"/x\" }").is_ok());
 }
 
 #[test]

@@ -1,4 +1,8 @@
-//! Values in words: sizes, and how near a misspelt key is to a known one.
+//! Values in words: durations, sizes, and how near a misspelt key is to a known one.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
 
 /// How a size is written.
 pub(super) const SIZES: &str = "write e.g. \"64MiB\", \"8KiB\" or a number of bytes";
@@ -37,4 +41,41 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// What a value is, in a sentence.
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// A duration with its unit.
+pub(super) fn duration(value: &DeValue<'_>, least: Duration) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let Some(text) = value.as_str() else {
+        return Err(format!(
+            "is a duration with its unit, in quotes, not {}: write e.g. \"250ms\" or \"5s\"",
+            kind(value)
+        ));
+    };
+    match humantime::parse_duration(text) {
+        Err(_) => Err(format!("`{text}` is not a duration: write e.g. \"250ms\", \"5s\" or \"1m 30s\"")),
+        Ok(read) if read < least => {
+            Err(format!("\"{text}\" is too short: at least {}", humantime::format_duration(least)))
+        }
+        Ok(read) if read > DAY => Err(format!("\"{text}\" is too long: at most 24h")),
+        Ok(read) => Ok(read),
+    }
+}
+
+/// A duration without further bounds, when a text is one.
+pub(in crate::config) fn span(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
 }

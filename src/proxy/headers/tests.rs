@@ -1,11 +1,11 @@
 //! What goes on and what does not, by table and by property.
 
-use http::Request;
+use http::{Method, Request};
 use proptest::prelude::*;
 
 use super::*;
 use crate::io::Door;
-use crate::route::Table;
+use crate::route::{Asked, Table};
 
 fn passed(lines: &[(&str, &str)]) -> (Uri, HeaderMap) {
     let mut request = Request::builder().uri("/api/orders/users?x=1").header("host", "shop.example");
@@ -13,14 +13,17 @@ fn passed(lines: &[(&str, &str)]) -> (Uri, HeaderMap) {
         request = request.header(*name, *value);
     }
     let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 999, target: 8192, body: None };
+    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 999, target: 8192 };
     let target = head::check(&parts, &limits).expect("a good head");
-    let table = Table::new(&crate::config::for_tests());
-    let found = table.find(target.path()).expect("a route");
+    let table = Table::new(&crate::config::for_tests().routes);
+    let headers = parts.headers.clone();
+    let asked = Asked { host: None, path: target.path(), query: None, method: &Method::GET, headers: &headers };
+    let found = table.find(&asked).expect("a route");
     let client = Client::new(
         "10.1.2.3:4".parse().expect("an address"),
         "10.0.0.1:80".parse().expect("an address"),
         Door::Public,
+        &[].into(),
     );
     let mut random = fastrand::Rng::with_seed(1);
     let id = TraceId::new(&mut random);
@@ -31,7 +34,7 @@ fn passed(lines: &[(&str, &str)]) -> (Uri, HeaderMap) {
 fn request_done(
     parts: &mut Parts,
     target: &Target,
-    found: &Match<'_>,
+    found: &Found<'_>,
     client: &Client,
     id: &TraceId,
     random: &mut fastrand::Rng,
@@ -99,9 +102,10 @@ fn te_goes_on_only_as_trailers_and_the_api_keys_scheme_not_at_all() {
 fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let path =
         http::Request::builder().uri("/api/orders/users").header("host", "shop.example").body(()).expect("a request");
-    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192, body: None };
+    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
     let target = head::check(&path.into_parts().0, &limits).expect("a good head");
-    let passage = Passage { target, stripped: "/api/orders".len() };
+    let route = crate::config::for_tests().routes[0].clone();
+    let passage = Passage { target, stripped: "/api/orders".len(), route };
     let outside = |location: &'static str| {
         let value = passage.outside(&HeaderValue::from_static(location), "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())

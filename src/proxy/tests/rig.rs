@@ -147,7 +147,7 @@ impl Rig {
             connector: connector(peers.clone()),
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
-        let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public));
+        let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public, &[].into()));
         Rig { proxy: Proxy::new(WorkerId(0), parts, None), peers, current, client }
     }
 

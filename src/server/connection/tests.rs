@@ -50,6 +50,7 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let limits = Limits {
+            trusted: [].into(),
             connections: 9,
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
@@ -71,7 +72,7 @@ impl Rig {
     fn open(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(4096);
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        let client = Client::new(address, address, Door::Public);
+        let client = Client::new(address, address, Door::Public, &[].into());
         let control = self.connections.open(self.limits.clone());
         let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
         tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), control, connections, pulse));

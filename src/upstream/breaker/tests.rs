@@ -8,7 +8,7 @@ use super::*;
 
 fn policy(consecutive: u32, probes: u8) -> config::Breaker {
     let ms = Duration::from_millis;
-    config::Breaker { enabled: true, consecutive, open: ms(1000), open_max: ms(4000), probes }
+    config::Breaker { enabled: true, consecutive, rate: None, open: ms(1000), open_max: ms(4000), probes }
 }
 
 fn breaker(consecutive: u32, probes: u8) -> Breaker {
@@ -17,7 +17,7 @@ fn breaker(consecutive: u32, probes: u8) -> Breaker {
 
 fn fail(breaker: &Breaker) -> bool {
     let grant = breaker.acquire().expect("a permit");
-    breaker.failed(grant, Failure::Reset, || true)
+    breaker.failed(grant, Failure::Reset, || false, || true)
 }
 
 fn succeed(breaker: &Breaker) {
@@ -126,7 +126,7 @@ async fn verdicts_from_before_the_trip_change_nothing_after_it() {
     assert_eq!(state(&breaker), State::Open);
     until_due(&breaker).await;
     let probe = breaker.acquire().expect("a probe");
-    assert!(!breaker.failed(late_bad, Failure::Reset, || true));
+    assert!(!breaker.failed(late_bad, Failure::Reset, || false, || true));
     assert_eq!(state(&breaker), State::HalfOpen);
     breaker.succeeded(probe);
     assert_eq!(state(&breaker), State::Closed);
@@ -137,7 +137,7 @@ async fn a_vetoed_trip_waits_for_the_next_failure_and_costs_no_backoff() {
     let breaker = breaker(2, 1);
     let veto = |breaker: &Breaker| {
         let grant = breaker.acquire().expect("a permit");
-        breaker.failed(grant, Failure::Status(502), || false)
+        breaker.failed(grant, Failure::Status(502), || false, || false)
     };
     for _ in 0..10 {
         assert!(!veto(&breaker));
@@ -177,7 +177,7 @@ async fn failsafes_own_trace_comes_out_of_our_machine_too() {
         until_due(&breaker).await;
         let probe = breaker.acquire().expect("a probe");
         assert_eq!(state(&breaker), State::HalfOpen);
-        assert!(breaker.failed(probe, Failure::Reset, || true));
+        assert!(breaker.failed(probe, Failure::Reset, || false, || true));
     }
     assert_eq!(state(&breaker), State::Open);
 }
@@ -235,7 +235,7 @@ proptest! {
                         (naive.row, naive.open) = (0, false);
                     }
                     1 => {
-                        breaker.failed(grant, Failure::Reset, || true);
+                        breaker.failed(grant, Failure::Reset, || false, || true);
                         naive.row += 1;
                         naive.open = naive.probing || naive.row >= 3;
                     }
@@ -253,7 +253,7 @@ async fn a_thread_that_was_held_up_does_not_make_an_open_breaker_stay_open_for_e
     fail(&breaker);
     until_due(&breaker).await;
     let (first, second) = (breaker.acquire().expect("a probe"), breaker.acquire().expect("a second probe"));
-    assert!(breaker.failed(second, Failure::Reset, || true));
+    assert!(breaker.failed(second, Failure::Reset, || false, || true));
     // The first one's thread comes only now to say until when its generation waits for probes.
     breaker.set_due(first.generation, Instant::now() + PROBE);
     until_due(&breaker).await;

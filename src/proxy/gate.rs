@@ -1,0 +1,129 @@
+//! What a request must pass before anybody is asked for it: its route, its key, its limits.
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use bytes::Bytes;
+
+use super::Worker;
+use super::cors;
+use super::error::Error;
+use super::exchange::Exchange;
+use super::head::Target;
+use crate::config::routes::{Action, HeaderRules, Route};
+use crate::route::{Asked, Found};
+use crate::snapshot::Snapshot;
+
+impl Worker {
+    /// The route of a request, and the method that a preflight asks about, when it is one that the gateway answers.
+    pub(super) fn find<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        target: &'s Target,
+        parts: &Parts,
+    ) -> Result<(Found<'s>, Option<Method>), Error> {
+        let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+        let (path, query, headers) = (target.path(), target.query(), &parts.headers);
+        let asked = Asked { host, path, query, method: &parts.method, headers };
+        if let Some(method) = cors::asked_for(parts)
+            && let Ok(found) = snapshot.routes.find(&Asked { method: &method, ..asked })
+            && found.route.cors.is_some()
+        {
+            return Ok((found, Some(method)));
+        }
+        match snapshot.routes.find(&asked) {
+            Ok(found) => Ok((found, None)),
+            Err(missed) if missed.only_by_method() => Err(Error::MethodNotOfRoute(missed)),
+            Err(_) => Err(Error::NoRoute),
+        }
+    }
+
+    /// Its key and its limits; what they say is remembered in the exchange.
+    pub(super) fn admit(
+        &self,
+        snapshot: &Snapshot,
+        found: &Found<'_>,
+        parts: &Parts,
+        exchange: &mut Exchange,
+    ) -> Result<(), Error> {
+        let mut known = None;
+        if found.route.policy.auth {
+            let consumer = snapshot.auth.check(&parts.headers, exchange.client, exchange.began)?;
+            exchange.consumer = Some(consumer.name.clone());
+            known = Some(&**consumer);
+        }
+        match snapshot.limits.take(found.index, known, exchange.client, exchange.began) {
+            Ok(told) => {
+                exchange.told = told;
+                Ok(())
+            }
+            Err(refused) => {
+                if snapshot.limits.headers() {
+                    exchange.told = [Some(refused.told), None];
+                }
+                Err(Error::RateLimited(refused.wait))
+            }
+        }
+    }
+}
+
+/// The answer of a route that asks nobody.
+pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Bytes>> {
+    match &found.route.action {
+        Action::Forward { .. } => None,
+        Action::Respond { status, content_type, body } => {
+            let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+            *response.status_mut() = *status;
+            if !body.is_empty() {
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+            }
+            Some(response)
+        }
+        Action::Redirect { status, to } => {
+            let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+            let mut place = found.fill(to, host);
+            // A path that begins with two slashes would name another host.
+            if place.starts_with("//") {
+                place.replace_range(..place.len() - place.trim_start_matches('/').len(), "/");
+            }
+            if let Some(query) = target.query().filter(|_| !place.contains('?')) {
+                place = format!("{place}?{query}");
+            }
+            let mut response = Response::new(Bytes::new());
+            match HeaderValue::from_str(&place) {
+                Ok(place) => {
+                    *response.status_mut() = *status;
+                    response.headers_mut().insert(header::LOCATION, place);
+                }
+                Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
+            }
+            Some(response)
+        }
+    }
+}
+
+/// A route's own changes of headers.
+pub(super) fn apply(rules: &HeaderRules, headers: &mut http::HeaderMap) {
+    for name in &rules.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &rules.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &rules.add {
+        headers.append(name, value.clone());
+    }
+}
+
+/// What every answer of a route has besides its own: the route's headers, what a page of another origin may read, and what
+/// is left of the client's limits.
+pub(super) fn dress(route: &Route, exchange: &mut Exchange, headers: &mut http::HeaderMap) {
+    apply(&route.response_headers, headers);
+    if let Some(cors) = &route.cors {
+        cors::dress(cors, exchange.origin.as_ref(), headers);
+    }
+    for (policy, left) in exchange.told.iter_mut().filter_map(Option::take) {
+        headers.append("ratelimit-policy", policy);
+        headers.append("ratelimit", left);
+    }
+}

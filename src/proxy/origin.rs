@@ -1,0 +1,91 @@
+//! Which client a request comes from: whoever connected, or whom a trusted proxy says.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::io::Client;
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The client's address. `X-Forwarded-For` of a trusted proxy is read from the right, as far as trusted proxies wrote it:
+/// what stands left of the first stranger is the stranger's own claim.
+pub(super) fn address(client: &Client, headers: &HeaderMap) -> IpAddr {
+    let peer = client.ip();
+    let Some(trusted) = &client.trusted else { return peer };
+    let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let claims = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
+    let mut found = peer;
+    for claim in claims {
+        // What is no address was not written by a proxy that can be trusted to the left of it.
+        let Some(ip) = parse(claim.trim()) else { break };
+        found = ip;
+        if !trusted.iter().any(|network| network.contains(&ip)) {
+            break;
+        }
+    }
+    found
+}
+
+/// `192.0.2.1`, `2001:db8::1`, and with a port, as some proxies write it.
+fn parse(claim: &str) -> Option<IpAddr> {
+    let bare = claim.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(claim);
+    let ip = bare.parse().ok().or_else(|| claim.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    ip.map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// The chain as the instance sees it: what a trusted proxy sent, and who sent that.
+pub(super) fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
+    if client.trusted.is_none() {
+        return client.forwarded_for.clone();
+    }
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(client.forwarded_for.as_bytes());
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.forwarded_for.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Door;
+
+    fn from(peer: &str, lines: &[&str]) -> (String, String) {
+        let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().expect("a network")).into();
+        let peer = SocketAddr::new(peer.parse().expect("an address"), 1);
+        let client = Client::new(peer, ([10, 0, 0, 9], 80).into(), Door::Public, &trusted);
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(X_FORWARDED_FOR, line.parse().expect("a value"));
+        }
+        let chain = chain(&client, &headers);
+        (address(&client, &headers).to_string(), chain.to_str().expect("ASCII").to_owned())
+    }
+
+    #[test]
+    fn the_first_stranger_from_the_right_is_the_client_and_nobody_elses_claims_count() {
+        for (peer, lines, client) in [
+            ("192.0.2.1", &["6.6.6.6"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.7"], "203.0.113.7"),
+            ("10.0.0.1", &["6.6.6.6, 203.0.113.7"], "203.0.113.7"),
+            ("10.0.0.1", &["6.6.6.6", "203.0.113.7, 10.0.0.2"], "203.0.113.7"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["203.0.113.7, nonsense, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["203.0.113.7:4711"], "203.0.113.7"),
+            ("2001:db8::1", &["[2001:db9::7]:1"], "2001:db9::7"),
+            ("::ffff:10.0.0.1", &["203.0.113.7"], "203.0.113.7"),
+        ] {
+            assert_eq!(from(peer, lines).0, client, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_chain_goes_on_with_its_sender_and_a_strangers_is_replaced() {
+        assert_eq!(from("10.0.0.1", &["6.6.6.6", "203.0.113.7"]).1, "6.6.6.6, 203.0.113.7, 10.0.0.1");
+        assert_eq!(from("192.0.2.1", &["6.6.6.6"]).1, "192.0.2.1");
+    }
+}

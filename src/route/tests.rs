@@ -1,0 +1,162 @@
+//! Which route wins, by table; and that what is found is what the path says, by property.
+
+use http::{HeaderMap, HeaderName};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Environment, Overrides, parse};
+
+fn table(text: &str) -> Table {
+    let env = Environment::of(&[("LICTOR_API_KEY", "k")]);
+    let config = parse(Some(text), "test", Overrides::default(), &env).unwrap_or_else(|errors| panic!("{errors}"));
+    Table::new(&config.routes)
+}
+
+fn find<'a>(table: &'a Table, host: &'a str, path: &'a str) -> Option<Found<'a>> {
+    let (method, headers) = (&Method::GET, Box::leak(Box::new(HeaderMap::new())));
+    table.find(&Asked { host: Some(host), path, query: None, method, headers }).ok()
+}
+
+fn name(table: &Table, host: &str, path: &str) -> String {
+    find(table, host, path).map(|found| found.route.name.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn the_segment_after_the_api_prefix_names_the_service_and_the_rest_stays_as_it_is() {
+    let table = table("");
+    for (path, service, stripped) in [
+        ("/api/orders/1", "orders", "/api/orders"),
+        ("/api/orders", "orders", "/api/orders"),
+        ("/api/orders/", "orders", "/api/orders"),
+        ("/api/orders//x", "orders", "/api/orders"),
+        ("/api/a%20b/x", "a%20b", "/api/a%20b"),
+    ] {
+        let found = find(&table, "any", path).unwrap_or_else(|| panic!("{path} has a route"));
+        assert_eq!((found.service(), found.stripped()), (Some(service), stripped), "{path}");
+    }
+    for path in ["/", "/api", "/api/", "/api//x", "/apiary/orders", "/orders", "/API/orders"] {
+        assert_eq!(name(&table, "any", path), "", "{path}");
+    }
+}
+
+/// Name, host, path, and what else it asks for.
+fn routes(list: &[(&str, &str, &str)]) -> String {
+    let one = |(name, host, rest): &(&str, &str, &str)| {
+        let host = if host.is_empty() { String::new() } else { format!("host = \"{host}\"\n") };
+        format!("[[route]]\nname = \"{name}\"\n{host}{rest}\nservice = \"s\"\n")
+    };
+    list.iter().map(one).collect()
+}
+
+#[test]
+fn the_most_specific_route_wins_by_host_then_path_then_conditions() {
+    let table = table(&routes(&[
+        ("any", "", "path = { prefix = \"/\" }"),
+        ("orders", "", "path = { prefix = \"/orders\" }"),
+        ("one", "", "path = { pattern = \"/orders/{id}\" }"),
+        ("new", "", "path = { exact = \"/orders/new\" }"),
+        ("items", "", "path = { pattern = \"/orders/{id}/items/{*rest}\" }"),
+        ("shop", "shop.example.com", "path = { prefix = \"/orders\" }"),
+        ("below", "*.example.com", "path = { prefix = \"/\" }"),
+        ("deeper", "*.eu.example.com", "path = { prefix = \"/\" }"),
+        ("six", "[2001:db8::1]", "path = { prefix = \"/six\" }"),
+        ("over-api", "", "path = { prefix = \"/api/orders\" }"),
+    ]));
+    for (host, path, wins) in [
+        ("x", "/", "any"),
+        ("x", "/orders", "orders"),
+        ("x", "/orders/", "orders"),
+        ("x", "/orders-old", "any"),
+        ("x", "/orders/7", "one"),
+        ("x", "/orders/new", "new"),
+        ("x", "/orders/new/", "orders"),
+        ("x", "/orders/7/items/1/2", "items"),
+        ("x", "/orders/7/other", "orders"),
+        ("shop.example.com", "/orders/7", "shop"),
+        ("SHOP.Example.com:8080", "/orders/7", "shop"),
+        ("shop.example.com.", "/orders/7", "shop"),
+        ("shop.example.com", "/other", "below"),
+        ("a.b.eu.example.com", "/orders", "deeper"),
+        ("example.com", "/orders", "orders"),
+        ("[2001:DB8::1]:80", "/six/1", "six"),
+        ("x", "/api/orders/1", "over-api"),
+        ("x", "/api/users/1", "api"),
+    ] {
+        assert_eq!(name(&table, host, path), wins, "{host}{path}");
+    }
+}
+
+#[test]
+fn conditions_choose_among_routes_of_one_path_and_a_miss_by_method_says_what_is_allowed() {
+    let table = table(&routes(&[
+        ("plain", "", "path = { exact = \"/x\" }\nmethods = [\"GET\"]"),
+        (
+            "beta",
+            "",
+            "path = { exact = \"/x\" }\nmethods = [\"GET\"]\nheaders = { X-Beta = true }\nquery = { v = \"9\" }",
+        ),
+        ("two", "", "path = { exact = \"/x\" }\nmethods = [\"GET\"]\nquery = { v = \"2 3\" }"),
+        ("write", "", "path = { exact = \"/x\" }\nmethods = [\"PUT\", \"POST\"]"),
+    ]));
+    let asked = |method: &Method, header: Option<(&str, &str)>, query: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = header {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            headers.insert(name, value.parse().expect("a value"));
+        }
+        let found = table.find(&Asked { host: None, path: "/x", query, method, headers: &headers });
+        found.map(|found| found.route.name.to_string()).map_err(Missed::allowed)
+    };
+    assert_eq!(asked(&Method::GET, None, None), Ok("plain".into()));
+    assert_eq!(asked(&Method::HEAD, None, None), Ok("plain".into()));
+    assert_eq!(asked(&Method::GET, Some(("x-beta", "")), Some("v=9")), Ok("beta".into()));
+    assert_eq!(asked(&Method::GET, None, Some("a=1&v=2%203")), Ok("two".into()));
+    assert_eq!(asked(&Method::GET, None, Some("v=2")), Ok("plain".into()));
+    assert_eq!(asked(&Method::POST, None, None), Ok("write".into()));
+    assert_eq!(asked(&Method::DELETE, None, None), Err("GET, HEAD, POST, PUT".into()));
+}
+
+#[test]
+fn templates_are_filled_with_what_the_path_says() {
+    let table = table(
+        "[[route]]\npath = { pattern = \"/old/{id}/{*rest}\" }\nredirect = { to = \"https://{host}/new/{id}/{rest}?from={path}\" }\n",
+    );
+    let found = find(&table, "h", "/old/7/a/b").expect("a route");
+    let Action::Redirect { to, .. } = &found.route.action else { panic!("a redirect") };
+    assert_eq!(found.fill(to, Some("h:1")), "https://h:1/new/7/a/b?from=/old/7/a/b");
+    let found = find(&table, "h", "/old/7").expect("a route");
+    assert_eq!(found.fill(to, Some("h")), "https://h/new/7/?from=/old/7");
+}
+
+#[test]
+fn among_ten_thousand_routes_each_finds_its_own() {
+    let mut text = String::new();
+    for number in 0..10_000 {
+        text += &format!(
+            "[[route]]\nname = \"r{number}\"\nhost = \"h{}.example.com\"\npath = {{ prefix = \"/a/{number}\" }}\nservice = \"s\"\n",
+            number % 100
+        );
+    }
+    let table = table(&text);
+    for number in (0..10_000).step_by(97) {
+        let host = format!("h{}.example.com", number % 100);
+        assert_eq!(name(&table, &host, &format!("/a/{number}/x")), format!("r{number}"));
+    }
+    assert_eq!(name(&table, "h1.example.com", "/a/2/x"), "");
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_path_the_parts_found_are_parts_of_it(path in "(/[a-c%.~]{0,3}){1,6}", host in "[a-z.:\\[\\]]{0,12}") {
+        let table = table(&routes(&[
+            ("a", "", "path = { pattern = \"/{x}/b/{*rest}\" }"),
+            ("b", "", "path = { pattern = \"/a/{x}/{y}\" }"),
+            ("c", "*.b", "path = { prefix = \"/\" }"),
+        ]));
+        if let Some(found) = find(&table, &host, &path) {
+            prop_assert!(path.starts_with(found.stripped()));
+            prop_assert!(path.ends_with(found.rest()));
+            prop_assert!(found.rest().is_empty() || found.rest().starts_with('/'));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What share of an instance's attempts failed lately. Each worker counts for itself; only a failure sums.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::policy::FailureRate;
+use crate::plane::WorkerId;
+
+/// Parts of the window: it holds the current one and the nine before it.
+const PARTS: u64 = 10;
+
+/// The verdicts of the last seconds.
+#[derive(Debug)]
+pub(super) struct Window {
+    epoch: Instant,
+    /// ms of a part; 0: nothing is counted.
+    part_ms: AtomicU64,
+    /// The first part that counts: what was before the last trip is over.
+    from: AtomicU64,
+    failed: AtomicU32,
+    of: AtomicU32,
+    shards: Box<[Ring]>,
+}
+
+/// One worker's counts, by part of time; a part's counts are void when its number is not the one expected.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Ring([Part; PARTS as usize]);
+
+#[derive(Debug, Default)]
+struct Part {
+    number: AtomicU64,
+    verdicts: AtomicU32,
+    failures: AtomicU32,
+}
+
+impl Window {
+    pub(super) fn new(rate: Option<&FailureRate>, workers: usize) -> Window {
+        let window = Window {
+            epoch: Instant::now(),
+            part_ms: AtomicU64::new(0),
+            from: AtomicU64::new(0),
+            failed: AtomicU32::new(0),
+            of: AtomicU32::new(0),
+            shards: (0..workers.max(1)).map(|_| Ring::default()).collect(),
+        };
+        window.tune(rate);
+        window
+    }
+
+    /// Another rate from now on.
+    pub(super) fn tune(&self, rate: Option<&FailureRate>) {
+        let within = rate.map_or(Duration::ZERO, |rate| rate.within);
+        self.failed.store(rate.map_or(0, |rate| rate.failed), Ordering::Relaxed);
+        self.of.store(rate.map_or(0, |rate| rate.of), Ordering::Relaxed);
+        self.part_ms.store(within.as_millis() as u64 / PARTS, Ordering::Relaxed);
+        self.restart();
+    }
+
+    /// What was counted so far counts no more.
+    pub(super) fn restart(&self) {
+        if let Some(part) = self.part() {
+            self.from.store(part + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// One more verdict.
+    pub(super) fn count(&self, worker: WorkerId, failed: bool) {
+        let Some(now) = self.part() else { return };
+        let part = &self.shards[worker.0 % self.shards.len()].0[(now % PARTS) as usize];
+        // One writer: loads and stores, no locked instruction.
+        let fresh = part.number.load(Ordering::Relaxed) != now;
+        let add = |counter: &AtomicU32, by: u32| {
+            let before = if fresh { 0 } else { counter.load(Ordering::Relaxed) };
+            counter.store(before.saturating_add(by), Ordering::Relaxed);
+        };
+        add(&part.verdicts, 1);
+        add(&part.failures, failed.into());
+        part.number.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether the share that failed is too large, and of enough.
+    pub(super) fn too_many(&self) -> bool {
+        let Some(now) = self.part() else { return false };
+        let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
+        let parts = self.shards.iter().flat_map(|ring| &ring.0);
+        let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
+        let (verdicts, failures) = counted.fold((0u64, 0u64), |(verdicts, failures), part| {
+            let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
+            (verdicts + load(&part.verdicts), failures + load(&part.failures))
+        });
+        verdicts >= u64::from(self.of.load(Ordering::Relaxed))
+            && failures * 100 >= verdicts * u64::from(self.failed.load(Ordering::Relaxed))
+    }
+
+    /// The number of the current part, from 1: 0 is what a fresh ring holds.
+    fn part(&self) -> Option<u64> {
+        let ms = self.epoch.elapsed().as_millis() as u64;
+        ms.checked_div(self.part_ms.load(Ordering::Relaxed)).map(|part| part + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn window() -> Window {
+        Window::new(Some(&FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) }), 2)
+    }
+
+    async fn fresh() -> Window {
+        let window = window();
+        advance(Duration::from_secs(2)).await;
+        window
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_twenty_over_all_workers_are_too_many_and_fewer_verdicts_say_nothing() {
+        let window = fresh().await;
+        for number in 0..19 {
+            window.count(WorkerId(number % 2), number % 2 == 0);
+            assert!(!window.too_many(), "{number}");
+        }
+        window.count(WorkerId(0), false);
+        assert!(window.too_many());
+        window.count(WorkerId(1), false);
+        assert!(!window.too_many(), "10 of 21");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_than_the_window_or_than_the_last_trip_does_not_count() {
+        let window = fresh().await;
+        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        assert!(window.too_many());
+        advance(Duration::from_secs(11)).await;
+        assert!(!window.too_many());
+        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        window.restart();
+        assert!(!window.too_many());
+        window.tune(None);
+        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        assert!(!window.too_many());
+    }
+}
