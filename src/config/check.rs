@@ -1,5 +1,6 @@
 //! Written -> meant: every section read and checked, every mistake reported at once.
 
+mod actions;
 mod consul;
 mod paths;
 mod people;
