@@ -1,5 +1,9 @@
 //! The side door: what the gateway knows, as JSON, for people with curl and for programs.
 
+mod cache;
+mod config;
+mod limits;
+mod metrics;
 mod services;
 
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::catalog::DiscoveryStatus;
+use crate::filter::cache::Cache;
 use crate::plane::{Errand, Pulse};
 use crate::snapshot::Current;
 
@@ -18,6 +23,8 @@ use crate::snapshot::Current;
 pub struct Sources {
     /// Where snapshots are published.
     pub current: Current,
+    /// Stored answers.
+    pub cache: Arc<Cache>,
     /// How discovery fares.
     pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
     /// The workers' signs of life.
@@ -36,16 +43,51 @@ pub async fn serve(sources: Sources, mut errands: mpsc::Receiver<Errand>) {
 }
 
 fn answer(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
+    let query = Query(request.uri().query().unwrap_or_default());
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/admin" | "/admin/" if read => page(&json!({ "pages": ["/admin/services", "/admin/services?service=NAME"] })),
-        "/admin/services" if read => {
-            let only =
-                request.uri().query().and_then(|query| query.split('&').find_map(|p| p.strip_prefix("service=")));
-            page(&services::page(sources, only))
+    let write = *request.method() == Method::POST;
+    match (request.uri().path(), read, write) {
+        ("/admin" | "/admin/", true, _) => page(&json!({ "pages": PAGES })),
+        ("/admin/services", true, _) => page(&services::page(sources, query.get("service").as_deref())),
+        ("/admin/rate-limits", true, _) => page(&limits::page(sources, query.get("consumer").as_deref())),
+        ("/admin/rate-limits/reset", _, true) => limits::reset(sources, &query),
+        ("/admin/cache", true, _) => page(&cache::page(sources)),
+        ("/admin/cache/clear", _, true) => cache::clear(sources, &query),
+        ("/admin/config", true, _) => page(&config::page(sources)),
+        ("/admin/metrics", true, _) => metrics::page(sources),
+        (path, ..) if PAGES.iter().any(|known| known.split(' ').nth(1).is_some_and(|p| p.starts_with(path))) => {
+            status(StatusCode::METHOD_NOT_ALLOWED)
         }
-        "/admin" | "/admin/" | "/admin/services" => status(StatusCode::METHOD_NOT_ALLOWED),
         _ => status(StatusCode::NOT_FOUND),
+    }
+}
+
+/// What there is, for whoever asks for `/admin`.
+const PAGES: [&str; 7] = [
+    "GET /admin/services?service=NAME",
+    "GET /admin/rate-limits?consumer=NAME",
+    "POST /admin/rate-limits/reset?consumer=NAME or ?address=IP",
+    "GET /admin/cache",
+    "POST /admin/cache/clear?service=NAME&path=PREFIX",
+    "GET /admin/config",
+    "GET /admin/metrics",
+];
+
+/// A query's parameters.
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The first value of a name, percent-decoded.
+    fn get(&self, name: &str) -> Option<String> {
+        let mut pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.find(|(key, _)| *key == name)?;
+        Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+    }
+
+    /// Names that nobody understands: a clear with a misspelt filter would clear everything.
+    fn unknown(&self, known: &[&str]) -> Option<&str> {
+        let mut names = self.0.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        names.find(|name| !name.is_empty() && !known.contains(name))
     }
 }
 
@@ -61,5 +103,12 @@ fn page(words: &Value) -> Response<Bytes> {
 fn status(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
+    response
+}
+
+/// What a request for a page lacks, in a sentence.
+fn wrong(detail: &str) -> Response<Bytes> {
+    let mut response = page(&json!({ "error": detail }));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }

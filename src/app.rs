@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin;
 use crate::config::{Config, LogFormat};
 use crate::discovery;
+use crate::filter::cache::Cache;
 use crate::io::Door;
 use crate::plane::{Handoff, Pulse, Wake};
-use crate::proxy::{Parts, Proxy};
+use crate::proxy::{Parts, Proxy, Waiting};
 use crate::server::{self, Limits, Server};
 use crate::snapshot::{self, Current, Snapshot};
 use crate::telemetry::Format;
@@ -172,9 +173,14 @@ async fn control(
     let wake = Wake::new(config.workers);
     let current = Current::new(Snapshot::empty(config.clone()));
     let (handoff, errands) = Handoff::new();
+    let cache = Cache::new(&config.store, config.workers);
     let (old, graves) = mpsc::channel(256);
-    let sources =
-        admin::Sources { current: current.clone(), discovery: discovery.status.clone(), pulse: pulse.clone() };
+    let sources = admin::Sources {
+        current: current.clone(),
+        cache: cache.clone(),
+        discovery: discovery.status.clone(),
+        pulse: pulse.clone(),
+    };
     let admin = tokio::spawn(admin::serve(sources, errands));
     let (_keep, told) = watch::channel(config.clone());
     let writer = tokio::spawn(snapshot::write(current.clone(), told, discovery.catalog.clone(), wake.clone(), graves));
@@ -185,6 +191,8 @@ async fn control(
         handoff,
         discovery: discovery.status.clone(),
         connector: Connector::Tcp,
+        cache: cache.clone(),
+        waiting: Waiting::default(),
     };
     let server = match serve(&config, bound, &pulse, &wake, parts) {
         Ok(server) => server,

@@ -1,5 +1,7 @@
 //! What bytes flow over, and who is at the other end.
 
+pub mod upgrade;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;

@@ -2,16 +2,21 @@
 
 mod answer;
 mod attempt;
+mod cached;
 mod cors;
 mod error;
 mod exchange;
+mod fill;
 mod gate;
 mod head;
 mod headers;
 mod origin;
 mod own;
+mod tee;
 mod trace;
+mod tunnel;
 mod upload;
+mod websocket;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,25 +24,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::catalog::DiscoveryStatus;
+use crate::config::{Route, Timeouts};
+use crate::filter::cache::{Cache, Found as Stored};
 use crate::io::Client;
+use crate::io::upgrade::Upgrade;
 use crate::plane::{Handler, Handoff, Pulse, WorkerId};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
+use crate::upstream::instance::Permit;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
-use answer::Ending;
+use answer::{Ending, Pace, Settlement};
 use attempt::{Reply, Rules};
+pub use cached::Waiting;
 use error::Error;
 use exchange::Exchange;
 use headers::Passage;
 use trace::TraceId;
+use tunnel::Tunnel;
+
+/// How long a client waits for the next piece of an answer that is being stored: its own deadlines are behind it.
+const STORING: Duration = Duration::from_secs(24 * 3600);
 
 /// What every worker's proxy is made from.
 #[derive(Clone, Debug)]
@@ -54,6 +68,10 @@ pub struct Parts {
     pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
     /// Where connections to instances come from.
     pub connector: Connector,
+    /// Stored answers.
+    pub cache: Arc<Cache>,
+    /// Fills under way.
+    pub waiting: Waiting,
 }
 
 /// One worker's proxy.
@@ -118,12 +136,35 @@ impl Handler for Proxy {
     }
 }
 
+/// A request on its way to its service.
+struct Forwarding {
+    service: Rc<LocalService>,
+    parts: http::request::Parts,
+    body: Body,
+    route: Arc<Route>,
+    total: Option<Instant>,
+    passage: Passage,
+    /// What a 101 must say, and the client's connection, when it asks for a WebSocket.
+    upgrade: Option<(HeaderValue, Upgrade)>,
+}
+
+impl Forwarding {
+    async fn run(self, worker: &Worker, exchange: &mut Exchange) -> Result<Answered, Error> {
+        let Forwarding { service, parts, body, route, total, passage, upgrade } = self;
+        let (accept, upgrade) = upgrade.unzip();
+        let rules = Rules { policy: &route.policy, total, accept: accept.as_ref() };
+        let reply = attempt::run(worker, &service, rules, parts, body, exchange.began, &mut exchange.attempts).await?;
+        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, route, total, upgrade })))
+    }
+}
+
 impl Worker {
     /// Always answers: what the inner function cannot, a page explains.
     async fn answer(self: Rc<Worker>, request: Request<Body>, client: Rc<Client>) -> Response<Body> {
         let mut exchange = Exchange::new(self.clone(), &request, &client);
         match self.clone().forward(&mut exchange, request, &client).await {
-            Ok(Answered::Upstream(passed)) => pass_on(exchange, *passed),
+            Ok(Answered::Upstream(passed)) => self.pass_on(exchange, *passed),
+            Ok(Answered::Streamed(response)) => stream_on(exchange, response),
             Ok(Answered::Own(response)) => finish(exchange, response),
             Err(error) => {
                 exchange.because(error.reason(), error.blame().as_str());
@@ -158,16 +199,68 @@ impl Worker {
         };
         let service = self.service(&snapshot, name)?;
         exchange.service = Some(service.shared.name.clone());
+        let upgrade = websocket::wanted(&parts).zip(Upgrade::take(&mut parts.extensions));
+        let stored = match &upgrade {
+            None => self.cached(&route, &target, &parts, &body, exchange.began),
+            Some(_) => None,
+        };
+        let fetch = match stored {
+            Some(Stored::Fresh(entry)) => {
+                let answer = cached::answer(exchange, &entry, &parts.headers, cached::Told::Hit);
+                return Ok(Answered::Own(answer));
+            }
+            Some(Stored::NotCached) => return Err(Error::NotCached),
+            Some(Stored::Past(why)) => {
+                (exchange.cache, exchange.past) = ("pass", Some(why));
+                None
+            }
+            Some(Stored::Fetch(fetch)) => Some((fetch, parts.headers.clone())),
+            None => None,
+        };
         let passage =
             headers::request(&mut parts, &target, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
         // From here on the request keeps its service and its route, not the snapshot.
         drop(found);
         drop(snapshot);
-        let policy = &route.policy;
-        let total = policy.timeouts.total.map(|total| exchange.began + total);
-        let rules = Rules { policy, total };
-        let reply = attempt::run(&self, &service, rules, parts, body, exchange.began, &mut exchange.attempts).await?;
-        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, idle: policy.timeouts.idle, total })))
+        if upgrade.is_some() {
+            websocket::mark(&mut parts.headers);
+        }
+        let total = route.policy.timeouts.total.map(|total| exchange.began + total);
+        let forwarding = Forwarding { service, parts, body, route, total, passage, upgrade };
+        match fetch {
+            Some((fetch, asked)) => self.fetch(exchange, fetch, asked, forwarding).await,
+            None => forwarding.run(&self, exchange).await,
+        }
+    }
+
+    /// The instance's answer, on its way to the client.
+    fn pass_on(&self, mut exchange: Exchange, passed: Passed) -> Response<Body> {
+        let Passed { reply, service, passage, route, total, upgrade } = passed;
+        let Reply { mut response, local, lease, flight, permit } = reply;
+        let instance = local.instance.key.address;
+        exchange.status = Some(response.status());
+        exchange.instance = Some(instance);
+        self.invalidate(&exchange.method, response.status(), passage.target());
+        let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
+        if let Some(why) = exchange.past {
+            response = cached::mark(response, &format!("lictor; fwd={}", why.as_str()));
+        }
+        exchange.dress(response.headers_mut());
+        let timeouts = &route.policy.timeouts;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            websocket::mark(response.headers_mut());
+            permit.into_iter().for_each(Permit::succeeded);
+            if let Some((client, instance)) = upgrade.zip(Upgrade::take(response.extensions_mut())) {
+                let tunnel = Tunnel { exchange, client, instance, flight, lease, idle: timeouts.stream_idle };
+                tokio::task::spawn_local(tunnel.run());
+            }
+            return response.map(|_| Body::Empty);
+        }
+        let pace = pace(response.headers(), timeouts, total);
+        let began = exchange.began;
+        let upstream = Some(Settlement { service, permit, flight, lease, keep_alive });
+        let ending = Ending { exchange: Some(exchange), began, upstream };
+        response.map(|body| answer::follow(body, ending, pace))
     }
 
     /// The newest snapshot; the first look at a new one brings the worker's own state along.
@@ -189,17 +282,27 @@ impl Worker {
     }
 }
 
-/// The instance's answer, on its way to the client.
-fn pass_on(mut exchange: Exchange, passed: Passed) -> Response<Body> {
-    let Passed { reply, service, passage, idle, total } = passed;
-    let Reply { mut response, local, lease, flight, permit } = reply;
-    let instance = local.instance.key.address;
+/// An answer that is stored at the same time, on its way to the client.
+fn stream_on(mut exchange: Exchange, mut response: Response<Body>) -> Response<Body> {
     exchange.status = Some(response.status());
-    exchange.instance = Some(instance);
-    let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
     exchange.dress(response.headers_mut());
-    let ending = Ending { exchange, service, permit, flight, lease, keep_alive };
-    response.map(|body| answer::follow(body, ending, idle, total))
+    let pace = Pace { idle: STORING, total: None, stream: false };
+    let began = exchange.began;
+    response.map(|body| answer::follow(body, Ending { exchange: Some(exchange), began, upstream: None }, pace))
+}
+
+/// How long the body of an answer may take.
+fn pace(headers: &HeaderMap, timeouts: &Timeouts, total: Option<Instant>) -> Pace {
+    match is_stream(headers) {
+        true => Pace { idle: timeouts.stream_idle, total: None, stream: true },
+        false => Pace { idle: timeouts.idle, total, stream: false },
+    }
+}
+
+/// An event stream may last for hours (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// A page of our own.
@@ -214,6 +317,7 @@ fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Bod
 /// How a request was answered when nothing went wrong.
 enum Answered {
     Upstream(Box<Passed>),
+    Streamed(Response<Body>),
     Own(Response<Bytes>),
 }
 
@@ -222,8 +326,10 @@ struct Passed {
     reply: Reply,
     service: Rc<LocalService>,
     passage: Passage,
-    idle: Duration,
+    route: Arc<Route>,
     total: Option<Instant>,
+    /// The client's connection, when it asked for a WebSocket.
+    upgrade: Option<Upgrade>,
 }
 
 #[cfg(test)]

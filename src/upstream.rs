@@ -179,17 +179,19 @@ impl LocalService {
         Rc::new(LocalService { shared: new.clone(), worker, balancer: RefCell::new(balancer), locals })
     }
 
-    /// Picks an instance that this request has not tried: round robin over those whose breakers let it.
+    /// Picks an instance that this request has not tried: round robin over those whose breakers let it. A request that
+    /// may stay for hours is no probe (`may_probe`): its verdict would come too late.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn pick(&self, tried: &[usize]) -> Result<Pick, Unavailable> {
+    pub fn pick(&self, tried: &[usize], may_probe: bool) -> Result<Pick, Unavailable> {
         let mut refused = Refused::default();
         let mut now = None;
         loop {
             let eligible = |index: usize| {
                 let instance = &self.locals[index].instance;
-                !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
+                let closed = may_probe || instance.breaker.is_closed();
+                closed && !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
             };
             let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
                 return Err(self.why_none(tried));

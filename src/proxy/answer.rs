@@ -22,7 +22,16 @@ const PROVEN: Duration = Duration::from_secs(5);
 
 /// What is settled when an answer's body ends.
 pub(super) struct Ending {
-    pub(super) exchange: Exchange,
+    /// The request that it answers; none while it is only stored.
+    pub(super) exchange: Option<Exchange>,
+    /// When the request began.
+    pub(super) began: Instant,
+    /// The instance's side; none when somebody else settles it.
+    pub(super) upstream: Option<Settlement>,
+}
+
+/// What is settled on the instance's side.
+pub(super) struct Settlement {
     pub(super) service: Rc<LocalService>,
     pub(super) permit: Option<Permit>,
     pub(super) flight: InFlight,
@@ -45,7 +54,7 @@ enum End {
     Abandoned,
 }
 
-impl Ending {
+impl Settlement {
     fn settle(mut self, end: End) {
         match (end, self.permit.take()) {
             (End::Complete, permit) => {
@@ -56,30 +65,55 @@ impl Ending {
             (End::Idle, Some(permit)) => self.service.failed(permit, Failure::Idle, &self.flight),
             (End::Broken | End::Idle | End::Late | End::Abandoned, _) => {}
         }
-        match end {
-            End::Complete => {}
-            End::Broken => self.exchange.because("answer_broken", "upstream"),
-            End::Idle => self.exchange.because("idle_timeout", "upstream"),
-            End::Late => self.exchange.because("total_timeout", "upstream"),
-            End::Abandoned => self.exchange.because("client_gone", "client"),
-        }
     }
 }
 
+impl Ending {
+    fn settle(self, end: End) {
+        if let Some(upstream) = self.upstream {
+            upstream.settle(end);
+        }
+        let Some(mut exchange) = self.exchange else { return };
+        match end {
+            End::Complete => {}
+            End::Broken => exchange.because("answer_broken", "upstream"),
+            End::Idle => exchange.because("idle_timeout", "upstream"),
+            End::Late => exchange.because("total_timeout", "upstream"),
+            End::Abandoned => exchange.because("client_gone", "client"),
+        }
+    }
+
+    /// The instance has proven itself: the verdict need not wait for the end.
+    fn proven(&mut self) {
+        let permit = self.upstream.as_mut().and_then(|upstream| upstream.permit.take());
+        permit.into_iter().for_each(Permit::succeeded);
+    }
+}
+
+/// How long a body may take.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// Between two pieces.
+    pub(super) idle: Duration,
+    /// When it must be over.
+    pub(super) total: Option<Instant>,
+    /// It may go on for hours: its first piece proves its instance.
+    pub(super) stream: bool,
+}
+
 /// Follows an answer's body to its end; one that is already there is settled at once.
-pub(super) fn follow(body: Body, ending: Ending, idle: Duration, total: Option<Instant>) -> Body {
+pub(super) fn follow(body: Body, ending: Ending, pace: Pace) -> Body {
     if http_body::Body::is_end_stream(&body) {
         ending.settle(End::Complete);
         return Body::Empty;
     }
-    Body::Followed(Box::pin(Answer { body, ending: Some(ending), idle, total, timer: None }))
+    Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None }))
 }
 
 struct Answer {
     body: Body,
     ending: Option<Ending>,
-    idle: Duration,
-    total: Option<Instant>,
+    pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -91,19 +125,25 @@ impl Answer {
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Pace { idle, total, stream } = self.pace;
         if let Some(ending) = &mut self.ending {
-            ending.exchange.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if stream {
+                ending.proven();
+            }
+            if let Some(exchange) = &mut ending.exchange {
+                exchange.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
         }
         if http_body::Body::is_end_stream(&self.body) {
             self.settle(End::Complete);
         } else if let Some(timer) = &mut self.timer {
             // Only bodies that had to be waited for look at the clock.
             let now = Instant::now();
-            timer.as_mut().reset(self.total.map_or(now + self.idle, |total| total.min(now + self.idle)));
+            timer.as_mut().reset(total.map_or(now + idle, |total| total.min(now + idle)));
             if let Some(ending) = &mut self.ending
-                && now - ending.exchange.began > PROVEN
+                && now - ending.began > PROVEN
             {
-                ending.permit.take().into_iter().for_each(Permit::succeeded);
+                ending.proven();
             }
         }
         frame
@@ -111,7 +151,7 @@ impl Answer {
 
     /// Nothing came yet: has it been too long?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let (idle, total) = (self.idle, self.total);
+        let Pace { idle, total, .. } = self.pace;
         let timer = self.timer.get_or_insert_with(|| {
             let at = Instant::now() + idle;
             Box::pin(tokio::time::sleep_until(total.map_or(at, |total| total.min(at))))

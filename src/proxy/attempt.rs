@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::Worker;
 use super::error::Error;
 use super::upload::{self, Failed, Progress};
+use super::websocket;
 use crate::body::Body;
 use crate::config::Policy;
 use crate::upstream::breaker::Failure;
@@ -27,6 +28,8 @@ pub(super) struct Rules<'a> {
     pub(super) policy: &'a Policy,
     /// When the request must be over.
     pub(super) total: Option<Instant>,
+    /// It asks for a WebSocket: what the 101 must say.
+    pub(super) accept: Option<&'a HeaderValue>,
 }
 
 /// The answer of an instance, with what is settled when its body ends.
@@ -53,14 +56,14 @@ pub(super) async fn run(
     attempts: &mut u32,
 ) -> Result<Reply, Error> {
     let (body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
-    let twice = progress.is_none() && rules.policy.retry.methods.contains(&parts.method);
+    let twice = progress.is_none() && rules.accept.is_none() && rules.policy.retry.methods.contains(&parts.method);
     let mut request = Request::from_parts(parts, body);
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Result<Reply, Error>> = None;
     service.shared.budget.request(worker.id, began);
     loop {
-        let pick = match service.pick(&tried) {
+        let pick = match service.pick(&tried, rules.accept.is_none() && rules.policy.breaker) {
             Ok(pick) => pick,
             Err(why) => return last.unwrap_or_else(|| Err(unavailable(why))),
         };
@@ -97,6 +100,8 @@ impl Sending<'_> {
     /// One attempt at one instance. A connection that died idle is no attempt: the next one is tried.
     async fn attempt(&self, worker: &Worker, service: &LocalService, pick: Pick, request: Request<Body>) -> Outcome {
         let Pick { local, permit, .. } = pick;
+        // Where the route says so, its requests are no evidence.
+        let permit = Some(permit).filter(|_| self.rules.policy.breaker);
         let flight = local.instance.enter(worker.id);
         let mut request = request;
         let mut reuse = true;
@@ -111,7 +116,7 @@ impl Sending<'_> {
                         if self.rules.total.is_some_and(|total| total <= Instant::now()) {
                             return (Err(Error::TotalTimeout), None);
                         }
-                        service.failed(permit, failure, &flight);
+                        self.blame(service, permit, failure, &flight);
                         return (Err(error), Some(request));
                     }
                 },
@@ -119,7 +124,7 @@ impl Sending<'_> {
             let spare = self.twice.then(|| clone_head(&request));
             match self.send(&mut lease, request).await {
                 Ok(response) => {
-                    return self.judge(service, Reply { response, local, lease, flight, permit: Some(permit) }, spare);
+                    return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
                 }
                 Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => request = *again,
                 Err(Sent::Refused(SendError::Reset(_))) if lease.reused && spare.is_some() && !self.failed() => {
@@ -154,6 +159,14 @@ impl Sending<'_> {
     fn judge(&self, service: &LocalService, mut reply: Reply, spare: Option<Request<Body>>) -> Outcome {
         let status = reply.response.status();
         let again = match status {
+            StatusCode::SWITCHING_PROTOCOLS => {
+                let agreed = |accept| websocket::agreed(reply.response.headers(), accept);
+                if self.rules.accept.is_some_and(agreed) {
+                    return (Ok(reply), None);
+                }
+                self.blame(service, reply.permit.take(), Failure::BadAnswer, &reply.flight);
+                return (Err(Error::BadAnswer), None);
+            }
             StatusCode::SERVICE_UNAVAILABLE => match retry_after(reply.response.headers()) {
                 Some(wait) => {
                     reply.permit = None;
@@ -169,9 +182,7 @@ impl Sending<'_> {
             }
             _ => return (Ok(reply), None),
         };
-        if let Some(permit) = reply.permit.take() {
-            service.failed(permit, Failure::Status(status.as_u16()), &reply.flight);
-        }
+        self.blame(service, reply.permit.take(), Failure::Status(status.as_u16()), &reply.flight);
         (Ok(reply), again)
     }
 
@@ -179,7 +190,7 @@ impl Sending<'_> {
     fn missed(
         &self,
         service: &LocalService,
-        permit: Permit,
+        permit: Option<Permit>,
         flight: &InFlight,
         sent: Sent,
         spare: Option<Request<Body>>,
@@ -200,14 +211,22 @@ impl Sending<'_> {
                 (Failure::Reset, Error::Reset)
             }
             Sent::Refused(SendError::Unwritten(request)) => {
-                service.failed(permit, Failure::Reset, flight);
+                self.blame(service, permit, Failure::Reset, flight);
                 return (Err(Error::Reset), Some(*request));
             }
         };
-        service.failed(permit, failure, flight);
+        self.blame(service, permit, failure, flight);
         // An answer that is not HTTP would be the same elsewhere only by chance, but it is no transport fault either.
         let again = if failure == Failure::BadAnswer { None } else { spare };
         (Err(error), again)
+    }
+
+    /// A verdict against an instance, where the request gives one.
+    fn blame(&self, service: &LocalService, permit: Option<Permit>, failure: Failure, flight: &InFlight) {
+        match permit {
+            Some(permit) => service.failed(permit, failure, flight),
+            None => flight.failed(),
+        }
     }
 
     fn failed(&self) -> bool {

@@ -57,6 +57,8 @@ pub(super) enum Error {
     Denied(Denied),
     /// One of the client's limits has nothing left for this long.
     RateLimited(Duration),
+    /// The client wants what is stored only, and nothing is (RFC 9111 5.2.1.7).
+    NotCached,
     /// Nobody's path.
     NoRoute,
     /// No service of that name, as far as complete knowledge goes.
@@ -112,6 +114,7 @@ impl Error {
             Error::RateLimited(_) => {
                 is(429, "rate_limited", Client, "The limit is used up; RateLimit says which, Retry-After until when")
             }
+            Error::NotCached => is(504, "not_cached", Client, "Only what is stored was asked for, and nothing is"),
             Error::TargetTooLong => {
                 is(414, "target_too_long", Client, "The request target is longer than [request] target allows")
             }

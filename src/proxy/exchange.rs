@@ -13,6 +13,7 @@ use super::trace::TraceId;
 use super::{Worker, gate, origin};
 use crate::catalog::ServiceName;
 use crate::config::Route;
+use crate::filter::cache::Forward;
 use crate::filter::limit::Told;
 use crate::io::Client;
 use crate::telemetry::access::Line;
@@ -41,6 +42,10 @@ pub(super) struct Exchange {
     /// `None` until there is an answer.
     pub(super) status: Option<StatusCode>,
     pub(super) bytes: u64,
+    /// What the cache had to do with it: `hit`, `miss`, …; empty where there is none.
+    pub(super) cache: &'static str,
+    /// Why it went past the cache.
+    pub(super) past: Option<Forward>,
     reason: &'static str,
     blame: &'static str,
 }
@@ -65,6 +70,8 @@ impl Exchange {
             attempts: 0,
             status: None,
             bytes: 0,
+            cache: "",
+            past: None,
             reason: "",
             blame: "",
         }
@@ -110,6 +117,7 @@ impl Exchange {
             instance: self.instance,
             attempts: self.attempts,
             consumer: self.consumer.as_deref().unwrap_or_default(),
+            cache: self.cache,
             reason,
             blame,
         }

@@ -103,6 +103,11 @@ pub(super) fn response(
 }
 
 impl Passage {
+    /// What the client asked for.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// A `Location` of the instance's own origin, as the client must see it: with the prefix that was stripped.
     fn outside(&self, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
         let location = location.to_str().ok()?;

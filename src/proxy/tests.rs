@@ -1,5 +1,6 @@
 //! A request's life on the seams: no socket, one thread, and time that passes only when everybody waits for it.
 
+mod caching;
 mod rig;
 
 use std::pin::{Pin, pin};

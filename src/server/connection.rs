@@ -39,26 +39,32 @@ pub(super) async fn serve<H: Handler>(
     let guard = Open { control: control.clone(), connections };
     let io = TokioIo::new(Watched::new(io, &control));
     let desk = Desk { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() };
-    let connection = http1::Builder::new()
-        .half_close(false)
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER)
-        .serve_connection(io, desk);
-    let mut connection = pin!(connection);
-    let ended = poll_fn(|cx| {
-        match control.turn(cx) {
-            Order::Go => {}
-            Order::Finish => connection.as_mut().graceful_shutdown(),
-            Order::Cut => return Poll::Ready(Ok(())),
-        }
-        connection.as_mut().poll(cx)
-    });
-    if let Err(error) = ended.await
+    let ended = {
+        let connection = http1::Builder::new()
+            .half_close(false)
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER)
+            .serve_connection(io, desk)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        poll_fn(|cx| {
+            match control.turn(cx) {
+                Order::Go => {}
+                Order::Finish => connection.as_mut().graceful_shutdown(),
+                Order::Cut => return Poll::Ready(Ok(())),
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await
+    };
+    if let Err(error) = ended
         && (error.is_parse() || error.is_incomplete_message())
     {
         pulse.unparsed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!("a request could not be read: {error}");
     }
+    // An upgraded connection stays the worker's, and is waited for at the end.
+    control.closed().await;
     drop(guard);
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::Limits;
 use crate::io::Io;
@@ -24,6 +25,14 @@ pub(super) struct Activity {
     read: AtomicU32,
     wrote: AtomicU32,
     blocked: AtomicBool,
+    /// The connection's bytes are with nobody any more.
+    closed: Notify,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.activity.closed.notify_one();
+    }
 }
 
 /// An `Io` that counts.
@@ -107,6 +116,8 @@ enum Phase {
     Busy,
     /// Between requests. A byte leads to `Head`, the keep-alive deadline ends it.
     Idle,
+    /// It speaks HTTP no more: whoever has its bytes now watches over them. Nothing leads out of it.
+    Tunnel,
 }
 
 /// What the connection's task is told at its next turn.
@@ -162,6 +173,14 @@ impl Control {
         self.enter(Phase::Idle);
     }
 
+    /// Until its bytes are with nobody any more: at once, unless it was upgraded.
+    pub(super) async fn closed(&self) {
+        self.phase.set(Phase::Tunnel);
+        if Arc::strong_count(&self.activity) > 1 {
+            self.activity.closed.notified().await;
+        }
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.restart();
@@ -189,6 +208,7 @@ impl Control {
         self.age.set(age);
         let ((read, wrote), (read_then, wrote_then)) = (self.counts(), self.mark.get());
         match self.phase.get() {
+            Phase::Tunnel => {}
             // An answer waits for its client, whole in hyper's buffer or not: only bytes that it takes count.
             _ if self.blocked() && wrote != wrote_then => {
                 self.age.set(0);

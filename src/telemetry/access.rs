@@ -63,6 +63,8 @@ pub struct Line<'a> {
     pub attempts: u32,
     /// The consumer's name.
     pub consumer: &'a str,
+    /// What the cache had to do with it, where there is one: `hit`, `miss`, `revalidated`, `collapsed`, `pass`.
+    pub cache: &'a str,
     /// Why it ended as it did, when that needs a word.
     pub reason: &'a str,
     /// Whose doing that is: `client`, `upstream`, `gateway`.
@@ -146,9 +148,13 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
         ",\"status\":{},\"bytes\":{},\"duration_ms\":{ms:.3},\"attempts\":{}",
         line.status, line.bytes, line.attempts
     );
-    for (key, value) in
-        [("route", line.route), ("service", line.service), ("consumer", line.consumer), ("reason", line.reason)]
-    {
+    for (key, value) in [
+        ("route", line.route),
+        ("service", line.service),
+        ("consumer", line.consumer),
+        ("cache", line.cache),
+        ("reason", line.reason),
+    ] {
         if !value.is_empty() {
             let _ = write!(out, ",\"{key}\":");
             quoted(out, value);
@@ -170,7 +176,7 @@ fn human(out: &mut Vec<u8>, line: &Line<'_>) {
     if let Some(instance) = line.instance {
         let _ = write!(out, " -> {} {instance} ({})", line.service, line.attempts);
     }
-    for (key, value) in [("consumer", line.consumer), ("reason", line.reason)] {
+    for (key, value) in [("consumer", line.consumer), ("cache", line.cache), ("reason", line.reason)] {
         if !value.is_empty() {
             let _ = write!(out, " {key}=");
             plain(out, value);
@@ -264,6 +270,7 @@ mod tests {
             instance: Some("10.0.0.7:80".parse().expect("an address")),
             attempts: 1,
             consumer: "shop",
+            cache: "",
             reason: "",
             blame: "",
         }

@@ -137,6 +137,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.word().state() == State::Closed
+    }
+
     /// How long until an attempt would be let through.
     pub fn eligible_in(&self, now: Instant) -> Duration {
         let mut at = Some(now);

@@ -153,6 +153,11 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// Whose it is.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
     /// The attempt failed by the instance's fault.
     pub fn failed(&self) {
         add(&self.instance.shard(self.worker).failures, 1);

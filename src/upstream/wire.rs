@@ -84,7 +84,7 @@ impl Connector {
         let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(io)).await;
         let (sender, connection) = handshake.map_err(|e| ConnectError::Refused(io::Error::other(e)))?;
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::trace!(%address, "connection to an instance ended: {error}");
             }
         });

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, watch};
 use crate::body::Body;
 use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
+use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Handoff, Pulse, WorkerId};
-use crate::proxy::{Parts, Proxy};
+use crate::proxy::{Parts, Proxy, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::upstream::instance::Instance;
 use crate::upstream::wire::Connector;
@@ -145,6 +146,8 @@ impl Rig {
             handoff: Handoff::new().0,
             discovery,
             connector: connector(peers.clone()),
+            cache: Cache::new(&config.store, 1),
+            waiting: Waiting::default(),
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public, &[].into()));

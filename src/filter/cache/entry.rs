@@ -1,0 +1,125 @@
+//! A stored answer: copied to its exact size, so that the store's bound is true.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+
+use super::policy::{self, Life};
+
+/// What an entry costs besides its bytes: its place in the store, the tables of its headers.
+const OVERHEAD: usize = 512;
+
+/// What each header costs besides its bytes.
+const FIELD: usize = 128;
+
+/// A stored answer.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without those that belong to one hop or one request.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
+    pub(super) life: Life,
+    pub(super) born: Instant,
+    /// The service that it came from, for whoever clears by service.
+    pub(super) service: Arc<str>,
+    /// The path as clients ask for it.
+    pub(super) path: Box<str>,
+    /// What the clears and invalidations were when it was asked for.
+    pub(super) epoch: super::Epoch,
+}
+
+impl Entry {
+    /// How old it is.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.life.age + now.saturating_duration_since(self.born)
+    }
+
+    /// How long it stays fresh, or for how long it has not been.
+    pub fn ttl(&self, now: Instant) -> i64 {
+        self.life.fresh.as_secs() as i64 - self.age(now).as_secs() as i64
+    }
+
+    pub(super) fn fresh(&self, now: Instant, max_age: Option<Duration>) -> bool {
+        let age = self.age(now);
+        age < self.life.fresh && max_age.is_none_or(|max| age < max || (age == max && !max.is_zero()))
+    }
+
+    /// Bytes in the store.
+    pub(super) fn weight(&self) -> u64 {
+        let fields: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+        (OVERHEAD + fields + self.body.len() + self.path.len()) as u64
+    }
+
+    /// The same with what a 304 says of it now (RFC 9111 4.3.4).
+    pub(super) fn refreshed(&self, answer: &HeaderMap, life: Life, epoch: super::Epoch, now: Instant) -> Entry {
+        let mut headers = self.headers.clone();
+        for name in answer.keys().filter(|name| **name != header::CONTENT_LENGTH && !describes_body(name)) {
+            headers.remove(name);
+        }
+        for (name, value) in answer {
+            if *name != header::CONTENT_LENGTH && !describes_body(name) {
+                headers.append(name, exact(value));
+            }
+        }
+        Entry {
+            status: self.status,
+            headers: kept(&headers),
+            body: self.body.clone(),
+            life,
+            born: now,
+            service: self.service.clone(),
+            path: self.path.clone(),
+            epoch,
+        }
+    }
+
+    /// What a client gets that has it already.
+    pub fn head_of_304(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let gone = [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE];
+        gone.iter().for_each(|name| drop(headers.remove(name)));
+        headers
+    }
+}
+
+fn describes_body(name: &HeaderName) -> bool {
+    [header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE].contains(name)
+}
+
+/// The headers that are stored, each copied: hyper's are slices of whole read buffers.
+pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
+    let own = |name: &HeaderName| matches!(name.as_str(), "x-request-id" | "age" | "cache-status");
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
+        kept.append(name.clone(), exact(value));
+    }
+    if !kept.contains_key(header::DATE) {
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        kept.extend(HeaderValue::from_str(&now).map(|now| (header::DATE, now)));
+    }
+    kept
+}
+
+fn exact(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+}
+
+/// Pieces of a body, in one.
+pub(super) fn joined(pieces: &[Bytes]) -> Bytes {
+    let mut whole = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    Bytes::from(whole.into_boxed_slice())
+}
+
+impl Entry {
+    /// Whether a client's conditions say that it has this already.
+    pub fn known_to(&self, request: &HeaderMap) -> bool {
+        self.status == StatusCode::OK && policy::not_modified(request, &self.headers)
+    }
+}

@@ -1,0 +1,161 @@
+//! Asking for what is to be stored: apart from the client that wanted it first, who may leave before it is there.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::answer::{self, Ending, Settlement};
+use super::attempt::{self, Reply};
+use super::error::Error;
+use super::tee::Tee;
+use super::trace::TraceId;
+use super::{Forwarding, Worker, headers};
+use crate::body::Body;
+use crate::filter::cache::fills::{Lead, Outcome};
+use crate::filter::cache::{Cache, Entry, Fetch, Judgement, Life, Whole};
+
+/// What the first client gets.
+pub(super) enum What {
+    /// What was stored still holds.
+    Refreshed(Arc<Entry>),
+    /// The answer as it comes, while it is stored.
+    Streamed(Box<Response<Body>>),
+    /// An answer that is not stored.
+    Passed(Box<Reply>),
+}
+
+/// What the first client is told.
+pub(super) struct Led {
+    pub(super) what: Result<What, Error>,
+    pub(super) attempts: u32,
+    pub(super) instance: Option<SocketAddr>,
+}
+
+impl Led {
+    /// When the task ends without a word.
+    pub(super) const PANICKED: Led = Led { what: Err(Error::Panicked), attempts: 0, instance: None };
+}
+
+/// One fill.
+pub(super) struct Fill {
+    pub(super) worker: Rc<Worker>,
+    pub(super) forwarding: Forwarding,
+    pub(super) fetch: Fetch,
+    pub(super) lead: Lead<Error>,
+    /// The client's headers as they came: what the answer may depend on.
+    pub(super) asked: HeaderMap,
+    /// The path as clients ask for it.
+    pub(super) path: String,
+    pub(super) id: TraceId,
+}
+
+impl Fill {
+    /// Asks, tells the client, stores.
+    pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
+        let mut attempts = 0;
+        let cache = self.worker.parts.cache.clone();
+        Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
+        let Forwarding { service, parts, body, route, total, .. } = &mut self.forwarding;
+        let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
+        let (parts, body) = (std::mem::replace(parts, blank()), std::mem::take(body));
+        let reply = match attempt::run(&self.worker, service, rules, parts, body, began, &mut attempts).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.lead.tell(Outcome::Failed(error));
+                let _ = client.send(Led { what: Err(error), attempts, instance: None });
+                return;
+            }
+        };
+        let instance = Some(reply.local.instance.key.address);
+        let led = |what| Led { what: Ok(what), attempts, instance };
+        let head = (reply.response.status(), reply.response.headers());
+        match cache.judge(&self.fetch, &route.policy.cache, &self.asked, head, Instant::now()) {
+            Judgement::Refreshed(entry) => {
+                cache.refresh(&self.fetch.key, &entry, self.worker.id);
+                self.lead.tell(Outcome::Stored(entry.clone()));
+                let _ = client.send(led(What::Refreshed(entry)));
+                let (_, body) = self.settled(reply, began).into_parts();
+                drop(body.collect().await);
+            }
+            Judgement::Pass => {
+                if reply.response.status().as_u16() < 400 {
+                    cache.pass(&self.fetch.key, Instant::now());
+                }
+                self.lead.tell(Outcome::Pass);
+                let _ = client.send(led(What::Passed(Box::new(reply))));
+            }
+            Judgement::Store(life) => {
+                let (head, body) = self.settled(reply, began).into_parts();
+                let tee = Tee::new(&body);
+                let streamed = Response::from_parts(head.clone(), tee.body());
+                let _ = client.send(led(What::Streamed(Box::new(streamed))));
+                self.store(&cache, life, head, body, tee).await;
+            }
+        }
+    }
+
+    /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
+    fn settled(&self, reply: Reply, began: Instant) -> Response<Body> {
+        let Reply { mut response, local, lease, flight, permit } = reply;
+        let Forwarding { service, route, total, passage, .. } = &self.forwarding;
+        let keep_alive = headers::response(response.headers_mut(), passage, local.instance.key.address, &self.id);
+        let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive };
+        let ending = Ending { exchange: None, began, upstream: Some(upstream) };
+        let pace = super::pace(response.headers(), &route.policy.timeouts, *total);
+        response.map(|body| answer::follow(body, ending, pace))
+    }
+
+    /// Reads the whole answer, for the client and for the store. One that grows too large is the client's alone.
+    async fn store(self, cache: &Cache, life: Life, head: http::response::Parts, mut body: Body, tee: Tee) {
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut size = 0;
+        loop {
+            match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    size += data.len();
+                    tee.push(data.clone());
+                    if size > cache.object() {
+                        self.lead.tell(Outcome::Pass);
+                        cache.pass(&self.fetch.key, Instant::now());
+                        return tee.hand_over(body);
+                    }
+                    pieces.push(data);
+                }
+                // Trailers: the client gets them, the store has no place for them.
+                Some(Ok(Err(trailers))) => {
+                    self.lead.tell(Outcome::Pass);
+                    tee.push_frame(trailers);
+                    return tee.hand_over(body);
+                }
+                Some(Err(error)) => {
+                    self.lead.tell(Outcome::Failed(Error::Reset));
+                    return tee.fail(error);
+                }
+                None => break,
+            }
+        }
+        let whole = Whole {
+            life,
+            status: head.status,
+            headers: &head.headers,
+            request: &self.asked,
+            pieces: &pieces,
+            service: self.forwarding.service.shared.name.as_str().into(),
+            path: &self.path,
+            now: Instant::now(),
+        };
+        let entry = cache.store(&self.fetch.key, whole, self.worker.id);
+        self.lead.tell(Outcome::Stored(entry));
+        tee.end();
+    }
+}
+
+fn blank() -> http::request::Parts {
+    http::Request::new(()).into_parts().0
+}

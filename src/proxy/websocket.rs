@@ -1,0 +1,66 @@
+//! What a request for a WebSocket looks like, and an answer that agrees (RFC 6455 sections 4.1 and 4.2).
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+
+/// What RFC 6455 appends to a client's key.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// What the answer must say, when a request asks for a WebSocket. Other upgrades (h2c) are not passed on.
+pub(super) fn wanted(parts: &Parts) -> Option<HeaderValue> {
+    let asks = parts.method == Method::GET
+        && parts.version == Version::HTTP_11
+        && names(&parts.headers, &header::CONNECTION, "upgrade")
+        && names(&parts.headers, &header::UPGRADE, "websocket");
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks)?;
+    let whole = [key.as_bytes(), GUID.as_bytes()].concat();
+    let text = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &whole));
+    HeaderValue::from_str(&text).ok()
+}
+
+/// Whether a 101 answers that request: an instance that says 101 to something else would get a tunnel for nothing.
+pub(super) fn agreed(headers: &HeaderMap, accept: &HeaderValue) -> bool {
+    names(headers, &header::UPGRADE, "websocket") && headers.get(header::SEC_WEBSOCKET_ACCEPT) == Some(accept)
+}
+
+/// What both hops of an upgrade carry, after their hop-by-hop headers were removed.
+pub(super) fn mark(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, WEBSOCKET);
+}
+
+fn names(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
+    let mut tokens = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn wanted_by(method: &str, lines: &[(&str, &str)]) -> Option<String> {
+        let mut request = Request::builder().method(method).uri("/x");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let parts = request.body(()).expect("a request").into_parts().0;
+        wanted(&parts).map(|value| value.to_str().expect("ASCII").to_owned())
+    }
+
+    #[test]
+    fn the_rfcs_own_example_is_answered_with_the_rfcs_own_accept() {
+        let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let lines = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket"), key];
+        assert_eq!(wanted_by("GET", &lines).as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(wanted_by("POST", &lines), None);
+        assert_eq!(wanted_by("GET", &[("connection", "upgrade"), ("upgrade", "h2c"), key]), None);
+        assert_eq!(wanted_by("GET", &[("upgrade", "websocket"), key]), None);
+    }
+}
