@@ -14,9 +14,12 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::catalog::DiscoveryStatus;
+use crate::config::watch::Status;
 use crate::filter::cache::Cache;
 use crate::plane::{Errand, Pulse};
 use crate::snapshot::Current;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Recorder;
 
 /// What admin reads.
 #[derive(Clone, Debug)]
@@ -29,6 +32,12 @@ pub struct Sources {
     pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
+    /// How the configuration fares.
+    pub config: watch::Receiver<Status>,
+    /// Requests that no route claims.
+    pub unrouted: Arc<Recorder>,
+    /// Where access lines go, if any are wanted.
+    pub access: Option<AccessLog>,
 }
 
 /// Answers errands, one after the other, until nobody can send any.

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin;
-use crate::config::{Config, LogFormat};
+use crate::config::watch::Source;
+use crate::config::{self, Config, Environment, LogFormat, Overrides};
 use crate::discovery;
 use crate::filter::cache::Cache;
 use crate::io::Door;
@@ -20,6 +21,7 @@ use crate::server::{self, Limits, Server};
 use crate::snapshot::{self, Current, Snapshot};
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Recorder;
 use crate::upstream::wire::Connector;
 
 /// Why the gateway does not start.
@@ -60,6 +62,8 @@ pub struct Running {
     pub admin: SocketAddr,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
+    /// Asks for the configuration to be read again.
+    pub reload: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
     control: Option<JoinHandle<()>>,
 }
@@ -84,11 +88,20 @@ impl Drop for Running {
     }
 }
 
-/// Starts a gateway: binds first, so that a clash is known at once.
+/// Starts a gateway whose configuration nobody will change: see [`start_from`].
 ///
 /// # Errors
 /// What stands in the way, in words for the operator.
 pub fn start(config: Config) -> Result<Running, Error> {
+    start_from(config, Source::new(None, Overrides::default(), &Environment::default()))
+}
+
+/// Starts a gateway: binds first, so that a clash is known at once. The configuration came from `source`, and is read
+/// there again when that changes.
+///
+/// # Errors
+/// What stands in the way, in words for the operator.
+pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let bound = server::bind(wanted(&config)).map_err(Error::Bind)?;
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
@@ -102,16 +115,17 @@ pub fn start(config: Config) -> Result<Running, Error> {
     let pulse = Pulse::new(config.workers);
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = oneshot::channel();
-    let (their_pulse, own) = (pulse.clone(), addresses.clone());
+    let reload = Arc::new(Notify::new());
+    let started_with = Started { bound, own: addresses.clone(), pulse: pulse.clone(), source, reload: reload.clone() };
     let control = std::thread::Builder::new().name("lictor-control".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(Error::System(error)))),
         };
-        runtime.block_on(control(config, bound, own, their_pulse, ready, stopped));
+        runtime.block_on(control(config, started_with, ready, stopped));
     })?;
     started.blocking_recv().unwrap_or_else(|_| Err(Error::System(std::io::Error::other("the control plane died"))))?;
-    Ok(Running { addresses: public, admin, pulse, stop: Some(stop), control: Some(control) })
+    Ok(Running { addresses: public, admin, pulse, reload, stop: Some(stop), control: Some(control) })
 }
 
 /// The listeners, the admin one last.
@@ -156,17 +170,27 @@ fn descriptors(config: &Config) {
     }
 }
 
-/// The control plane, from start to end.
-async fn control(
-    config: Config,
+/// What the control plane begins with.
+struct Started {
     bound: Vec<server::Bound>,
     own: Vec<SocketAddr>,
     pulse: Arc<Pulse>,
+    source: Source,
+    reload: Arc<Notify>,
+}
+
+/// The control plane, from start to end.
+async fn control(
+    config: Config,
+    started: Started,
     ready: oneshot::Sender<Result<(), Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
+    let Started { bound, own, pulse, source, reload } = started;
     let config = Arc::new(config);
-    let discovery = match discovery::start(&config, &own) {
+    let (tell, told) = watch::channel(config.clone());
+    let (fares, status) = watch::channel(source.status());
+    let discovery = match discovery::start(&told, &own) {
         Ok(discovery) => discovery,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
@@ -174,18 +198,26 @@ async fn control(
     let current = Current::new(Snapshot::empty(config.clone()));
     let (handoff, errands) = Handoff::new();
     let cache = Cache::new(&config.store, config.workers);
+    let unrouted = Arc::new(Recorder::new(config.workers));
+    let access = match access(&config.log) {
+        Ok(access) => access,
+        Err(error) => return drop(ready.send(Err(Error::System(error)))),
+    };
     let (old, graves) = mpsc::channel(256);
     let sources = admin::Sources {
         current: current.clone(),
         cache: cache.clone(),
         discovery: discovery.status.clone(),
         pulse: pulse.clone(),
+        config: status,
+        unrouted: unrouted.clone(),
+        access: access.clone(),
     };
     let admin = tokio::spawn(admin::serve(sources, errands));
-    let (_keep, told) = watch::channel(config.clone());
+    let reader = tokio::spawn(config::watch::follow(source, reload, tell, fares));
     let writer = tokio::spawn(snapshot::write(current.clone(), told, discovery.catalog.clone(), wake.clone(), graves));
     let parts = Parts {
-        current,
+        current: current.clone(),
         old,
         pulse: pulse.clone(),
         handoff,
@@ -193,38 +225,35 @@ async fn control(
         connector: Connector::Tcp,
         cache: cache.clone(),
         waiting: Waiting::default(),
+        unrouted,
     };
-    let server = match serve(&config, bound, &pulse, &wake, parts) {
+    let make = move |id| Proxy::new(id, parts.clone(), access.as_ref().map(AccessLog::writer));
+    let server = match Server::start(bound, &pulse, &wake, make) {
         Ok(server) => server,
-        Err(error) => return drop(ready.send(Err(error))),
+        Err(error) => return drop(ready.send(Err(Error::System(error)))),
     };
     let _ = ready.send(Ok(()));
     let _ = stopped.await;
     pulse.draining.store(true, Ordering::Relaxed);
     // The watches close first: their connections count against the successor's at the agent.
     discovery.stop();
-    tracing::info!("stopping: serving {:?} more while /ready says so, then draining", config.shutdown.announce);
-    tokio::time::sleep(config.shutdown.announce).await;
-    if !server.drain(config.shutdown.deadline).await {
+    reader.abort();
+    let config::Shutdown { announce, deadline } = current.load().config.shutdown.clone();
+    tracing::info!("stopping: serving {announce:?} more while /ready says so, then draining");
+    tokio::time::sleep(announce).await;
+    if !server.drain(deadline).await {
         tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");
     }
     writer.abort();
     admin.abort();
 }
 
-fn serve(
-    config: &Config,
-    bound: Vec<server::Bound>,
-    pulse: &Arc<Pulse>,
-    wake: &Wake,
-    parts: Parts,
-) -> Result<Server, Error> {
-    let access = match config.log.access {
-        true => Some(AccessLog::start(format(config.log.format, &std::io::stdout()), std::io::stdout())?),
-        false => None,
-    };
-    let make = move |id| Proxy::new(id, parts.clone(), access.as_ref().map(AccessLog::writer));
-    Ok(Server::start(bound, pulse, wake, make)?)
+/// Where access lines go, if any are wanted.
+fn access(log: &config::Log) -> std::io::Result<Option<AccessLog>> {
+    if !log.access {
+        return Ok(None);
+    }
+    AccessLog::start(format(log.format, &std::io::stdout()), std::io::stdout()).map(Some)
 }
 
 /// How lines look on a stream.
@@ -239,14 +268,14 @@ pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
 /// Who sends a signal to a process and then to its group, as `timeout` does and some supervisors, means one.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP never kills.
+/// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(config: Config) -> Result<(), Error> {
+pub fn run(config: Config, source: Source) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let running = start(config)?;
+    let running = start_from(config, source)?;
     let ended: Result<(), Error> = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
@@ -255,7 +284,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             tokio::select! {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
-                _ = hup.recv() => tracing::info!("SIGHUP: the configuration is read at start only, nothing to do"),
+                _ = hup.recv() => running.reload.notify_one(),
             }
         }
         let first = tokio::time::Instant::now();

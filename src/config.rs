@@ -5,6 +5,7 @@ mod env;
 mod file;
 pub mod policy;
 pub mod routes;
+pub mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use ipnet::IpNet;
 
 use crate::catalog::ServiceName;
 
-pub use check::{Errors, Overrides, digest, load, parse};
+pub use check::{Errors, Overrides, digest, parse};
 pub use env::Environment;
 pub use file::Mistake;
 pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};
@@ -149,7 +150,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// A service from the file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StaticService {
     /// Its name.
     pub name: ServiceName,

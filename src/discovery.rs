@@ -71,15 +71,18 @@ impl Drop for Discovery {
 /// `bound` is where the gateway listens by now, besides what the configuration says (it may have left the port to the
 /// system): no instance there is ever called.
 ///
+/// `told` is the configuration, now and whenever it changes: the services of the file follow it.
+///
 /// With `[consul]`, the process must have installed its rustls provider before.
 ///
 /// # Errors
 /// A file that cannot be read, an address that is none: what no waiting will mend.
-pub fn start(config: &Config, bound: &[SocketAddr]) -> Result<Discovery, Error> {
+pub fn start(told: &watch::Receiver<Arc<Config>>, bound: &[SocketAddr]) -> Result<Discovery, Error> {
+    let config = told.borrow().clone();
     // The order is the precedence: the first provider of a name wins.
     let mut providers: Vec<Box<dyn Provider>> = Vec::new();
     if !config.services.is_empty() {
-        providers.push(Box::new(file::File::new(&config.services)));
+        providers.push(Box::new(file::File::new(told.clone())));
     }
     if let Some(consul) = &config.consul {
         let configured = config.listeners.iter().map(|l| l.address).chain([config.admin.address]);

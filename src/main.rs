@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
 
 /// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
@@ -43,12 +44,13 @@ fn main() -> ExitCode {
     let env = Environment::from_process();
     match Arguments::parse().command {
         Command::Run { config, port, admin_port } => {
-            match config::load(config.as_deref(), Overrides { port, admin_port }, &env) {
-                Ok(config) => run(config, env.get("RUST_LOG")),
+            let mut source = Source::new(config, Overrides { port, admin_port }, &env);
+            match source.load() {
+                Ok(config) => run(config, source, env.get("RUST_LOG")),
                 Err(errors) => failed(&errors),
             }
         }
-        Command::Check { config } => match config::load(config.as_deref(), Overrides::default(), &env) {
+        Command::Check { config } => match Source::new(config, Overrides::default(), &env).load() {
             Ok(config) => checked(&config),
             Err(errors) => failed(&errors),
         },
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, filter: Option<&str>) -> ExitCode {
+fn run(config: Config, source: Source, filter: Option<&str>) -> ExitCode {
     let filter = filter.unwrap_or("info,hyper=warn,reqwest=warn,h2=warn,rustls=warn");
     lictor::telemetry::init(lictor::app::format(config.log.format, &std::io::stderr()), filter);
     for warning in &config.warnings {
@@ -66,7 +68,7 @@ fn run(config: Config, filter: Option<&str>) -> ExitCode {
         eprintln!("No configuration, no LICTOR_API_KEY: for this run the API key is {key}");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = config.workers, "lictor starts");
-    match lictor::app::run(config) {
+    match lictor::app::run(config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

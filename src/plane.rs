@@ -49,6 +49,7 @@ pub struct Pulse {
 struct Beat {
     open: AtomicUsize,
     turned_ms: AtomicU64,
+    lag_us: AtomicU64,
 }
 
 impl Pulse {
@@ -84,6 +85,16 @@ impl Pulse {
         let now = self.start.elapsed().as_millis() as u64;
         let oldest = self.workers.iter().map(|beat| beat.turned_ms.load(Ordering::Relaxed)).min().unwrap_or(now);
         Duration::from_millis(now.saturating_sub(oldest))
+    }
+
+    /// The worker uses a new snapshot, so long after what is new in it was taken up.
+    pub fn adopted(&self, worker: WorkerId, lag: Duration) {
+        self.workers[worker.0].lag_us.store(lag.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How long that took for the newest snapshot that the worker uses.
+    pub fn lag(&self, worker: WorkerId) -> Duration {
+        Duration::from_micros(self.workers[worker.0].lag_us.load(Ordering::Relaxed))
     }
 
     /// Open client connections of a worker.

@@ -37,6 +37,7 @@ use crate::io::upgrade::Upgrade;
 use crate::plane::{Handler, Handoff, Pulse, WorkerId};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
+use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Permit;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
@@ -72,6 +73,8 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// Fills under way.
     pub waiting: Waiting,
+    /// Counts the requests that no route claims.
+    pub unrouted: Arc<Recorder>,
 }
 
 /// One worker's proxy.
@@ -189,7 +192,7 @@ impl Worker {
         }
         let (found, preflight) = self.find(&snapshot, &target, &parts)?;
         let route = found.route.clone();
-        exchange.enter(&route, &parts.headers);
+        exchange.enter(&found, &parts.headers);
         if let (Some(method), Some(cors)) = (preflight, &route.cors) {
             return Ok(Answered::Own(cors::preflight(cors, &parts, &method)));
         }
@@ -198,10 +201,10 @@ impl Worker {
             return gate::answer(&found, &target).map(Answered::Own).ok_or(Error::NoRoute);
         };
         let service = self.service(&snapshot, name)?;
-        exchange.service = Some(service.shared.name.clone());
+        exchange.service = Some(service.clone());
         let upgrade = websocket::wanted(&parts).zip(Upgrade::take(&mut parts.extensions));
         let stored = match &upgrade {
-            None => self.cached(&route, &target, &parts, &body, exchange.began),
+            None => self.cached(&route, name, &target, (&parts, &body), client, exchange.began),
             Some(_) => None,
         };
         let fetch = match stored {
@@ -240,7 +243,7 @@ impl Worker {
         let instance = local.instance.key.address;
         exchange.status = Some(response.status());
         exchange.instance = Some(instance);
-        self.invalidate(&exchange.method, response.status(), passage.target());
+        self.invalidate(&exchange.method, response.status(), &passage);
         let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
         if let Some(why) = exchange.past {
             response = cached::mark(response, &format!("lictor; fwd={}", why.as_str()));
@@ -248,6 +251,7 @@ impl Worker {
         exchange.dress(response.headers_mut());
         let timeouts = &route.policy.timeouts;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.stream = true;
             websocket::mark(response.headers_mut());
             permit.into_iter().for_each(Permit::succeeded);
             if let Some((client, instance)) = upgrade.zip(Upgrade::take(response.extensions_mut())) {
@@ -257,6 +261,7 @@ impl Worker {
             return response.map(|_| Body::Empty);
         }
         let pace = pace(response.headers(), timeouts, total);
+        exchange.stream = pace.stream;
         let began = exchange.began;
         let upstream = Some(Settlement { service, permit, flight, lease, keep_alive });
         let ending = Ending { exchange: Some(exchange), began, upstream };
@@ -269,6 +274,7 @@ impl Worker {
         let (newest, old) = reader.look();
         if let Some(old) = old {
             self.upstreams.follow(&newest.services);
+            self.parts.pulse.adopted(self.id, newest.taken.elapsed());
             // When the control plane is behind, freeing the old one here is the lesser evil.
             let _ = self.parts.old.try_send(old);
         }

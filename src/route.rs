@@ -13,6 +13,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use crate::config::routes::{Action, Condition, PathChange, Piece, Route, Target, Template};
+use crate::telemetry::metrics::Recorder;
 pub use place::Places;
 pub use table::Table;
 
@@ -36,6 +37,8 @@ pub struct Asked<'h, 'p> {
 pub struct Found<'a> {
     /// The route.
     pub route: &'a Arc<Route>,
+    /// Where its requests are counted.
+    pub recorder: &'a Arc<Recorder>,
     /// Its place in the table.
     pub index: usize,
     path: &'a str,

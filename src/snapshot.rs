@@ -16,7 +16,7 @@ use crate::filter::limit::Limits;
 use crate::plane::Wake;
 use crate::route::Table;
 use crate::upstream::budget::Budget;
-use crate::upstream::instance::Instance;
+use crate::upstream::instance::{Instance, ServiceState};
 use crate::upstream::{Member, Service};
 
 /// How long an extinct service is remembered: until then it is 503 `no_instances`, after it 404.
@@ -30,6 +30,8 @@ const TOMBSTONES: usize = 10_000;
 pub struct Snapshot {
     /// Counts the swaps of this process.
     pub version: u64,
+    /// When what is new in it was taken up.
+    pub taken: Instant,
     /// What we were told.
     pub config: Arc<Config>,
     /// What exists.
@@ -88,7 +90,8 @@ impl Snapshot {
         let limits = Limits::new(&config, None);
         Snapshot {
             version: 0,
-            routes: Arc::new(Table::new(&config.routes)),
+            taken: Instant::now(),
+            routes: Arc::new(Table::new(&config.routes, config.workers)),
             auth: Arc::new(Auth::new(&config.consumers, &limits)),
             limits: Arc::new(limits),
             config,
@@ -107,6 +110,7 @@ impl Snapshot {
     pub fn next(inputs: &Inputs, previous: &Snapshot) -> Next {
         let snapshot = Snapshot {
             version: previous.version + 1,
+            taken: inputs.now,
             config: inputs.config.clone(),
             catalog: inputs.catalog.clone(),
             routes: previous.routes.clone(),
@@ -129,7 +133,7 @@ impl Next {
     /// What follows from a new configuration alone. What clients have used of limits that stay, stays used.
     fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
         let limits = Limits::new(config, Some(&previous.limits));
-        self.snapshot.routes = Arc::new(Table::new(&config.routes));
+        self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
         self.snapshot.auth = Arc::new(Auth::new(&config.consumers, &limits));
         self.snapshot.limits = Arc::new(limits);
         for service in self.snapshot.services.iter_mut().flatten() {
@@ -241,7 +245,10 @@ impl Next {
             slot,
             source: source.clone(),
             members,
-            state: old.map_or_else(Arc::default, |old| old.state.clone()),
+            state: match old {
+                Some(old) => old.state.clone(),
+                None => Arc::new(ServiceState::new(config.workers)),
+            },
             budget: match old {
                 Some(old) => old.budget.clone(),
                 None => Arc::new(Budget::new(&config.policy.retry.budget, config.workers)),

@@ -1,6 +1,9 @@
-//! What the process says of itself: logs on stderr, access lines on stdout.
+//! What the process says of itself: logs on stderr, access lines on stdout, metrics when asked.
 
 pub mod access;
+pub mod exposition;
+pub mod metrics;
+pub mod process;
 
 use std::io::IsTerminal;
 

@@ -17,10 +17,12 @@ pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
     let limits: Vec<_> = snapshot
         .limits
         .sets()
-        .flat_map(|(set, refused)| {
+        .into_iter()
+        .flat_map(|(set, of, refused)| {
             let one = |limit: &crate::config::policy::Limit| {
                 json!({
                     "name": &*set.name,
+                    "of": of,
                     "count": limit.count,
                     "period_ms": limit.period.as_millis() as u64,
                     "by": match limit.by {

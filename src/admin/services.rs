@@ -10,6 +10,7 @@ use super::Sources;
 use crate::catalog::{DiscoveryStatus, Endpoint};
 use crate::plane::{Pulse, WorkerId};
 use crate::telemetry::access::humantime;
+use crate::upstream::breaker::State;
 use crate::upstream::{Member, Service};
 
 /// The whole page, or the part about one service.
@@ -112,7 +113,7 @@ fn breaker(member: &Member) -> Value {
         "why": view.why.map(|why| why.to_string()),
         "consecutive_failures": view.consecutive,
         "next_probe_ms": view.next_probe.map(ms),
-        "opened": view.opened,
+        "opened": view.entered[State::Open.figure()],
     })
 }
 

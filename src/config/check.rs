@@ -12,7 +12,6 @@ pub use people::digest;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::env::Environment;
@@ -36,19 +35,30 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// There is nothing to be checked.
+    pub(super) fn unreadable(source: &str, why: &std::io::Error) -> Errors {
+        let message = format!("cannot read the configuration: {why}");
+        Errors { source: source.to_owned(), mistakes: vec![Mistake { line: 0, key: String::new(), message }] }
+    }
+
     /// The mistakes, by line.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
+    }
+
+    /// Each mistake with its place, as a line.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.mistakes.iter().map(|mistake| match mistake.line {
+            0 => format!("{}: {mistake}", self.source),
+            line => format!("{}:{line}: {mistake}", self.source),
+        })
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in &self.mistakes {
-            match mistake.line {
-                0 => writeln!(f, "{}: {mistake}", self.source)?,
-                line => writeln!(f, "{}:{line}: {mistake}", self.source)?,
-            }
+        for line in self.lines() {
+            writeln!(f, "{line}")?;
         }
         let count = self.mistakes.len();
         write!(f, "{count} mistake{} in the configuration", if count == 1 { "" } else { "s" })
@@ -57,27 +67,10 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
-/// Reads and checks a configuration: `path`, else `LICTOR_CONFIG`, else the defaults and the environment alone.
-///
-/// # Errors
-/// Every mistake, each with its line, its key and what to write instead.
-pub fn load(path: Option<&Path>, overrides: Overrides, env: &Environment) -> Result<Config, Errors> {
-    let path = path.map(PathBuf::from).or_else(|| env.get("LICTOR_CONFIG").map(PathBuf::from));
-    let Some(path) = path else { return parse(None, "environment", overrides, env) };
-    let source = path.display().to_string();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse(Some(&text), &source, overrides, env),
-        Err(error) => {
-            let message = format!("cannot read the configuration: {error}");
-            Err(Errors { source, mistakes: vec![Mistake { line: 0, key: String::new(), message }] })
-        }
-    }
-}
-
 /// Checks a configuration's text; `None` is the run without a file.
 ///
 /// # Errors
-/// As [`load`].
+/// Every mistake, each with its line, its key and what to write instead.
 pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Environment) -> Result<Config, Errors> {
     let document = Document::new(text.unwrap_or_default());
     let (table, mut mistakes) = Document::parse(text.unwrap_or_default());
@@ -109,6 +102,9 @@ fn read(
     let (consumers, generated_key) = people::consumers(&root, from_file, needed, &plans, env);
     let listeners = listeners(&root, overrides);
     exposure(&root, &listeners, &unlocked, &consumers);
+    if consul.is_none() {
+        warnings.extend(routes::nowhere(&routes, &services));
+    }
     let config = Config {
         workers: root.number("workers", cores as u64, 1..=1024) as usize,
         listeners,

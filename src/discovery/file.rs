@@ -1,4 +1,5 @@
-//! Endpoints from `[[service]]` of the configuration: a provider that knows everything at once and never changes.
+//! Endpoints from `[[service]]` of the configuration: a provider that knows everything at once, and more when the
+//! configuration was read again.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,20 +7,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 use super::{Outlet, Provider};
 use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName};
-use crate::config::{StaticInstance, StaticService};
+use crate::config::{Config, StaticInstance, StaticService};
 
 /// The services of the configuration.
 #[derive(Debug)]
 pub struct File {
-    services: Vec<StaticService>,
+    config: watch::Receiver<Arc<Config>>,
 }
 
 impl File {
-    /// A provider of these services.
-    pub fn new(services: &[StaticService]) -> File {
-        File { services: services.to_vec() }
+    /// A provider of a configuration's services.
+    pub fn new(config: watch::Receiver<Arc<Config>>) -> File {
+        File { config }
     }
 }
 
@@ -34,10 +37,17 @@ impl Provider for File {
 
     fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let services: BTreeMap<_, _> =
-                self.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
-            let status = ProviderStatus { state: "watching", last_answer: Some(SystemTime::now()), ..outlet.status() };
-            outlet.publish(Catalog { services, hidden: Vec::new(), complete: true }, status);
+            let mut config = self.config;
+            loop {
+                let listed = config.borrow_and_update().services.clone();
+                let services: BTreeMap<_, _> = listed.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
+                let status =
+                    ProviderStatus { state: "watching", last_answer: Some(SystemTime::now()), ..outlet.status() };
+                outlet.publish(Catalog { services, hidden: Vec::new(), complete: true }, status);
+                if config.changed().await.is_err() {
+                    return;
+                }
+            }
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What discovery promises over all providers.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::catalog::ServiceName;
-use crate::config::{StaticInstance, StaticService};
+use crate::config::{Config, StaticInstance, StaticService};
 
 struct Other(&'static str);
 
@@ -17,10 +19,14 @@ impl Provider for Other {
 
     fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let inner = file::File::new(&services(&["web", "more"]));
-            Box::new(inner).run(outlet).await;
+            let (_told, config) = listing(&["web", "more"]);
+            Box::new(file::File::new(config)).run(outlet).await;
         })
     }
+}
+
+fn listing(names: &[&str]) -> (watch::Sender<Arc<Config>>, watch::Receiver<Arc<Config>>) {
+    watch::channel(Arc::new(Config { services: services(names), ..crate::config::for_tests() }))
 }
 
 fn services(names: &[&str]) -> Vec<StaticService> {
@@ -34,8 +40,8 @@ fn services(names: &[&str]) -> Vec<StaticService> {
 
 #[tokio::test]
 async fn the_file_beats_other_providers_and_the_loser_is_shown() {
-    let file = file::File::new(&services(&["web"]));
-    let mut discovery = spawn(vec![Box::new(file), Box::new(Other("other"))]);
+    let (_told, config) = listing(&["web"]);
+    let mut discovery = spawn(vec![Box::new(file::File::new(config)), Box::new(Other("other"))]);
     assert!(!discovery.catalog.borrow().complete);
     let catalog = discovery.catalog.wait_for(|catalog| catalog.complete).await.unwrap().clone();
     assert_eq!(catalog.services.len(), 2);
@@ -49,4 +55,14 @@ async fn the_file_beats_other_providers_and_the_loser_is_shown() {
 #[tokio::test]
 async fn without_any_provider_the_empty_catalog_is_complete() {
     assert!(spawn(Vec::new()).catalog.borrow().complete);
+}
+
+#[tokio::test]
+async fn services_of_a_configuration_read_again_replace_those_before() {
+    let (told, config) = listing(&["web", "old"]);
+    let mut discovery = spawn(vec![Box::new(file::File::new(config))]);
+    discovery.catalog.wait_for(|catalog| catalog.services.contains_key("old")).await.unwrap();
+    told.send_replace(Arc::new(Config { services: services(&["web", "new"]), ..crate::config::for_tests() }));
+    let catalog = discovery.catalog.wait_for(|catalog| catalog.services.contains_key("new")).await.unwrap();
+    assert_eq!(catalog.services.len(), 2);
 }

@@ -3,10 +3,10 @@
 
 mod entry;
 pub mod fills;
+mod key;
 mod policy;
 mod store;
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,8 @@ use crate::config::policy::Cache as Policy;
 use crate::config::{Route, Store as Bounds};
 use crate::plane::WorkerId;
 pub use entry::Entry;
+use key::variant;
+pub use key::{Epoch, Key, Place};
 pub use policy::Forward;
 use policy::Wish;
 use store::{Store, Stored};
@@ -29,9 +31,6 @@ const SLOTS: usize = 8192;
 
 /// How long an answer that may not be stored is remembered as such: until then nobody waits for another's.
 const PASS: Duration = Duration::from_secs(10);
-
-/// Request headers that an answer may depend on, in bytes together.
-const VARIANT: usize = 1024;
 
 /// The cache of a process, shared by its workers.
 #[derive(Debug)]
@@ -72,14 +71,6 @@ pub enum Event {
 
 const EVENTS: usize = 7;
 
-/// What was cleared and changed when something was asked for: if it is not so any more, the answer is not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch {
-    clears: u64,
-    slot: usize,
-    changes: u32,
-}
-
 /// What the cache has for a request.
 #[derive(Debug)]
 pub enum Found {
@@ -102,17 +93,6 @@ pub struct Fetch {
     pub why: Forward,
     /// What is stored, and too old.
     pub stale: Option<Arc<Entry>>,
-}
-
-/// Where an answer belongs.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// Host, path, query and - where routes choose by headers - the route.
-    base: Box<str>,
-    /// That, and the values of the headers that the answer is known to depend on.
-    pub full: Box<str>,
-    /// What was cleared and changed by now.
-    pub epoch: Epoch,
 }
 
 /// Figures for admin and metrics.
@@ -154,8 +134,8 @@ impl Cache {
             }
             Wish::Cached { max_age, only, personal } => (max_age, only, personal),
         };
-        let base = base(route, place);
-        let epoch = self.epoch(&base[..place.host.len() + place.path.len()]);
+        let base = place.base(route);
+        let epoch = self.epoch(place.changing(&base));
         let mut full = None;
         let mut why = Forward::UriMiss;
         let mut stale = None;
@@ -167,7 +147,7 @@ impl Cache {
             (found, full, why) = (self.store.get(&variant), Some(variant), Forward::VaryMiss);
         }
         match found {
-            Some(Stored::Answer(entry)) if entry.epoch.is_current(&epoch) && (!personal || entry.life.for_all) => {
+            Some(Stored::Answer(entry)) if entry.answers(place, &epoch) && (!personal || entry.life.for_all) => {
                 if entry.fresh(now, max_age) {
                     self.count(worker, Event::Hit);
                     return Found::Fresh(entry);
@@ -335,26 +315,6 @@ impl Cache {
     }
 }
 
-impl Epoch {
-    /// What was stored then holds now: nothing was changed since. (What was cleared is not there any more.)
-    fn is_current(&self, now: &Epoch) -> bool {
-        self.changes == now.changes
-    }
-}
-
-/// What is asked for, as the client says it.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The host, with its port.
-    pub host: &'a str,
-    /// The canonical path.
-    pub path: &'a str,
-    /// The query.
-    pub query: Option<&'a str>,
-    /// The request has a body.
-    pub has_body: bool,
-}
-
 /// What becomes of an answer's head.
 #[derive(Debug)]
 pub enum Judgement {
@@ -388,37 +348,6 @@ pub struct Whole<'a> {
     pub path: &'a str,
     /// When this is.
     pub now: Instant,
-}
-
-/// The key of what is asked for: host and path first.
-fn base(route: &Route, place: &Place<'_>) -> String {
-    let query = place.query.unwrap_or_default();
-    let mut base = String::with_capacity(place.host.len() + place.path.len() + query.len() + 1);
-    base.push_str(place.host);
-    base.make_ascii_lowercase();
-    base.push_str(place.path);
-    if place.query.is_some() {
-        base.push('?');
-        base.push_str(query);
-    }
-    // The same address may mean another thing to a route that looks at headers.
-    if !route.headers.is_empty() {
-        let _ = write!(base, "\n{}", route.name);
-    }
-    base
-}
-
-/// The key of an answer that depends on request headers; `None` when those are too long to be a key.
-fn variant(base: &str, generation: u64, names: &[http::HeaderName], headers: &HeaderMap) -> Option<String> {
-    let mut key = format!("{base}\n{generation}");
-    for name in names {
-        key.push('\n');
-        for value in headers.get_all(name) {
-            // Bytes that are no text keep their difference by their escape.
-            let _ = write!(key, "{},", value.as_bytes().trim_ascii().escape_ascii());
-        }
-    }
-    (key.len() - base.len() <= VARIANT).then_some(key)
 }
 
 #[cfg(test)]

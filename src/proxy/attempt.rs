@@ -103,6 +103,7 @@ impl Sending<'_> {
         // Where the route says so, its requests are no evidence.
         let permit = Some(permit).filter(|_| self.rules.policy.breaker);
         let flight = local.instance.enter(worker.id);
+        let began = Instant::now();
         let mut request = request;
         let mut reuse = true;
         loop {
@@ -124,6 +125,7 @@ impl Sending<'_> {
             let spare = self.twice.then(|| clone_head(&request));
             match self.send(&mut lease, request).await {
                 Ok(response) => {
+                    flight.answered(began.elapsed());
                     return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
                 }
                 Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => request = *again,

@@ -14,11 +14,14 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::fill::{Fill, Led, What};
 use super::head::Target;
+use super::headers::Passage;
+use super::origin;
 use super::{Answered, Forwarding, Worker};
 use crate::body::Body;
 use crate::config::Route;
 use crate::filter::cache::fills::{Fills, Outcome, Role};
 use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Place};
+use crate::io::Client;
 
 /// Fills under way, shared by all workers.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +32,20 @@ impl Worker {
     pub(super) fn cached(
         &self,
         route: &Route,
+        service: &str,
         target: &Target,
-        parts: &Parts,
-        body: &Body,
+        (parts, body): (&Parts, &Body),
+        client: &Client,
         now: Instant,
     ) -> Option<Found> {
         if !route.policy.cache.enabled {
             return None;
         }
-        let host = target.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let scheme = origin::scheme(client, &parts.headers);
+        let host = origin::host(client, &parts.headers, target);
+        let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         let has_body = !http_body::Body::is_end_stream(body);
-        let place = Place { host, path: target.path(), query: target.query(), has_body };
+        let place = Place { scheme, host, path: target.path(), query: target.query(), service, has_body };
         Some(self.parts.cache.find(route, parts, &place, now, self.id))
     }
 
@@ -101,11 +107,10 @@ impl Worker {
     }
 
     /// An unsafe method that succeeded changed what is stored of its address (RFC 9111 4.4).
-    pub(super) fn invalidate(&self, method: &Method, status: StatusCode, target: &Target) {
+    pub(super) fn invalidate(&self, method: &Method, status: StatusCode, passage: &Passage) {
         let read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if !read && status.as_u16() < 400 {
-            let host = target.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-            self.parts.cache.changed(host, target.path());
+            self.parts.cache.changed(passage.host().unwrap_or_default(), passage.target().path());
         }
     }
 }

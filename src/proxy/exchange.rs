@@ -4,19 +4,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use super::trace::TraceId;
 use super::{Worker, gate, origin};
-use crate::catalog::ServiceName;
 use crate::config::Route;
 use crate::filter::cache::Forward;
 use crate::filter::limit::Told;
 use crate::io::Client;
+use crate::route::Found;
 use crate::telemetry::access::Line;
+use crate::telemetry::metrics::Recorder;
+use crate::upstream::LocalService;
 
 /// What the access line says of a client that left before any answer; no client ever sees it.
 const CLIENT_CLOSED: u16 = 499;
@@ -31,17 +33,20 @@ pub(super) struct Exchange {
     pub(super) method: Method,
     pub(super) target: Uri,
     pub(super) route: Option<Arc<Route>>,
+    recorder: Option<Arc<Recorder>>,
     /// Who asks from a page of another origin, where the route has a word on that.
     pub(super) origin: Option<HeaderValue>,
     /// What the answer says of the client's limits: of its plan, and of the route.
     pub(super) told: [Option<Told>; 2],
-    pub(super) service: Option<ServiceName>,
+    pub(super) service: Option<Rc<LocalService>>,
     pub(super) instance: Option<SocketAddr>,
     pub(super) consumer: Option<Arc<str>>,
     pub(super) attempts: u32,
     /// `None` until there is an answer.
     pub(super) status: Option<StatusCode>,
     pub(super) bytes: u64,
+    /// Its answer is a stream, whose end says nothing of speed.
+    pub(super) stream: bool,
     /// What the cache had to do with it: `hit`, `miss`, …; empty where there is none.
     pub(super) cache: &'static str,
     /// Why it went past the cache.
@@ -62,6 +67,7 @@ impl Exchange {
             method: request.method().clone(),
             target: request.uri().clone(),
             route: None,
+            recorder: None,
             origin: None,
             told: [None, None],
             service: None,
@@ -70,6 +76,7 @@ impl Exchange {
             attempts: 0,
             status: None,
             bytes: 0,
+            stream: false,
             cache: "",
             past: None,
             reason: "",
@@ -78,11 +85,12 @@ impl Exchange {
     }
 
     /// It has a route.
-    pub(super) fn enter(&mut self, route: &Arc<Route>, headers: &HeaderMap) {
-        if route.cors.is_some() {
+    pub(super) fn enter(&mut self, found: &Found<'_>, headers: &HeaderMap) {
+        if found.route.cors.is_some() {
             self.origin = headers.get(header::ORIGIN).cloned();
         }
-        self.route = Some(route.clone());
+        self.route = Some(found.route.clone());
+        self.recorder = Some(found.recorder.clone());
     }
 
     /// Gives an answer what its route says every answer has.
@@ -97,12 +105,32 @@ impl Exchange {
         (self.reason, self.blame) = (reason, blame);
     }
 
-    fn line(&self) -> Line<'_> {
-        let (status, reason, blame) = match self.status {
+    /// How it ended, why, and whose doing that is.
+    fn outcome(&self) -> (u16, &'static str, &'static str) {
+        match self.status {
             Some(status) => (status.as_u16(), self.reason, self.blame),
             None if std::thread::panicking() => (500, "panic", "gateway"),
             None => (CLIENT_CLOSED, "client_gone", "client"),
-        };
+        }
+    }
+
+    fn count(&self, status: u16, duration: Duration) {
+        let worker = self.worker.id.0;
+        let took = (!self.stream).then_some(duration);
+        match &self.recorder {
+            Some(recorder) => recorder.record(worker, status, took),
+            None => self.worker.parts.unrouted.record(worker, status, took),
+        }
+        if let Some(service) = &self.service {
+            let recorder = &service.shared.state.recorder;
+            recorder.record(worker, status, took);
+            if self.attempts > 1 {
+                recorder.retried(worker, self.attempts - 1);
+            }
+        }
+    }
+
+    fn line(&self, (status, reason, blame): (u16, &'static str, &'static str), duration: Duration) -> Line<'_> {
         Line {
             time: SystemTime::now(),
             request_id: self.id.as_str(),
@@ -111,9 +139,9 @@ impl Exchange {
             path: self.target.path(),
             status,
             bytes: self.bytes,
-            duration: self.began.elapsed(),
+            duration,
             route: self.route.as_ref().map(|route| &*route.name).unwrap_or_default(),
-            service: self.service.as_ref().map(ServiceName::as_str).unwrap_or_default(),
+            service: self.service.as_ref().map(|service| service.shared.name.as_str()).unwrap_or_default(),
             instance: self.instance,
             attempts: self.attempts,
             consumer: self.consumer.as_deref().unwrap_or_default(),
@@ -126,9 +154,11 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let (outcome, duration) = (self.outcome(), self.began.elapsed());
+        self.count(outcome.0, duration);
         // During a panic the writer may be the one that is borrowed.
         if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
-            access.line(&self.line());
+            access.line(&self.line(outcome, duration));
         }
     }
 }

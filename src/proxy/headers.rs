@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri};
 use super::error::Error;
 use super::gate;
 use super::head::{self, Target};
-use super::origin::{self, X_FORWARDED_FOR};
+use super::origin::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::trace::{self, TraceId};
 use crate::config::routes::{Action, PathChange, Route};
 use crate::filter::auth::{self, X_API_KEY};
@@ -20,8 +20,6 @@ use crate::route::Found;
 
 /// The request's id, both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
@@ -30,6 +28,8 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 #[derive(Clone, Debug)]
 pub(super) struct Passage {
     target: Target,
+    /// The host that the client asked, as far as we know.
+    host: Option<HeaderValue>,
     stripped: usize,
     route: Arc<Route>,
 }
@@ -51,12 +51,12 @@ pub(super) fn request(
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     let trailers = wants_trailers(headers);
-    let said = forwarded(headers, target, client);
+    let (chain, scheme) = (origin::chain(client, headers), origin::scheme(client, headers));
+    let host = origin::host(client, headers, target);
     drop_hops(headers, is_request_hop);
-    let [chain, proto, host] = said;
-    headers.extend(chain.map(|chain| (X_FORWARDED_FOR, chain)));
-    headers.extend(proto.map(|proto| (X_FORWARDED_PROTO, proto)));
-    headers.extend(host.map(|host| (X_FORWARDED_HOST, host)));
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.extend(host.clone().map(|host| (X_FORWARDED_HOST, host)));
     if !prefix.is_empty()
         && let Ok(prefix) = HeaderValue::from_str(prefix)
     {
@@ -71,16 +71,7 @@ pub(super) fn request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     gate::apply(&found.route.request_headers, headers);
-    Ok(Passage { target: target.clone(), stripped: prefix.len(), route: found.route.clone() })
-}
-
-/// What the instance is told of the client: for whom, over what, to which host. A trusted proxy knows better than we do.
-fn forwarded(headers: &HeaderMap, target: &Target, client: &Client) -> [Option<HeaderValue>; 3] {
-    let told = |name: HeaderName| client.trusted.as_ref().and_then(|_| headers.get(name)).cloned();
-    let known = |value: &HeaderValue| matches!(value.as_bytes(), b"http" | b"https");
-    let proto = told(X_FORWARDED_PROTO).filter(known).unwrap_or_else(|| HeaderValue::from_static("http"));
-    let host = told(X_FORWARDED_HOST).filter(|host| head::valid_host(host.as_bytes())).or_else(|| target.host.clone());
-    [Some(origin::chain(client, headers)), Some(proto), host]
+    Ok(Passage { target: target.clone(), host, stripped: prefix.len(), route: found.route.clone() })
 }
 
 /// Makes an instance's answer's head into the client's; how long the instance keeps an idle connection, if it says so.
@@ -108,15 +99,21 @@ impl Passage {
         &self.target
     }
 
+    /// The host that the client asked.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_ref().and_then(|host| host.to_str().ok())
+    }
+
     /// A `Location` of the instance's own origin, as the client must see it: with the prefix that was stripped.
     fn outside(&self, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
         let location = location.to_str().ok()?;
         let path = match location.strip_prefix("http://").or_else(|| location.strip_prefix("https://")) {
             Some(rest) => {
                 let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-                let host = self.target.host.as_ref().and_then(|host| host.to_str().ok());
-                let own =
-                    host.is_some_and(|host| host.eq_ignore_ascii_case(authority)) || authority == instance.to_string();
+                let sent = self.target.host.as_ref().and_then(|host| host.to_str().ok());
+                let hosts = [sent, self.host()];
+                let own = hosts.into_iter().flatten().any(|host| host.eq_ignore_ascii_case(authority))
+                    || authority == instance.to_string();
                 own.then_some(path)?
             }
             // `//elsewhere/` is an authority of its own.

@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::head::{Target, valid_host};
 use crate::io::Client;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The client's address. `X-Forwarded-For` of a trusted proxy is read from the right, as far as trusted proxies wrote it:
 /// what stands left of the first stranger is the stranger's own claim.
@@ -46,6 +49,25 @@ pub(super) fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
     }
     chain.extend_from_slice(client.forwarded_for.as_bytes());
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.forwarded_for.clone())
+}
+
+/// Over what the client came. A trusted proxy knows better than we do.
+pub(super) fn scheme(client: &Client, headers: &HeaderMap) -> &'static str {
+    match told(client, headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        _ => "http",
+    }
+}
+
+/// The host that the client asked, likewise.
+pub(super) fn host(client: &Client, headers: &HeaderMap, target: &Target) -> Option<HeaderValue> {
+    let told = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
+    told.or(target.host.as_ref()).cloned()
+}
+
+/// What a trusted proxy says; what a stranger says is not heard.
+fn told<'h>(client: &Client, headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    client.trusted.as_ref().and_then(|_| headers.get(name))
 }
 
 #[cfg(test)]

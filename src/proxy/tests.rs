@@ -251,7 +251,7 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
         let rig = Rig::new(plays, "[breaker]\nconsecutive = 1\nopen = \"1s\"\n[retry]\nmore = 2\n");
         for member in 0..plays.len() {
             let permit = rig.instance(member).acquire(crate::plane::WorkerId(0)).expect("closed");
-            assert!(permit.failed(Failure::Reset, &ServiceState::default(), || true));
+            assert!(permit.failed(Failure::Reset, &ServiceState::new(1), || true));
         }
         advance(seconds(2)).await;
         let done = polled(exchange(&rig, method, body()), polls).await.is_some();

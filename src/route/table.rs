@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Asked, Found, Missed, Places, holds};
 use crate::config::routes::{Action, Host, Pattern, Route, Segment, Target};
+use crate::telemetry::metrics::Recorder;
 
 type ByName<T> = HashMap<Box<str>, T, foldhash::fast::FixedState>;
 
@@ -13,6 +14,8 @@ type ByName<T> = HashMap<Box<str>, T, foldhash::fast::FixedState>;
 #[derive(Debug, Default)]
 pub struct Table {
     routes: Vec<Arc<Route>>,
+    /// The requests of each.
+    recorders: Vec<Arc<Recorder>>,
     exact: ByName<Node>,
     below: ByName<Node>,
     any: Node,
@@ -31,8 +34,9 @@ struct Node {
 
 impl Table {
     /// The routes of a configuration.
-    pub fn new(routes: &[Arc<Route>]) -> Table {
-        let mut table = Table { routes: routes.to_vec(), ..Table::default() };
+    pub fn new(routes: &[Arc<Route>], workers: usize) -> Table {
+        let recorders = routes.iter().map(|_| Arc::new(Recorder::new(workers))).collect();
+        let mut table = Table { routes: routes.to_vec(), recorders, ..Table::default() };
         let mut order: Vec<usize> = (0..routes.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(routes[index].conditions()));
         for index in order {
@@ -51,6 +55,18 @@ impl Table {
         table
     }
 
+    /// The same, counting on where the routes of the same names stood before.
+    pub fn keeping(mut self, before: &Table) -> Table {
+        let known: HashMap<&str, &Arc<Recorder>> =
+            before.routes.iter().map(|route| &*route.name).zip(&before.recorders).collect();
+        for (route, recorder) in self.routes.iter().zip(&mut self.recorders) {
+            if let Some(kept) = known.get(&*route.name) {
+                *recorder = (*kept).clone();
+            }
+        }
+        self
+    }
+
     /// The route of a request.
     ///
     /// # Errors
@@ -59,7 +75,13 @@ impl Table {
         let mut search = Search { routes: &self.routes, asked, places: Places::default(), missed: Missed::default() };
         let found = self.by_host(&mut search).or_else(|| search.below(&self.any, 0));
         match found {
-            Some(index) => Ok(Found { route: &self.routes[index], index, path: asked.path, places: search.places }),
+            Some(index) => Ok(Found {
+                route: &self.routes[index],
+                recorder: &self.recorders[index],
+                index,
+                path: asked.path,
+                places: search.places,
+            }),
             None => Err(search.missed),
         }
     }
@@ -80,6 +102,11 @@ impl Table {
     /// Every route, in the order of the configuration.
     pub fn all(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Every route with its requests.
+    pub fn recorded(&self) -> impl Iterator<Item = (&Arc<Route>, &Recorder)> {
+        self.routes.iter().zip(self.recorders.iter().map(|recorder| &**recorder))
     }
 
     /// What there is, for whoever asked for something else: the first few.

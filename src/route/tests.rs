@@ -9,7 +9,7 @@ use crate::config::{Environment, Overrides, parse};
 fn table(text: &str) -> Table {
     let env = Environment::of(&[("LICTOR_API_KEY", "k")]);
     let config = parse(Some(text), "test", Overrides::default(), &env).unwrap_or_else(|errors| panic!("{errors}"));
-    Table::new(&config.routes)
+    Table::new(&config.routes, 1)
 }
 
 fn find<'a>(table: &'a Table, host: &'a str, path: &'a str) -> Option<Found<'a>> {

@@ -40,6 +40,8 @@ pub struct Breaker {
     enabled: AtomicBool,
     probes: AtomicU64,
     epoch: Instant,
+    /// How often each state was entered, in the order of `State::ALL`.
+    entered: [AtomicU64; 3],
     history: Mutex<History>,
 }
 
@@ -49,7 +51,6 @@ struct History {
     vetoed: Option<Duration>,
     random: fastrand::Rng,
     consecutive: u32,
-    opened: u64,
     since: Instant,
     why: Option<Failure>,
 }
@@ -67,8 +68,8 @@ pub struct View {
     pub next_probe: Option<Duration>,
     /// Failures in a row.
     pub consecutive: u32,
-    /// How often it tripped since it was made.
-    pub opened: u64,
+    /// How often each state was entered, in the order of [`State::ALL`].
+    pub entered: [u64; 3],
 }
 
 /// The right to make one attempt, as the breaker gave it: of which generation, and whether as a probe.
@@ -100,12 +101,12 @@ impl Breaker {
             enabled: AtomicBool::new(policy.enabled),
             probes: AtomicU64::new(policy.probes.max(1).into()),
             epoch: now,
+            entered: Default::default(),
             history: Mutex::new(History {
                 policy: row(policy),
                 vetoed: None,
                 random: fastrand::Rng::with_seed(seed),
                 consecutive: 0,
-                opened: 0,
                 since: now,
                 why: None,
             }),
@@ -173,6 +174,7 @@ impl Breaker {
                 Ok(_) => {
                     if word.generation() != next.generation() {
                         self.set_due(next.generation(), Instant::now() + PROBE);
+                        self.entered[State::HalfOpen.figure()].fetch_add(1, Ordering::Relaxed);
                     }
                     return Some(grant);
                 }
@@ -240,9 +242,7 @@ impl Breaker {
 
     fn open(&self, history: &mut History, grant: Grant, open: Duration) -> bool {
         let due = Instant::now() + history.jittered(open);
-        let tripped = self.change(history, grant, State::Open, due);
-        history.opened += u64::from(tripped);
-        tripped
+        self.change(history, grant, State::Open, due)
     }
 
     /// No verdict: a probe's place is free again.
@@ -278,7 +278,7 @@ impl Breaker {
             why: history.why,
             next_probe: (state == State::Open).then(|| self.eligible_in(now)),
             consecutive: history.consecutive,
-            opened: history.opened,
+            entered: self.entered.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
 
@@ -316,6 +316,7 @@ impl Breaker {
         let changed = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok();
         if changed {
             self.set_due(next.generation(), due);
+            self.entered[state.figure()].fetch_add(1, Ordering::Relaxed);
             history.since = Instant::now();
         }
         changed

@@ -12,6 +12,7 @@ use super::window::Window;
 use crate::catalog::Key;
 use crate::config;
 use crate::plane::WorkerId;
+use crate::telemetry::metrics::{Histogram, Recorder, Timings};
 
 /// A live instance, shared by all workers.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Instance {
     paused_ms: AtomicU64,
     epoch: Instant,
     shards: Box<[Shard]>,
+    first_bytes: Timings,
 }
 
 /// One worker's counts: only that worker writes them, whoever asks sums them.
@@ -38,10 +40,19 @@ struct Shard {
 }
 
 /// What all instances of a service share over all snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ServiceState {
     /// Held while it is decided whether the last eligible instance would go.
     tripping: Mutex<()>,
+    /// Its requests.
+    pub recorder: Recorder,
+}
+
+impl ServiceState {
+    /// Of a service that was asked nothing yet.
+    pub fn new(workers: usize) -> ServiceState {
+        ServiceState { tripping: Mutex::default(), recorder: Recorder::new(workers) }
+    }
 }
 
 /// Counts of an instance over all workers.
@@ -66,6 +77,7 @@ impl Instance {
             paused_ms: AtomicU64::new(0),
             epoch: Instant::now(),
             shards: (0..workers.max(1)).map(|_| Shard::default()).collect(),
+            first_bytes: Timings::new(workers),
         }
     }
 
@@ -135,6 +147,11 @@ impl Instance {
         })
     }
 
+    /// How long its answers took to begin.
+    pub fn first_bytes(&self) -> Histogram {
+        self.first_bytes.sum()
+    }
+
     fn shard(&self, worker: WorkerId) -> &Shard {
         &self.shards[worker.0 % self.shards.len()]
     }
@@ -156,6 +173,11 @@ impl InFlight {
     /// Whose it is.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// The answer began, so long after the attempt.
+    pub fn answered(&self, took: Duration) {
+        self.instance.first_bytes.record(self.worker.0, took);
     }
 
     /// The attempt failed by the instance's fault.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::actions::{action, cors, header_name, header_rules, methods};
 use super::{paths, policy};
-use crate::config::Policy;
 use crate::config::file::{Section, Written};
 use crate::config::routes::{Action, Condition, Host, PathChange, Pattern, Route, Segment, Target};
+use crate::config::{Policy, StaticService};
 
 /// A route, and where it stands.
 struct Placed {
@@ -215,6 +215,18 @@ fn ties(root: &Section<'_>, placed: &[Placed]) {
             }
         }
     }
+}
+
+/// Routes to services that nobody can provide, where only the file provides any.
+pub(super) fn nowhere(routes: &[Arc<Route>], services: &[StaticService]) -> Vec<String> {
+    let missing = |route: &Arc<Route>| match &route.action {
+        Action::Forward { service: Target::Named(name), .. } if services.iter().all(|known| known.name != *name) => {
+            let route = &route.name;
+            Some(format!("route `{route}` leads to `{name}`, which no [[service]] is, and there is no [consul]"))
+        }
+        _ => None,
+    };
+    routes.iter().filter_map(missing).collect()
 }
 
 /// A path condition without the names of its parameters.

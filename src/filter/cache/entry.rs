@@ -45,6 +45,12 @@ impl Entry {
         self.life.fresh.as_secs() as i64 - self.age(now).as_secs() as i64
     }
 
+    /// Whether it answers what is asked for: it came from the service that the route leads to now, and nothing changed it
+    /// since.
+    pub(super) fn answers(&self, place: &super::Place<'_>, now: &super::Epoch) -> bool {
+        *self.service == *place.service && self.epoch.is_current(now)
+    }
+
     pub(super) fn fresh(&self, now: Instant, max_age: Option<Duration>) -> bool {
         let age = self.age(now);
         age < self.life.fresh && max_age.is_none_or(|max| age < max || (age == max && !max.is_zero()))

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config::policy::Cache;
+use crate::filter::auth::is_api_key;
 
 /// Ages and lifetimes beyond this are all the same to us.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -144,8 +145,7 @@ pub(super) fn wish(parts: &Parts, has_body: bool) -> Wish {
         return Wish::Past(Forward::Request);
     }
     let max_age = if asked.no_cache { Some(Duration::ZERO) } else { asked.max_age };
-    let personal = headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::COOKIE);
-    Wish::Cached { max_age, only: asked.only_if_cached, personal }
+    Wish::Cached { max_age, only: asked.only_if_cached, personal: personal(headers) }
 }
 
 /// How long an answer may be used, and by whom.
@@ -174,7 +174,7 @@ pub(super) fn life(
     // Parts are not stored; what is not final is no answer.
     let known = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501);
     let for_all = said.public || said.s_maxage.is_some() || said.must_revalidate;
-    if !known || (request.contains_key(header::AUTHORIZATION) && !for_all) {
+    if !known || (authorized(request) && !for_all) {
         return None;
     }
     let date = date(answer, &header::DATE).unwrap_or(now);
@@ -192,8 +192,14 @@ pub(super) fn life(
     (fresh > Duration::ZERO || validator).then(|| Life { fresh, age: age(answer, date, now), for_all })
 }
 
+/// What identifies somebody to the instance.
 fn personal(request: &HeaderMap) -> bool {
-    request.contains_key(header::AUTHORIZATION) || request.contains_key(header::COOKIE)
+    authorized(request) || request.contains_key(header::COOKIE)
+}
+
+/// An `Authorization` that goes on to the instance; ours does not.
+fn authorized(request: &HeaderMap) -> bool {
+    request.get_all(header::AUTHORIZATION).iter().any(|value| !is_api_key(value))
 }
 
 /// RFC 9111 4.2.3, without the delay of the request: the larger of what the answer says and what the clocks say.

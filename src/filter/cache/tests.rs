@@ -27,7 +27,7 @@ fn parts(lines: &[(&str, &str)]) -> Parts {
 
 fn find(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Found {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let place = Place { host: "Shop.example", path, query, has_body: false };
+    let place = Place { scheme: "http", host: "Shop.example", path, query, service: "orders", has_body: false };
     cache.find(&route(), &parts(lines), &place, Instant::now(), WORKER)
 }
 
@@ -83,7 +83,14 @@ fn an_answer_is_found_by_host_path_and_query_and_by_nothing_less() {
     for other in ["/a", "/a?x=2", "/a?", "/b?x=1"] {
         assert_eq!(fresh(&cache, other, &[]), None, "{other}");
     }
-    let place = Place { host: "other.example", path: "/a", query: Some("x=1"), has_body: false };
+    let place = Place {
+        scheme: "http",
+        host: "other.example",
+        path: "/a",
+        query: Some("x=1"),
+        service: "orders",
+        has_body: false,
+    };
     assert!(matches!(cache.find(&route(), &parts(&[]), &place, Instant::now(), WORKER), Found::Fetch(_)));
 }
 

@@ -97,10 +97,12 @@ impl Limits {
         meters
     }
 
-    /// Every limit, as the configuration has it, with how often it refused anybody.
-    pub fn sets(&self) -> impl Iterator<Item = (Arc<crate::config::LimitSet>, u64)> {
+    /// Every limit, as the configuration has it, whether it is a `plan`'s or a `route`'s, and how often it refused anybody.
+    pub fn sets(&self) -> Vec<(Arc<crate::config::LimitSet>, &'static str, u64)> {
+        let is_plan = |meter: &Arc<Meter>| self.plans.values().any(|plan| Arc::ptr_eq(plan, meter));
+        let kind = |meter: &Arc<Meter>| if is_plan(meter) { "plan" } else { "route" };
         let all = self.meters().into_iter();
-        all.map(|meter| (meter.set.clone(), meter.refused.load(Ordering::Relaxed))).collect::<Vec<_>>().into_iter()
+        all.map(|meter| (meter.set.clone(), kind(meter), meter.refused.load(Ordering::Relaxed))).collect()
     }
 
     /// Bytes of the table of addresses.

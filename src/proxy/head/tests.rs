@@ -125,7 +125,7 @@ proptest! {
         let uri = format!("/api/orders{rest}{query}");
         let request = Request::builder().uri(uri).header("host", "a").body(()).expect("a request");
         if let Ok(target) = check(&request.into_parts().0, &limits()) {
-            let (table, headers) = (crate::route::Table::new(&crate::config::for_tests().routes), HeaderMap::new());
+            let (table, headers) = (crate::route::Table::new(&crate::config::for_tests().routes, 1), HeaderMap::new());
             let (method, path) = (&Method::GET, target.path());
             let asked = crate::route::Asked { host: None, path, query: None, method, headers: &headers };
             let sent = upstream(&target, &table.find(&asked).expect("a route")).expect("a path");

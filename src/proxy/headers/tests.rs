@@ -15,7 +15,7 @@ fn passed(lines: &[(&str, &str)]) -> (Uri, HeaderMap) {
     let (mut parts, ()) = request.body(()).expect("a request").into_parts();
     let limits = crate::config::RequestLimits { head: 1 << 20, fields: 999, target: 8192 };
     let target = head::check(&parts, &limits).expect("a good head");
-    let table = Table::new(&crate::config::for_tests().routes);
+    let table = Table::new(&crate::config::for_tests().routes, 1);
     let headers = parts.headers.clone();
     let asked = Asked { host: None, path: target.path(), query: None, method: &Method::GET, headers: &headers };
     let found = table.find(&asked).expect("a route");
@@ -105,7 +105,7 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
     let target = head::check(&path.into_parts().0, &limits).expect("a good head");
     let route = crate::config::for_tests().routes[0].clone();
-    let passage = Passage { target, stripped: "/api/orders".len(), route };
+    let passage = Passage { host: target.host.clone(), target, stripped: "/api/orders".len(), route };
     let outside = |location: &'static str| {
         let value = passage.outside(&HeaderValue::from_static(location), "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())

@@ -22,6 +22,7 @@ use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Handoff, Pulse, WorkerId};
 use crate::proxy::{Parts, Proxy, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
+use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
 use crate::upstream::wire::Connector;
 
@@ -148,6 +149,7 @@ impl Rig {
             connector: connector(peers.clone()),
             cache: Cache::new(&config.store, 1),
             waiting: Waiting::default(),
+            unrouted: Arc::new(Recorder::new(1)),
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public, &[].into()));

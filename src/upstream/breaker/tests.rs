@@ -72,7 +72,7 @@ async fn it_stays_open_longer_each_time_up_to_the_cap_and_a_recovery_begins_anew
     assert_eq!(state(&breaker), State::Closed);
     assert!(fail(&breaker));
     assert!(until_due(&breaker).await <= 1260);
-    assert_eq!(breaker.view().opened, 5);
+    assert_eq!(breaker.view().entered[State::Open.figure()], 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,18 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in the order of the figures that stand for them.
+    pub const ALL: [State; 3] = [State::Closed, State::HalfOpen, State::Open];
+
+    /// Its place in `ALL`.
+    pub fn figure(self) -> usize {
+        match self {
+            State::Closed => 0,
+            State::HalfOpen => 1,
+            State::Open => 2,
+        }
+    }
+
     /// The word that admin and logs use.
     pub fn as_str(self) -> &'static str {
         match self {

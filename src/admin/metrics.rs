@@ -1,0 +1,170 @@
+//! `/admin/metrics`: everything that is counted, for Prometheus. What bounds the labels: routes of the configuration,
+//! services and instances of the catalog, limits, workers. Nothing that a client sends is one.
+
+mod services;
+
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+
+use super::Sources;
+use crate::catalog::ProviderStatus;
+use crate::filter::cache::Event;
+use crate::plane::WorkerId;
+use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Family, Kind};
+use crate::telemetry::metrics::Recorder;
+use crate::telemetry::process;
+
+/// The page.
+pub(super) fn page(sources: &Sources) -> Response<Bytes> {
+    let mut page = Exposition::default();
+    requests(&mut page, sources);
+    services::describe(&mut page, &sources.current.load());
+    limits(&mut page, sources);
+    cache(&mut page, sources);
+    discovery(&mut page, sources);
+    config(&mut page, sources);
+    gateway(&mut page, sources);
+    process::describe(&mut page);
+    let mut response = Response::new(Bytes::from(page.text()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Requests by route, and those that no route claimed.
+fn requests(page: &mut Exposition, sources: &Sources) {
+    let snapshot = sources.current.load();
+    let mut family = page.family("lictor_route_requests_total", Kind::Counter, "Requests by route and status.");
+    for (route, recorder) in snapshot.routes.recorded() {
+        codes(&mut family, recorder, ("route", &route.name));
+    }
+    let help = "From a request's head to the end of its answer, by route. Streams are left out.";
+    let mut family = page.family("lictor_route_request_duration_seconds", Kind::Histogram, help);
+    for (route, recorder) in snapshot.routes.recorded() {
+        family.histogram(&[("route", &route.name)], &recorder.timings());
+    }
+    let help = "Requests without a route, by status: the gateway's own pages, and what was refused before routing.";
+    let mut family = page.family("lictor_unrouted_requests_total", Kind::Counter, help);
+    for (code, count) in sources.unrouted.codes() {
+        family.sample(&[("code", &code)], count);
+    }
+}
+
+/// Requests by status.
+fn codes(family: &mut Family<'_>, recorder: &Recorder, label: (&str, &str)) {
+    for (code, count) in recorder.codes() {
+        family.sample(&[label, ("code", &code)], count);
+    }
+}
+
+fn limits(page: &mut Exposition, sources: &Sources) {
+    let snapshot = sources.current.load();
+    let help = "Requests refused by a limit: a route's, a plan's, or the default.";
+    let mut family = page.family("lictor_limit_refused_total", Kind::Counter, help);
+    for (set, kind, refused) in snapshot.limits.sets() {
+        family.sample(&[("limit", &set.name), ("of", kind)], refused);
+    }
+}
+
+fn cache(page: &mut Exposition, sources: &Sources) {
+    let figures = sources.cache.figures();
+    let help = "Requests of cached routes, by what the cache had for them.";
+    let mut family = page.family("lictor_cache_requests_total", Kind::Counter, help);
+    for (result, event) in [
+        ("hit", Event::Hit),
+        ("miss", Event::Miss),
+        ("stale", Event::Stale),
+        ("coalesced", Event::Coalesced),
+        ("bypass", Event::Bypassed),
+    ] {
+        family.sample(&[("result", result)], figures.events[event as usize]);
+    }
+    let count = |event: Event| figures.events[event as usize];
+    let help = "Answers stored.";
+    page.single("lictor_cache_stored_total", Kind::Counter, help, count(Event::Stored));
+    let help = "Stored answers that an instance said still hold.";
+    page.single("lictor_cache_revalidated_total", Kind::Counter, help, count(Event::Revalidated));
+    page.single("lictor_cache_cleared_total", Kind::Counter, "Answers cleared by hand.", figures.cleared);
+    page.single("lictor_cache_entries", Kind::Gauge, "Answers in the store.", figures.entries);
+    page.single("lictor_cache_bytes", Kind::Gauge, "Bytes in the store.", figures.bytes);
+    page.single("lictor_cache_size_bytes", Kind::Gauge, "Bytes that the store may hold.", figures.size);
+}
+
+fn discovery(page: &mut Exposition, sources: &Sources) {
+    let status = sources.discovery.borrow().clone();
+    let mut each = |name, kind, help, value: &dyn Fn(&ProviderStatus) -> Option<f64>| {
+        let mut family = page.family(name, kind, help);
+        for provider in &status.providers {
+            if let Some(value) = value(provider) {
+                family.sample(&[("provider", provider.name)], value);
+            }
+        }
+    };
+    each("lictor_discovery_up", Kind::Gauge, "1 while the provider answers.", &|provider| {
+        Some(if provider.error.is_none() { 1.0 } else { 0.0 })
+    });
+    let help = "Since the provider last answered anything.";
+    each("lictor_discovery_last_answer_age_seconds", Kind::Gauge, help, &|provider| {
+        Some(provider.last_answer?.elapsed().ok()?.as_secs_f64())
+    });
+    each("lictor_discovery_errors_total", Kind::Counter, "Errors of the provider.", &|provider| {
+        Some(provider.errors as f64)
+    });
+    each("lictor_discovery_index", Kind::Gauge, "Consul's index of the catalog watch.", &|provider| {
+        (provider.index > 0).then_some(provider.index as f64)
+    });
+    let help = "Services read in rotation, because the budget of connections is used up.";
+    each("lictor_discovery_swept_services", Kind::Gauge, help, &|provider| Some(provider.swept as f64));
+}
+
+fn config(page: &mut Exposition, sources: &Sources) {
+    let status = sources.config.borrow().clone();
+    let help = "1 while the configuration that holds is the one in the file.";
+    let current = u8::from(status.errors.is_empty());
+    page.single("lictor_config_current", Kind::Gauge, help, current);
+    let mut family =
+        page.family("lictor_config_reloads_total", Kind::Counter, "How often the configuration was read again.");
+    family.sample(&[("result", "success")], status.reloads);
+    family.sample(&[("result", "failure")], status.failures);
+    let help = "When the configuration that holds was read.";
+    page.single("lictor_config_loaded_timestamp_seconds", Kind::Gauge, help, seconds(status.loaded));
+}
+
+fn gateway(page: &mut Exposition, sources: &Sources) {
+    let pulse = &sources.pulse;
+    let workers: Vec<_> = (0..pulse.workers()).map(|worker| (worker.to_string(), WorkerId(worker))).collect();
+    let help = "Open client connections, by worker.";
+    let mut family = page.family("lictor_client_connections", Kind::Gauge, help);
+    workers.iter().for_each(|(name, worker)| family.sample(&[("worker", name)], pulse.open(*worker)));
+    let help = "How long the newest snapshot took from the change that made it to the worker that uses it.";
+    let mut family = page.family("lictor_snapshot_lag_seconds", Kind::Gauge, help);
+    workers.iter().for_each(|(name, worker)| family.sample(&[("worker", name)], pulse.lag(*worker).as_secs_f64()));
+    let version = sources.current.load().version;
+    page.single("lictor_snapshot_version", Kind::Gauge, "Snapshots published so far.", version);
+    for (name, help, counter) in [
+        (
+            "lictor_client_connections_refused_total",
+            "Connections refused for want of file descriptors.",
+            &pulse.refused,
+        ),
+        ("lictor_requests_unparsed_total", "Requests that were not HTTP, or broke off in their head.", &pulse.unparsed),
+        ("lictor_panics_total", "Requests that a fault of the gateway ended.", &pulse.panics),
+    ] {
+        page.single(name, Kind::Counter, help, counter.load(Ordering::Relaxed));
+    }
+    if let Some(access) = &sources.access {
+        let help = "Access lines dropped because their reader is too slow.";
+        page.single("lictor_access_lines_dropped_total", Kind::Counter, help, access.dropped());
+    }
+    let mut family = page.family("lictor_build_info", Kind::Gauge, "1, with the version that runs.");
+    family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let began = SystemTime::now() - pulse.uptime();
+    page.single("process_start_time_seconds", Kind::Gauge, "When the process began.", seconds(began));
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

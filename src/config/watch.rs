@@ -1,0 +1,175 @@
+//! Reading the configuration again: when its file changes or the operator says so. All of it or nothing: a file with a
+//! mistake changes nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+
+use super::{Config, Environment, Errors, Overrides, parse};
+
+/// How often the file is looked at. Its content is compared, so that files swapped by a symbolic link are seen as well;
+/// and only what two looks in a row agree on is read, so that a file being written is not.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Where a configuration comes from.
+#[derive(Clone)]
+pub struct Source {
+    /// The file; `None` for the defaults and the environment.
+    path: Option<PathBuf>,
+    overrides: Overrides,
+    env: Environment,
+    /// What stood in the file when it was read last.
+    read: Option<String>,
+}
+
+/// How the configuration fares.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The file, or `environment`.
+    pub source: String,
+    /// When what holds was read.
+    pub loaded: SystemTime,
+    /// How often it was read again since the start, with success.
+    pub reloads: u64,
+    /// How often that failed.
+    pub failures: u64,
+    /// Why what the file says now does not hold: every mistake.
+    pub errors: Vec<String>,
+    /// Sections that differ in the file and wait for a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Without the environment: it holds secrets.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// `path`, else `LICTOR_CONFIG`, else the defaults and the environment alone.
+    pub fn new(path: Option<PathBuf>, overrides: Overrides, env: &Environment) -> Source {
+        let path = path.or_else(|| env.get("LICTOR_CONFIG").map(PathBuf::from));
+        Source { path, overrides, env: env.clone(), read: None }
+    }
+
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub fn load(&mut self) -> Result<Config, Errors> {
+        let source = self.name();
+        let Some(path) = &self.path else { return parse(None, &source, self.overrides, &self.env) };
+        let text = std::fs::read_to_string(path).map_err(|why| Errors::unreadable(&source, &why));
+        self.read = text.as_ref().ok().cloned();
+        parse(Some(&text?), &source, self.overrides, &self.env)
+    }
+
+    fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "environment".into(), |path| path.display().to_string())
+    }
+
+    /// How it fares, freshly read.
+    pub fn status(&self) -> Status {
+        Status {
+            source: self.name(),
+            loaded: SystemTime::now(),
+            reloads: 0,
+            failures: 0,
+            errors: Vec::new(),
+            needs_restart: Vec::new(),
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        std::fs::read_to_string(self.path.as_ref()?).ok()
+    }
+}
+
+/// Follows the file for as long as the process lives; `asked` is the operator's word (SIGHUP). Without a file there is
+/// nothing to follow.
+pub async fn follow(
+    mut source: Source,
+    asked: Arc<Notify>,
+    config: watch::Sender<Arc<Config>>,
+    status: watch::Sender<Status>,
+) {
+    let mut seen = source.read.clone();
+    loop {
+        let word = tokio::select! {
+            () = asked.notified() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let text = source.text();
+        let settled = text == seen;
+        let new = text != source.read;
+        seen = text;
+        if !word && !(new && settled) {
+            continue;
+        }
+        if word && source.path.is_none() {
+            tracing::info!("there is no configuration file: nothing to read again");
+            continue;
+        }
+        reload(&mut source, &config, &status);
+    }
+}
+
+fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
+    match source.load() {
+        Ok(mut new) => {
+            let needs_restart = keep(&config.borrow(), &mut new);
+            for warning in &new.warnings {
+                tracing::warn!("{warning}");
+            }
+            if !needs_restart.is_empty() {
+                let sections = needs_restart.join(", ");
+                tracing::warn!("these changes wait for a restart: {sections}");
+            }
+            config.send_replace(Arc::new(new));
+            status.send_modify(|status| {
+                (status.loaded, status.reloads) = (SystemTime::now(), status.reloads + 1);
+                (status.errors, status.needs_restart) = (Vec::new(), needs_restart);
+            });
+            tracing::info!("configuration read again");
+        }
+        Err(errors) => {
+            for line in errors.lines() {
+                tracing::error!("{line}");
+            }
+            tracing::error!("the configuration stays as it is");
+            status.send_modify(|status| {
+                (status.errors, status.failures) = (errors.lines().collect(), status.failures + 1);
+            });
+        }
+    }
+}
+
+/// What only a start can change stays as it is; the names of what differs.
+fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
+    fn one<T: Clone + PartialEq>(name: &'static str, old: &T, new: &mut T, differs: &mut Vec<&'static str>) {
+        if old != new {
+            differs.push(name);
+            new.clone_from(old);
+        }
+    }
+    let mut differs = Vec::new();
+    one("workers", &old.workers, &mut new.workers, &mut differs);
+    one("[[listener]]", &old.listeners, &mut new.listeners, &mut differs);
+    one("[admin] address", &old.admin.address, &mut new.admin.address, &mut differs);
+    one("[consul]", &old.consul, &mut new.consul, &mut differs);
+    one("[pool]", &old.pool, &mut new.pool, &mut differs);
+    one("[log]", &old.log, &mut new.log, &mut differs);
+    one("[cache] size and object", &old.store, &mut new.store, &mut differs);
+    one("[rate_limits] memory", &old.rate_limits.memory, &mut new.rate_limits.memory, &mut differs);
+    // Without one at the start, nobody watches this list.
+    if old.services.is_empty() != new.services.is_empty() {
+        one("[[service]]", &old.services, &mut new.services, &mut differs);
+    }
+    differs
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Reading again: what changes at once, what waits, what a mistake does.
+
+use std::path::Path;
+
+use super::*;
+
+fn env() -> Environment {
+    Environment::of(&[("LICTOR_API_KEY", "k")])
+}
+
+fn config(text: &str) -> Config {
+    parse(Some(text), "test", Overrides::default(), &env()).expect("a valid configuration")
+}
+
+#[test]
+fn what_only_a_start_can_change_is_kept_and_named() {
+    let old = config("workers = 2\n[pool]\nidle = 5\n");
+    let mut new = config("workers = 3\n[pool]\nidle = 6\n[timeouts]\nfirst_byte = \"3s\"\n");
+    assert_eq!(keep(&old, &mut new), ["workers", "[pool]"]);
+    assert_eq!((new.workers, new.pool.idle), (2, 5));
+    assert_eq!(new.policy.timeouts.first_byte, Duration::from_secs(3));
+    assert!(keep(&old, &mut config("workers = 2\n[pool]\nidle = 5\n")).is_empty());
+}
+
+/// A file that is followed, on paused time.
+struct Followed {
+    file: PathBuf,
+    asked: Arc<Notify>,
+    config: watch::Receiver<Arc<Config>>,
+    status: watch::Receiver<Status>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Followed {
+    fn new(name: &str, text: &str) -> Followed {
+        let file = std::env::temp_dir().join(format!("lictor-watch-{}-{name}.toml", std::process::id()));
+        write(&file, text);
+        let mut source = Source::new(Some(file.clone()), Overrides::default(), &env());
+        let (tell, config) = watch::channel(Arc::new(source.load().expect("valid")));
+        let (fares, status) = watch::channel(source.status());
+        let asked = Arc::new(Notify::new());
+        let task = tokio::spawn(follow(source, asked.clone(), tell, fares));
+        Followed { file, asked, config, status, task }
+    }
+
+    async fn looks(&self, times: u32) {
+        for _ in 0..times {
+            // Paused time: what is due runs, nothing waits.
+            tokio::time::sleep(LOOK + Duration::from_millis(1)).await;
+        }
+    }
+
+    fn first_byte(&self) -> u64 {
+        self.config.borrow().policy.timeouts.first_byte.as_secs()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+fn write(file: &Path, text: &str) {
+    std::fs::write(file, text).expect("a temporary file");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_file_holds_once_two_looks_agree_on_it() {
+    let followed = Followed::new("changed", "[timeouts]\nfirst_byte = \"1s\"\n");
+    followed.looks(3).await;
+    assert_eq!((followed.first_byte(), followed.status.borrow().reloads), (1, 0));
+    write(&followed.file, "[timeouts]\nfirst_byte = \"2s\"\n");
+    followed.looks(1).await;
+    assert_eq!(followed.first_byte(), 1, "it may still be being written");
+    followed.looks(1).await;
+    assert_eq!((followed.first_byte(), followed.status.borrow().reloads), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_changes_nothing_is_told_and_is_over_when_it_is_mended() {
+    let followed = Followed::new("mistake", "[timeouts]\nfirst_byte = \"1s\"\n");
+    write(&followed.file, "[timeouts]\nfirst_byte = \"2s\"\nidel = \"3s\"\n[breaker]\nprobes = 0\n");
+    followed.looks(2).await;
+    assert_eq!(followed.first_byte(), 1);
+    let said = followed.status.borrow().errors.clone();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains(":3: timeouts.idel: ") && said[0].contains("did you mean `idle`"), "{said:?}");
+    followed.looks(5).await;
+    assert_eq!(followed.status.borrow().failures, 1, "said once");
+    write(&followed.file, "[timeouts]\nfirst_byte = \"1s\"\n");
+    followed.looks(2).await;
+    assert!(followed.status.borrow().errors.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_vanishes_changes_nothing_and_is_told() {
+    let followed = Followed::new("vanished", "[timeouts]\nfirst_byte = \"1s\"\n");
+    std::fs::remove_file(&followed.file).expect("it was there");
+    followed.looks(2).await;
+    assert_eq!(followed.first_byte(), 1);
+    assert!(followed.status.borrow().errors[0].contains("cannot read"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operators_word_reads_at_once() {
+    let followed = Followed::new("asked", "[timeouts]\nfirst_byte = \"1s\"\n");
+    followed.looks(1).await;
+    write(&followed.file, "[timeouts]\nfirst_byte = \"4s\"\n");
+    let mut config = followed.config.clone();
+    let before = tokio::time::Instant::now();
+    followed.asked.notify_one();
+    config.changed().await.expect("it is followed");
+    assert_eq!((followed.first_byte(), before.elapsed()), (4, Duration::ZERO));
+}
