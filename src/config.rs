@@ -4,6 +4,7 @@ mod check;
 mod env;
 mod file;
 pub mod policy;
+pub mod reference;
 pub mod routes;
 pub mod watch;
 

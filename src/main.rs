@@ -1,6 +1,6 @@
 //! The `lictor` command: arguments and exit code.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +36,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Print a configuration of every key with its default and what it means.
+    Defaults,
+    /// Print a JSON Schema of the configuration, for editors.
+    Schema,
     /// Print what stands in the configuration for an API key, read from the standard input.
     HashKey,
 }
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
             Ok(config) => checked(&config),
             Err(errors) => failed(&errors),
         },
+        Command::Defaults => print(config::reference::DEFAULTS),
+        Command::Schema => print(&format!("{:#}\n", config::reference::schema())),
         Command::HashKey => hash_key(),
     }
 }
@@ -98,6 +104,14 @@ fn hash_key() -> ExitCode {
     let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
     println!("sha256:{digits}");
     ExitCode::SUCCESS
+}
+
+/// A reader that has gone, as `head` does, is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(&error),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn failed(why: &dyn std::fmt::Display) -> ExitCode {

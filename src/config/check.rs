@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::env::Environment;
-use super::file::{Document, Mistake, Section};
+use super::file::{Document, Known, Mistake, Section};
 use super::*;
 
 /// What the command line says; it beats the file.
@@ -82,6 +82,14 @@ pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Envir
     }
     mistakes.sort_by_key(|mistake| mistake.line);
     Err(Errors { source: source.to_owned(), mistakes })
+}
+
+/// Every key that there is, as `read` asks for it.
+pub(super) fn known() -> Vec<Known> {
+    let document = Document::asking();
+    let (overrides, env) = (Overrides::default(), Environment::default());
+    read(document.root(None), false, overrides, &env, &document);
+    document.known()
 }
 
 fn read(

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) use known::{Kind, Known};
 pub(super) use typed::Switch;
 use values::distance;
-pub(super) use values::span;
+pub(super) use values::{shown, shown_size, span};
 
 /// One mistake: where, what is wrong, what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]

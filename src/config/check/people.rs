@@ -71,9 +71,8 @@ fn consumer(section: Section<'_>, plans: &[Arc<LimitSet>]) -> Consumer {
         section.wrong("name", 0, "is needed: write name = \"shop-app\"");
     }
     let mut keys = Vec::new();
-    for item in section.mixed("keys") {
-        let (text, line) = item.map_or_else(|s| (String::new(), s.line()), |written| (written.value, written.line));
-        match key(&text) {
+    for Written { value, line } in section.texts("keys") {
+        match key(&value) {
             Some(digest) => keys.push(digest),
             None => section.wrong(
                 "keys",
@@ -86,12 +85,11 @@ fn consumer(section: Section<'_>, plans: &[Arc<LimitSet>]) -> Consumer {
         section.wrong("keys", 0, "at least one is needed: lictor hash-key makes them");
     }
     let (mut admin, mut operator) = (false, false);
-    for item in section.mixed("roles") {
-        let (text, line) = item.map_or_else(|s| (String::new(), s.line()), |written| (written.value, written.line));
-        match text.as_str() {
+    for Written { value, line } in section.texts("roles") {
+        match value.as_str() {
             "admin" => admin = true,
             "operator" => operator = true,
-            _ => section.wrong("roles", line, format!("`{text}` is no role: there are \"admin\" and \"operator\"")),
+            _ => section.wrong("roles", line, format!("`{value}` is no role: there are \"admin\" and \"operator\"")),
         }
     }
     let plan = section.text("plan").and_then(|written| {

@@ -75,6 +75,20 @@ pub(super) fn duration(value: &DeValue<'_>, least: Duration) -> Result<Duration,
     }
 }
 
+/// A duration as it is written.
+pub(in crate::config) fn shown(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// Bytes as they are written, in the largest unit that fits.
+pub(in crate::config) fn shown_size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
 /// A duration without further bounds, when a text is one.
 pub(in crate::config) fn span(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
