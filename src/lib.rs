@@ -24,5 +24,8 @@ pub mod upstream;
 // -- the side door --
 pub mod admin;
 
+// -- from outside --
+pub mod terminal;
+
 // -- the only file that sees every room --
 pub mod app;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
+use lictor::terminal::{self, Manner, Question};
 
 /// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
 #[derive(Parser)]
@@ -36,12 +37,79 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Show services, instances and breakers of a running gateway.
+    Services {
+        /// Only this one.
+        service: Option<String>,
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show who is how near which rate limit of a running gateway.
+    Limits {
+        /// Only this consumer.
+        consumer: Option<String>,
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show or clear the cache of a running gateway.
+    Cache {
+        #[command(subcommand)]
+        what: CacheCommand,
+    },
     /// Print a configuration of every key with its default and what it means.
     Defaults,
     /// Print a JSON Schema of the configuration, for editors.
     Schema,
     /// Print what stands in the configuration for an API key, read from the standard input.
     HashKey,
+}
+
+#[derive(Subcommand)]
+enum CacheCommand {
+    /// What it holds and did.
+    Show {
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Clear all of it, or what the options say.
+    Clear {
+        /// What came from this service.
+        #[arg(long)]
+        service: Option<String>,
+        /// What lies at or below this path, as clients ask for it.
+        #[arg(long, value_name = "PREFIX")]
+        path: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// Which gateway is asked, and how the answer is shown. The key is $LICTOR_API_KEY; its consumer needs the role admin.
+#[derive(clap::Args)]
+struct Asking {
+    /// The gateway's admin address; else $LICTOR_ADMIN, else http://127.0.0.1:5001.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// A file with the key, instead of $LICTOR_API_KEY.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whether the answer is shown once or live.
+#[derive(clap::Args)]
+struct Live {
+    /// Live: again every second, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +126,12 @@ fn main() -> ExitCode {
             Ok(config) => checked(&config),
             Err(errors) => failed(&errors),
         },
+        Command::Services { service, live, asking } => ask(&Question::Services(service), live.watch, asking, &env),
+        Command::Limits { consumer, live, asking } => ask(&Question::Limits(consumer), live.watch, asking, &env),
+        Command::Cache { what: CacheCommand::Show { live, asking } } => ask(&Question::Cache, live.watch, asking, &env),
+        Command::Cache { what: CacheCommand::Clear { service, path, asking } } => {
+            ask(&Question::Clear(service, path), false, asking, &env)
+        }
         Command::Defaults => print(config::reference::DEFAULTS),
         Command::Schema => print(&format!("{:#}\n", config::reference::schema())),
         Command::HashKey => hash_key(),
@@ -104,6 +178,23 @@ fn hash_key() -> ExitCode {
     let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
     println!("sha256:{digits}");
     ExitCode::SUCCESS
+}
+
+fn ask(question: &Question, watch: bool, asking: Asking, env: &Environment) -> ExitCode {
+    let Asking { admin, key_file, json } = asking;
+    let manner = Manner {
+        admin: admin.or_else(|| env.get("LICTOR_ADMIN").map(str::to_owned)),
+        key: env.get("LICTOR_API_KEY").map(str::to_owned),
+        key_file,
+        json,
+        watch,
+        // https://no-color.org
+        colour: env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb"),
+    };
+    match terminal::run(question, &manner) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
 }
 
 /// A reader that has gone, as `head` does, is no failure.

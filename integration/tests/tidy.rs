@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("filter", &["config", "catalog", "plane", "body", "io"]),
     ("upstream", &["config", "catalog", "plane", "body", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
+    ("terminal", &[]),
     ("proxy", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
     ("admin", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
 ];
@@ -26,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const SEAMS: &[(&str, &[&str])] = &[
     ("failsafe::", &["upstream/breaker.rs"]),
     ("arc_swap::", &["snapshot.rs"]),
-    ("reqwest::", &["discovery/consul/client.rs"]),
+    ("reqwest::", &["discovery/consul/client.rs", "terminal/client.rs"]),
     ("hyper::client", &["upstream/wire.rs"]),
     ("hyper::server", &["server/connection.rs"]),
     ("Incoming", &["body.rs", "server/connection.rs", "upstream/wire.rs"]),

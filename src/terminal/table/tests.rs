@@ -1,0 +1,86 @@
+//! Tables as a person sees them.
+
+use serde_json::json;
+
+use super::*;
+
+const PLAIN: Style = Style { colour: false };
+
+#[test]
+fn services_are_shown_with_their_instances_breakers_and_what_is_wrong() {
+    let words = json!({
+        "services": [
+            { "name": "orders", "instances": [
+                { "address": "10.0.0.1:80", "health": "passing", "weight": 1, "in_flight": 2, "requests": 10, "failures": 0,
+                  "breaker": { "state": "closed", "why": null, "next_probe_ms": null } },
+                { "address": "10.0.0.2:80", "health": "critical", "weight": 1, "in_flight": 0, "requests": 7, "failures": 5,
+                  "breaker": { "state": "open", "why": "reset", "next_probe_ms": 4200 } },
+            ]},
+            { "name": "users", "instances": [] },
+        ],
+        "discovery": [{ "provider": "consul", "source": "http://a:8500", "state": "watching", "last_answer_age_ms": 300 }],
+        "not_exposed": [{ "name": "web", "reason": "has no tag `gateway`" }],
+    });
+    let wanted = "\
+SERVICE  INSTANCE     HEALTH    BREAKER                      WEIGHT  IN FLIGHT  REQUESTS  FAILURES
+orders   10.0.0.1:80  passing   closed                       1       2          10        0
+         10.0.0.2:80  critical  open (reset), probe in 4.2s  1       0          7         5
+users    no instances
+
+consul http://a:8500: watching, last answer 300ms ago
+not exposed: web: has no tag `gateway`
+";
+    assert_eq!(services(&words, PLAIN), wanted);
+    let coloured = services(&words, Style { colour: true });
+    assert!(coloured.contains("\x1b[31mcritical\x1b[0m"), "{coloured:?}");
+    assert_eq!(anstyle_free(&coloured), wanted);
+}
+
+/// Without its colours.
+fn anstyle_free(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        out += before;
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    (out + rest).lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[test]
+fn limits_are_shown_by_who_uses_them_or_as_they_are_when_nobody_does() {
+    let limit = json!({ "name": "guest", "count": 100, "period_ms": 60_000 });
+    let words = json!({ "limits": [limit], "usage": [
+        { "limit": "guest", "count": 100, "period_ms": 60_000, "consumer": "visitor", "remaining": 0, "whole_in_ms": 59_500, "refused": 3 },
+        { "limit": "orders", "count": 5, "period_ms": 30_000, "address": "192.0.2.7", "remaining": 4, "whole_in_ms": 6000, "refused": 0 },
+    ]});
+    let wanted = "\
+CLIENT     LIMIT   RATE     REMAINING  WHOLE IN  REFUSED
+visitor    guest   100/min  0          59.5s     3
+192.0.2.7  orders  5/30.0s  4          6.0s      0
+";
+    assert_eq!(limits(&words, PLAIN), wanted);
+    let unused = json!({ "limits": [limit], "usage": [] });
+    assert_eq!(limits(&unused, PLAIN), "Nobody has used any limit lately. There are: guest 100/min\n");
+    assert_eq!(limits(&json!({}), PLAIN), "There are no limits.\n");
+}
+
+#[test]
+fn the_cache_says_how_much_it_spares() {
+    let words = json!({ "entries": 2, "bytes": 2048, "size": 67_108_864, "hits": 6, "misses": 2, "stale": 1, "coalesced": 1,
+        "bypassed": 4, "services": [{ "service": "orders", "entries": 2, "bytes": 2048 }] });
+    let page = cache(&words, PLAIN);
+    assert!(
+        page.starts_with("2 answers, 2.0 KiB of 64.0 MiB; 70 % of 10 requests answered without an instance"),
+        "{page}"
+    );
+    assert!(page.ends_with("SERVICE  ANSWERS  SIZE\norders   2        2.0 KiB\n"), "{page}");
+    assert_eq!(cleared(&json!({ "cleared": 1 })), "1 answer cleared\n");
+    assert_eq!(cleared(&json!({ "cleared": 0 })), "0 answers cleared\n");
+}
+
+#[test]
+fn nothing_that_a_catalog_says_moves_the_cursor() {
+    let words = json!({ "services": [{ "name": "a\u{1b}[2J\nb", "instances": [] }] });
+    assert!(services(&words, PLAIN).contains("a\u{fffd}[2J\u{fffd}b"));
+}
