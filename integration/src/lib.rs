@@ -5,6 +5,7 @@ pub mod agent;
 pub mod client;
 pub mod examples;
 pub mod process;
+pub mod websocket;
 pub mod world;
 
 use std::time::{Duration, Instant};

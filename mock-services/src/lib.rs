@@ -5,6 +5,7 @@ pub mod behaviour;
 pub mod register;
 mod serve;
 pub mod shop;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,5 +78,6 @@ impl Mock {
 impl Drop for Mock {
     fn drop(&mut self) {
         self.task.abort();
+        self.shared.streams.lock().expect("no one panics while holding this").abort_all();
     }
 }

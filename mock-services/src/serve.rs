@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
 use crate::shop::{Kind, Shop};
+use crate::stream;
 
 /// How many requests an instance remembers.
 const REMEMBERED: usize = 10_000;
@@ -27,7 +28,7 @@ const REMEMBERED: usize = 10_000;
 /// How large the pieces of a slow body are.
 const PIECE: usize = 16;
 
-type Body = BoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
 /// What an instance saw of a request.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) hits: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) seen: Mutex<VecDeque<Seen>>,
+    /// WebSockets and event streams, which outlive what began them.
+    pub(crate) streams: Mutex<JoinSet<()>>,
     shop: Shop,
     name: String,
 }
@@ -56,6 +59,7 @@ impl Shared {
             hits: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             seen: Mutex::default(),
+            streams: Mutex::default(),
             shop: Shop::new(kind),
             name,
         }
@@ -102,7 +106,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     }
     let resetting = socket2::SockRef::from(&stream).try_clone().ok();
     let service = service_fn(|request| answer(request, shared.clone()));
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let builder = hyper::server::conn::http1::Builder::new();
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
     if served.is_err_and(|error| error.is_user())
         && let Some(socket) = resetting
     {
@@ -173,6 +178,8 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     }
     let response = match path.as_str() {
         "/echo/body" => echo_body(request, &shared),
+        "/ws" => stream::websocket(request, &shared),
+        "/events" => stream::events(&shared),
         _ if path.starts_with("/echo") => echo(request, &shared).await,
         _ => shopping(request, &path, &shared).await,
     };
@@ -284,7 +291,7 @@ fn cut() -> Response<Body> {
     response
 }
 
-fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Response<Body> {
+pub(crate) fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Response<Body> {
     let text = Bytes::from(format!("{words}\n"));
     let mut response = Response::new(Full::new(text).map_err(|never: Infallible| match never {}).boxed());
     *response.status_mut() = status;
@@ -294,7 +301,7 @@ fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Resp
 }
 
 /// Which instance answered.
-fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
+pub(crate) fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
     if let Ok(name) = HeaderValue::from_str(&shared.name) {
         headers.insert("x-instance", name);
     }
