@@ -1,8 +1,10 @@
 //! A gateway in this process, on ports of its own, with whatever stands behind it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use lictor::app::{self, Running};
+use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
 use mock_services::Mock;
 use serde_json::Value;
@@ -26,6 +28,13 @@ pub struct World {
 
 /// The configuration of most worlds: every port chosen by the system, one admin, no announcement at the end.
 pub fn config(more: &str) -> Config {
+    let text = text(more);
+    config::parse(Some(&text), "test", Overrides::default(), &Environment::default())
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// That configuration as it is written.
+pub fn text(more: &str) -> String {
     let digest: String = config::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut top = String::new();
     let mut sections = String::new();
@@ -39,15 +48,13 @@ pub fn config(more: &str) -> Config {
         }
     }
     let own = |section: &str, text: &str| if sections.contains(section) { String::new() } else { text.to_owned() };
-    let text = format!(
+    format!(
         "{top}\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\nroles = [\"admin\"]\n{}{}{}{}{sections}\n",
         own("[[listener]]", "[[listener]]\naddress = \"127.0.0.1:0\"\n"),
         own("[admin]", "[admin]\naddress = \"127.0.0.1:0\"\n"),
         own("[log]", "[log]\naccess = false\n"),
         own("[shutdown]", "[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n"),
-    );
-    config::parse(Some(&text), "test", Overrides::default(), &Environment::default())
-        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+    )
 }
 
 /// `[[service]]` for mocks.
@@ -59,7 +66,20 @@ pub fn service(name: &str, mocks: &[&Mock]) -> String {
 impl World {
     /// Starts a gateway, off the test's runtime.
     pub async fn start(config: Config) -> World {
-        let gateway = tokio::task::spawn_blocking(move || app::start(config)).await.expect("no panic");
+        World::run(move || app::start(config)).await
+    }
+
+    /// A gateway whose configuration is a file that it follows, ready.
+    pub async fn following(file: &Path) -> World {
+        let mut source = Source::new(Some(file.to_owned()), Overrides::default(), &Environment::default());
+        let config = source.load().unwrap_or_else(|errors| panic!("{errors}"));
+        let world = World::run(move || app::start_from(config, source)).await;
+        world.ready().await;
+        world
+    }
+
+    async fn run(start: impl FnOnce() -> Result<Running, app::Error> + Send + 'static) -> World {
+        let gateway = tokio::task::spawn_blocking(start).await.expect("no panic");
         let gateway = gateway.unwrap_or_else(|error| panic!("{error}"));
         let address = gateway.addresses[0];
         World { address, client: Client::new(address), admin: Client::new(gateway.admin), gateway: Some(gateway) }
