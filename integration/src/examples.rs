@@ -1,8 +1,14 @@
 //! The README's examples: printed by the demo, driven by `cargo demo --check`, and looked for in the README by a test.
 
+use std::net::SocketAddr;
+
 use http::Method;
 
 use crate::client::{Client, KEY};
+use crate::websocket::WebSocket;
+
+/// The demo's second consumer: no role, and a plan of 100 requests a minute.
+pub const GUEST: &str = "guest-api-key";
 
 /// One request that a stranger might try, and what comes of it.
 #[derive(Clone, Copy, Debug)]
@@ -13,66 +19,163 @@ pub struct Example {
     pub method: &'static str,
     /// Its path.
     pub path: &'static str,
-    /// With the demo's key.
-    pub key: bool,
+    /// Whose key; none when empty.
+    pub key: &'static str,
     /// Its body.
     pub body: &'static str,
     /// The status that comes.
     pub status: u16,
     /// A text that is in the answer.
     pub says: &'static str,
+    /// A text that is in a header of this name.
+    pub header: (&'static str, &'static str),
+    /// It shows on the second time.
+    pub twice: bool,
 }
 
+const GET: Example = Example {
+    shows: "",
+    method: "GET",
+    path: "",
+    key: KEY,
+    body: "",
+    status: 200,
+    says: "",
+    header: ("", ""),
+    twice: false,
+};
+
+const POST: Example = Example { method: "POST", ..GET };
+
 /// All of them, in the order of the README.
-pub const ALL: [Example; 11] = [
-    get("a list, from whichever instance is next", "/api/user_service/users", 200, "Ada"),
-    get("one of it", "/api/product_service/products/1", 200, "Fasces"),
+pub const ALL: [Example; 19] = [
+    Example { shows: "a list, from whichever instance is next", path: "/api/user_service/users", says: "Ada", ..GET },
+    Example { shows: "one of it", path: "/api/user_service/users/1", says: "Ada", ..GET },
     Example {
         shows: "create something",
-        method: "POST",
         path: "/api/order_service/orders",
-        key: true,
         body: "{\"user_id\": 1, \"product_id\": 2}",
         status: 201,
         says: "\"user_id\":1",
+        ..POST
     },
-    get("what the instance saw: no key, but who asked for what", "/api/user_service/echo", 200, "x-forwarded-for"),
-    get("the service's own error, passed on", "/api/user_service/users/99", 404, "there is no 99"),
-    without_key("no key", "/api/user_service/users", 401, "no_key"),
-    get("a service that nobody registered", "/api/nobody/x", 404, "no_route"),
-    without_key("a path that is nobody's: the answer names what exists", "/", 404, "/api/{service}/{path}"),
-    without_key("alive", "/health", 200, "healthy"),
-    without_key("ready to serve", "/ready", 200, "ready"),
-    get("what discovery knows, live", "/admin/services", 200, "user_service"),
+    Example {
+        shows: "what the instance saw: no key, but who asked for what",
+        path: "/api/user_service/echo",
+        says: "x-forwarded-for",
+        ..GET
+    },
+    Example {
+        shows: "the service's own error, passed on",
+        path: "/api/user_service/users/99",
+        status: 404,
+        says: "there is no 99",
+        ..GET
+    },
+    Example {
+        shows: "products are cached for 30 s: ask twice, and look at Cache-Status and Age",
+        path: "/api/product_service/products",
+        says: "Fasces",
+        header: ("cache-status", "lictor; hit"),
+        twice: true,
+        ..GET
+    },
+    Example {
+        shows: "a guest, on a plan of 100 a minute: look at RateLimit",
+        path: "/api/user_service/users",
+        key: GUEST,
+        says: "Ada",
+        header: ("ratelimit", "\"guest\";r=9"),
+        ..GET
+    },
+    Example {
+        shows: "a WebSocket that echoes: its handshake and its first words",
+        path: "/api/user_service/ws",
+        status: 101,
+        says: "echoes",
+        ..GET
+    },
+    Example { shows: "no key: 401", path: "/api/user_service/users", key: "", status: 401, says: "no_key", ..GET },
+    Example {
+        shows: "a service that nobody registered: 404",
+        path: "/api/nobody/x",
+        status: 404,
+        says: "no_route",
+        ..GET
+    },
+    Example {
+        shows: "a path that is nobody's: the answer names what exists",
+        path: "/",
+        key: "",
+        status: 404,
+        says: "/api/{service}/{path}",
+        ..GET
+    },
+    Example { shows: "alive, ready to serve", path: "/health", key: "", says: "healthy", ..GET },
+    Example { shows: "", path: "/ready", key: "", says: "ready", ..GET },
+    Example { shows: "what discovery knows, live", path: "/admin/services", says: "user_service", ..GET },
+    Example { shows: "who is how near which limit", path: "/admin/rate-limits", says: "\"guest\"", ..GET },
+    Example { shows: "what the cache did, and clearing it", path: "/admin/cache", says: "\"hits\"", ..GET },
+    Example { shows: "", path: "/admin/cache/clear", says: "\"cleared\"", ..POST },
+    Example { shows: "metrics, for Prometheus", path: "/admin/metrics", says: "lictor_route_requests_total", ..GET },
+    Example {
+        shows: "a guest has no business there: 403",
+        path: "/admin/services",
+        key: GUEST,
+        status: 403,
+        says: "no_role",
+        ..GET
+    },
 ];
 
-const fn get(shows: &'static str, path: &'static str, status: u16, says: &'static str) -> Example {
-    Example { shows, method: "GET", path, key: true, body: "", status, says }
-}
-
-const fn without_key(shows: &'static str, path: &'static str, status: u16, says: &'static str) -> Example {
-    Example { shows, method: "GET", path, key: false, body: "", status, says }
-}
-
 impl Example {
+    fn is_websocket(&self) -> bool {
+        self.status == 101
+    }
+
     /// Ready to paste into a shell.
     pub fn command(&self, base: &str) -> String {
-        let key = if self.key { format!(" -H 'X-API-Key: {KEY}'") } else { String::new() };
-        let body = if self.body.is_empty() { String::new() } else { format!(" -d '{}'", self.body) };
-        format!("curl -i{key}{body} {base}{}", self.path)
+        let key = if self.key.is_empty() { String::new() } else { format!(" -H 'X-API-Key: {}'", self.key) };
+        let what = match (self.body, self.method, self.is_websocket()) {
+            ("", "POST", _) => " -X POST".to_owned(),
+            ("", _, true) => " -N --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='".to_owned(),
+            ("", ..) => String::new(),
+            (body, ..) => format!(" -d '{body}'"),
+        };
+        format!("curl -i{key}{what} {base}{}", self.path)
     }
 
     /// Tries it.
     ///
     /// # Errors
     /// What came instead.
-    pub async fn check(&self, client: &Client) -> Result<(), String> {
-        let headers: &[(&str, &str)] = if self.key { &[("x-api-key", KEY)] } else { &[] };
+    pub async fn check(&self, address: SocketAddr, client: &Client) -> Result<(), String> {
+        if self.is_websocket() {
+            return self.talk(address).await;
+        }
+        let headers: &[(&str, &str)] = if self.key.is_empty() { &[] } else { &[("x-api-key", self.key)] };
         let method = Method::from_bytes(self.method.as_bytes()).expect("a method of this table");
-        let answer = client.ask(method, self.path, headers, self.body).await;
-        if answer.status == self.status && answer.body.contains(self.says) {
+        let mut answer = client.ask(method.clone(), self.path, headers, self.body).await;
+        if self.twice {
+            answer = client.ask(method, self.path, headers, self.body).await;
+        }
+        let (name, text) = self.header;
+        let heads = name.is_empty() || answer.header(name).contains(text);
+        if answer.status == self.status && answer.body.contains(self.says) && heads {
             return Ok(());
         }
-        Err(format!("{} {}: {} instead of {}: {}", self.method, self.path, answer.status, self.status, answer.body))
+        let said = format!("{:?} {}", answer.headers, answer.body);
+        Err(format!("{} {}: {} instead of {}: {said}", self.method, self.path, answer.status, self.status))
+    }
+
+    async fn talk(&self, address: SocketAddr) -> Result<(), String> {
+        let opened = WebSocket::open(address, self.path, &[("x-api-key", self.key)]).await;
+        let mut socket = opened.map_err(|status| format!("{}: {status} instead of 101", self.path))?;
+        let first = socket.next().await.unwrap_or_default();
+        socket.send("hello").await.map_err(|error| error.to_string())?;
+        match socket.next().await.as_deref() {
+            Some("hello") if first.contains(self.says) => Ok(()),
+            other => Err(format!("{}: {first:?}, then {other:?}", self.path)),
+        }
     }
 }

@@ -156,8 +156,8 @@ pub(super) fn cache(words: &Value, style: Style) -> String {
     let all = answered + number("misses") + number("stale");
     let share = if all == 0 { 0 } else { 100 * answered / all };
     let mut page = format!(
-        "{} answers, {} of {}; {share} % of {all} requests answered without an instance ({} hits, {} coalesced, {} misses, {} stale), {} bypassed\n",
-        number("entries"),
+        "{}, {} of {}; {share} % of {all} requests answered without an instance ({} hits, {} coalesced, {} misses, {} stale), {} bypassed\n",
+        answers(number("entries")),
         bytes(number("bytes")),
         bytes(number("size")),
         number("hits"),
@@ -179,10 +179,11 @@ pub(super) fn cache(words: &Value, style: Style) -> String {
 
 /// What a clear did.
 pub(super) fn cleared(words: &Value) -> String {
-    match words["cleared"].as_u64() {
-        Some(1) => "1 answer cleared\n".to_owned(),
-        count => format!("{} answers cleared\n", count.unwrap_or_default()),
-    }
+    format!("{} cleared\n", answers(words["cleared"].as_u64().unwrap_or_default()))
+}
+
+fn answers(count: u64) -> String {
+    if count == 1 { "1 answer".to_owned() } else { format!("{count} answers") }
 }
 
 fn aligned(rows: &[String]) -> String {

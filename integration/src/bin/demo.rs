@@ -20,6 +20,9 @@ const SECONDS: u32 = 20;
 /// What the demo serves, two instances each.
 const SERVICES: [&str; 3] = ["user_service", "product_service", "order_service"];
 
+/// The operator's terminal.
+const COMMANDS: [&[&str]; 3] = [&["services"], &["limits"], &["cache", "clear", "--service", "product_service"]];
+
 /// How long something may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -108,6 +111,8 @@ struct Stage {
     mocks: Vec<Process>,
     agent: Option<Process>,
     folder: PathBuf,
+    /// The gateway's own program.
+    program: PathBuf,
 }
 
 impl Stage {
@@ -115,11 +120,15 @@ impl Stage {
         let ports = Ports::choose(check)?;
         let folder = std::env::temp_dir().join(format!("lictor-demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Stage { check, ports, gateway: None, mocks: Vec::new(), agent: None, folder })
+        Ok(Stage { check, ports, gateway: None, mocks: Vec::new(), agent: None, folder, program: PathBuf::new() })
     }
 
     fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.public))
+    }
+
+    fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.admin)
     }
 
     fn consul(&self) -> String {
@@ -140,7 +149,8 @@ impl Stage {
             let mock = self.mock(&programs[1], SERVICES[number / 2], port)?;
             self.mocks.push(mock);
         }
-        self.gateway = Some(self.gateway(&programs[0])?);
+        self.program.clone_from(&programs[0]);
+        self.gateway = Some(self.gateway()?);
         self.routed().await
     }
 
@@ -180,26 +190,19 @@ impl Stage {
         self.folder.join(format!("mock-{port}.log"))
     }
 
-    fn gateway(&self, program: &Path) -> Result<Process, String> {
-        let digest: String = lictor::config::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    fn gateway(&self) -> Result<Process, String> {
         let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, self.ports.public));
+        let mut text = include_str!("../demo.toml")
+            .replace("127.0.0.1:5000", &self.address().to_string())
+            .replace("127.0.0.1:5001", &self.admin())
+            .replace("http://127.0.0.1:8500", &self.consul());
         // A browser tries [::1] first, where there is one.
-        let both = !self.check && TcpListener::bind(six).is_ok();
-        let listeners: String = [Some(self.address()), both.then_some(six)]
-            .into_iter()
-            .flatten()
-            .map(|address| format!("[[listener]]\naddress = \"{address}\"\nmax_connections = 1000\n\n"))
-            .collect();
-        let text = format!(
-            "{listeners}[admin]\naddress = \"127.0.0.1:{}\"\npublic = true\n\n[consul]\naddress = \"{}\"\n\n\
-             [[consumer]]\nname = \"demo\"\nkeys = [\"sha256:{digest}\"]\nroles = [\"admin\"]\n\n\
-             [log]\naccess = false\n\n[shutdown]\nannounce = \"0s\"\ndeadline = \"2s\"\n",
-            self.ports.admin,
-            self.consul()
-        );
+        if !self.check && TcpListener::bind(six).is_ok() {
+            text += &format!("\n[[listener]]\naddress = \"{six}\"\nmax_connections = 1000\n");
+        }
         let file = self.folder.join("lictor.toml");
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         command.args(["run", "--config"]).arg(&file).env("RUST_LOG", "warn").stdout(Stdio::null());
         start("lictor", &mut command)
     }
@@ -242,10 +245,17 @@ impl Stage {
         }
         println!("\n  Try:\n");
         for example in examples::ALL {
-            println!("  # {}\n  {}\n", example.shows, example.command(&base));
+            if !example.shows.is_empty() {
+                println!("\n  # {}", example.shows);
+            }
+            println!("  {}", example.command(&base));
+        }
+        println!("\n  # the same as tables");
+        for command in COMMANDS {
+            println!("  LICTOR_API_KEY={KEY} {} {}", self.program.display(), command.join(" "));
         }
         let (first, second, third) = (&self.mocks[0], &self.mocks[2], self.ports.mocks[4]);
-        println!("  # take an instance away in an orderly way, kill another, break a third, and ask again");
+        println!("\n  # take an instance away in an orderly way, kill another, break a third, and ask again");
         println!("  kill {:<8} # {}", first.id(), first.name);
         println!("  kill -9 {:<5} # {}", second.id(), second.name);
         println!(
@@ -277,7 +287,7 @@ impl Stage {
         let client = Client::new(self.address());
         let mut wrong = 0;
         for example in examples::ALL {
-            match example.check(&client).await {
+            match example.check(self.address(), &client).await {
                 Ok(()) => println!("  {} {} -> {}  {}", example.method, example.path, example.status, example.shows),
                 Err(why) => {
                     println!("  WRONG {why}");
@@ -285,12 +295,28 @@ impl Stage {
                 }
             }
         }
+        for command in COMMANDS {
+            let said = self.ask(command)?;
+            println!("  lictor {}\n{said}", command.join(" "));
+        }
         let failed = self.load().await;
         let orderly = self.mocks[0].ended().is_some_and(|status| status.success());
         match (wrong, failed, orderly) {
             (0, 0, true) => Ok(()),
             (0, 0, false) => Err("the instance that got SIGTERM did not end with exit code 0".into()),
             _ => Err(format!("{wrong} examples are wrong, {failed} requests failed")),
+        }
+    }
+
+    /// What the operator's terminal says.
+    fn ask(&self, command: &[&str]) -> Result<String, String> {
+        let mut lictor = Command::new(&self.program);
+        lictor.args(command).args(["--admin", &self.admin()]).env("LICTOR_API_KEY", KEY).env_remove("LICTOR_ADMIN");
+        let output = lictor.output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stdout).lines().map(|line| format!("    {line}\n")).collect();
+        match output.status.success() {
+            true => Ok(said),
+            false => Err(format!("lictor {}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr))),
         }
     }
 
@@ -305,10 +331,10 @@ impl Stage {
             tokio::time::sleep_until(due).await;
             match number {
                 n if n == RATE * 5 => self.mocks[0].signal(Signal::TERM),
-                n if n == RATE * 12 => self.mocks[2].signal(Signal::KILL),
+                n if n == RATE * 12 => self.mocks[4].signal(Signal::KILL),
                 _ => {}
             }
-            let path = ["/api/user_service/users", "/api/product_service/products"][number as usize % 2];
+            let path = ["/api/user_service/users", "/api/order_service/orders"][number as usize % 2];
             let client = client.clone();
             // Counted from when it was due: what waits in this program waits for a client, too.
             requests.push(tokio::spawn(async move { (client.get(path).await, due.elapsed()) }));

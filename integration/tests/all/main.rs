@@ -7,6 +7,7 @@ mod ending;
 mod guarding;
 mod limiting;
 mod measuring;
+mod operating;
 mod permitting;
 mod raw;
 mod reloading;
