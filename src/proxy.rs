@@ -223,7 +223,6 @@ impl Worker {
         let passage =
             headers::request(&mut parts, &target, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
         // From here on the request keeps its service and its route, not the snapshot.
-        drop(found);
         drop(snapshot);
         if upgrade.is_some() {
             websocket::mark(&mut parts.headers);

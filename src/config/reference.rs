@@ -62,7 +62,7 @@ impl Node {
             Kind::Sections => json!({ "type": "array", "items": table() }),
             Kind::Mixed => json!({ "type": "array", "items": { "anyOf": [text(), table()] } }),
             Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, table()] }),
-            Kind::Text { example } if example.is_empty() => text(),
+            Kind::Text { example: "" } => text(),
             Kind::Text { example } => json!({ "type": "string", "examples": [example] }),
             Kind::Texts => json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
             Kind::Flag { default } => json!({ "type": "boolean", "default": default }),

@@ -104,9 +104,9 @@ pub async fn follow(
         };
         let text = source.text();
         let settled = text == seen;
-        let new = text != source.read;
+        let ripe = settled && text != source.read;
         seen = text;
-        if !word && !(new && settled) {
+        if !word && !ripe {
             continue;
         }
         if word && source.path.is_none() {

@@ -141,8 +141,8 @@ impl Limits {
         for (index, meter) in [plan, of_route].into_iter().enumerate() {
             let Some(meter) = meter else { continue };
             match meter.take(&asks) {
-                Ok(left) => told[index] = self.headers.then(|| (meter.policy.clone(), meter.left(&left))),
-                Err((wait, left)) => {
+                (None, left) => told[index] = self.headers.then(|| (meter.policy.clone(), meter.left(&left))),
+                (Some(wait), left) => {
                     if let (1, Some(plan)) = (index, plan) {
                         plan.give_back(&asks, plan.rates.len());
                     }
@@ -244,8 +244,8 @@ impl Meter {
         places.get(within * self.rates.len() + limit)
     }
 
-    /// Takes one of each limit, or none of any.
-    fn take(&self, asks: &Asks<'_>) -> Result<Left, (Duration, Left)> {
+    /// Takes one of each limit, or none of any: then it says how long to wait.
+    fn take(&self, asks: &Asks<'_>) -> (Option<Duration>, Left) {
         let mut left = [Taken::default(); 8];
         for (index, rate) in self.rates.iter().enumerate() {
             match self.take_one(index, rate, asks) {
@@ -257,11 +257,11 @@ impl Meter {
                     for (later, rate) in self.rates.iter().enumerate().skip(index + 1) {
                         left[later] = Taken { left: rate.count, whole_in: Duration::ZERO };
                     }
-                    return Err((wait, left));
+                    return (Some(wait), left);
                 }
             }
         }
-        Ok(left)
+        (None, left)
     }
 
     fn take_one(&self, index: usize, rate: &Rate, asks: &Asks<'_>) -> Result<Taken, Duration> {

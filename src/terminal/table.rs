@@ -154,7 +154,7 @@ pub(super) fn cache(words: &Value, style: Style) -> String {
     let number = |name: &str| words[name].as_u64().unwrap_or_default();
     let answered = number("hits") + number("coalesced");
     let all = answered + number("misses") + number("stale");
-    let share = if all == 0 { 0 } else { 100 * answered / all };
+    let share = (100 * answered).checked_div(all).unwrap_or(0);
     let mut page = format!(
         "{}, {} of {}; {share} % of {all} requests answered without an instance ({} hits, {} coalesced, {} misses, {} stale), {} bypassed\n",
         answers(number("entries")),

@@ -165,9 +165,21 @@ fn check_upstream(name: &str, wanted: &str, seen: &[Seen]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_raw_request_of_the_file_gets_its_answer_and_nothing_else_reaches_the_instance() {
     let mock = Mock::start(Kind::User, 0).await.expect("a mock");
-    let world = World::of(&service("echo", &[&mock])).await;
+    let routes = "
+[[route]]
+path = { prefix = \"/p\" }
+strip = \"/p\"
+service = \"echo\"
+cors = { origins = [\"https://a.example\"], methods = [\"PUT\"] }
+
+[[route]]
+path = { exact = \"/exact\" }
+auth = false
+respond = { body = \"here\" }
+";
+    let world = World::of(&(service("echo", &[&mock]) + routes)).await;
     let cases = cases();
-    assert!(cases.len() >= 60, "{} cases", cases.len());
+    assert!(cases.len() >= 100, "{} cases", cases.len());
     let mut wrong = Vec::new();
     for case in cases {
         let before = mock.seen().len();

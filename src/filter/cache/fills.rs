@@ -26,9 +26,11 @@ pub enum Outcome<E> {
 /// All fills under way.
 #[derive(Debug)]
 pub struct Fills<E> {
-    shards: [Mutex<HashMap<Box<str>, Arc<Fill<E>>>>; SHARDS],
+    shards: [Shard<E>; SHARDS],
     hasher: foldhash::fast::RandomState,
 }
+
+type Shard<E> = Mutex<HashMap<Box<str>, Arc<Fill<E>>>>;
 
 #[derive(Debug)]
 struct Fill<E> {
@@ -73,7 +75,7 @@ impl<E: Clone> Fills<E> {
         Role::Lead(Lead { fills: self.clone(), key: key.into(), fill })
     }
 
-    fn shard(&self, key: &str) -> &Mutex<HashMap<Box<str>, Arc<Fill<E>>>> {
+    fn shard(&self, key: &str) -> &Shard<E> {
         use std::hash::BuildHasher;
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
