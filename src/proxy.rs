@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -44,10 +44,12 @@ use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
 use answer::{Ending, Pace, Settlement};
 use attempt::{Reply, Rules};
+use cached::Asked;
 pub use cached::Waiting;
 use error::Error;
 use exchange::Exchange;
 use headers::Passage;
+use origin::Address;
 use trace::TraceId;
 use tunnel::Tunnel;
 
@@ -203,25 +205,23 @@ impl Worker {
         let service = self.service(&snapshot, name)?;
         exchange.service = Some(service.clone());
         let upgrade = websocket::wanted(&parts).zip(Upgrade::take(&mut parts.extensions));
-        let stored = match &upgrade {
-            None => self.cached(&route, name, &target, (&parts, &body), client, exchange.began),
-            Some(_) => None,
-        };
-        let fetch = match stored {
-            Some(Stored::Fresh(entry)) => {
-                let answer = cached::answer(exchange, &entry, &parts.headers, cached::Told::Hit);
-                return Ok(Answered::Own(answer));
+        let address = Address::new(&target, client, &parts.headers);
+        let mut fetch = None;
+        if upgrade.is_none() && route.policy.cache.enabled {
+            match self.cached(&parts.method, &parts.headers, &address, found.form, &body, exchange.began) {
+                Stored::Fresh(entry) => return Ok(Answered::Own(self.hit(exchange, &entry, &parts.headers))),
+                Stored::NotCached => return Err(Error::NotCached),
+                Stored::Past(why) => {
+                    exchange.past = Some(why);
+                    self.past(exchange);
+                }
+                Stored::Fetch(wanted) => {
+                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form: found.form }));
+                }
             }
-            Some(Stored::NotCached) => return Err(Error::NotCached),
-            Some(Stored::Past(why)) => {
-                (exchange.cache, exchange.past) = ("pass", Some(why));
-                None
-            }
-            Some(Stored::Fetch(fetch)) => Some((fetch, parts.headers.clone())),
-            None => None,
-        };
+        }
         let passage =
-            headers::request(&mut parts, &target, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
+            headers::request(&mut parts, address, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
         // From here on the request keeps its service and its route, not the snapshot.
         drop(snapshot);
         if upgrade.is_some() {
@@ -313,7 +313,8 @@ fn is_stream(headers: &HeaderMap) -> bool {
 /// A page of our own.
 fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Body> {
     exchange.status = Some(response.status());
-    exchange.bytes = response.body().len() as u64;
+    let head = exchange.method == Method::HEAD;
+    exchange.bytes = if head { 0 } else { response.body().len() as u64 };
     response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
     exchange.dress(response.headers_mut());
     response.map(Body::from)

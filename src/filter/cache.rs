@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use tokio::time::Instant;
 
+use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
-use crate::config::{Route, Store as Bounds};
 use crate::plane::WorkerId;
 pub use entry::Entry;
-use key::variant;
+use key::signature;
 pub use key::{Epoch, Key, Place};
 pub use policy::Forward;
 use policy::Wish;
@@ -37,6 +36,8 @@ const PASS: Duration = Duration::from_secs(10);
 pub struct Cache {
     store: Store,
     object: usize,
+    /// Answers on their way into it, and their bytes.
+    filling: fills::Held,
     /// Clears so far.
     clears: AtomicU64,
     /// Changes by unsafe methods so far, per slot.
@@ -118,6 +119,7 @@ impl Cache {
         Arc::new(Cache {
             store: Store::new(bounds),
             object: bounds.object,
+            filling: fills::Held::new(bounds.size),
             clears: AtomicU64::new(0),
             changes: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             hasher: foldhash::fast::RandomState::default(),
@@ -126,38 +128,35 @@ impl Cache {
     }
 
     /// What there is for a request of a route whose answers are cached.
-    pub fn find(&self, route: &Route, parts: &Parts, place: &Place<'_>, now: Instant, worker: WorkerId) -> Found {
-        let (max_age, only, personal) = match policy::wish(parts, place.has_body) {
-            Wish::Past(why) => {
-                self.count(worker, Event::Bypassed);
-                return Found::Past(why);
-            }
-            Wish::Cached { max_age, only, personal } => (max_age, only, personal),
+    pub fn find(&self, method: &Method, headers: &HeaderMap, place: &Place<'_>, now: Instant) -> Found {
+        let (wish, only) = policy::wish(method, headers, place.has_body);
+        let (max_age, personal) = match wish {
+            Wish::Past(_) if only => return Found::NotCached,
+            Wish::Past(why) => return Found::Past(why),
+            Wish::Cached { max_age, personal } => (max_age, personal),
         };
-        let base = place.base(route);
+        let base = place.base();
         let epoch = self.epoch(place.changing(&base));
         let mut full = None;
         let mut why = Forward::UriMiss;
         let mut stale = None;
         let mut found = self.store.get(&base);
         if let Some(Stored::Vary(vary)) = &found {
-            let Some(variant) = variant(&base, vary.generation, &vary.names, &parts.headers) else {
-                return Found::Past(Forward::Bypass);
+            let Some(variant) = vary.variant(&base, headers) else {
+                return if only { Found::NotCached } else { Found::Past(Forward::Bypass) };
             };
             (found, full, why) = (self.store.get(&variant), Some(variant), Forward::VaryMiss);
         }
         match found {
-            Some(Stored::Answer(entry)) if entry.answers(place, &epoch) && (!personal || entry.life.for_all) => {
+            Some(Stored::Answer(entry)) if entry.epoch.is_current(&epoch) && (!personal || entry.life.for_all) => {
                 if entry.fresh(now, max_age) {
-                    self.count(worker, Event::Hit);
                     return Found::Fresh(entry);
                 }
-                why = Forward::Stale;
+                why = if entry.fresh(now, None) { Forward::Request } else { Forward::Stale };
                 stale = Some(entry);
             }
             Some(Stored::Pass(until)) if until > now => {
-                self.count(worker, Event::Bypassed);
-                return Found::Past(Forward::UriMiss);
+                return if only { Found::NotCached } else { Found::Past(Forward::UriMiss) };
             }
             _ => {}
         }
@@ -165,13 +164,12 @@ impl Cache {
             return Found::NotCached;
         }
         // What depends on who asks is asked for alone; and a HEAD brings nothing that could be stored.
-        if personal || parts.method == Method::HEAD {
-            self.count(worker, Event::Bypassed);
+        if personal || *method == Method::HEAD {
             return Found::Past(why);
         }
-        self.count(worker, if stale.is_some() { Event::Stale } else { Event::Miss });
+        let base: Box<str> = base.into();
         let full = full.unwrap_or_else(|| base.clone());
-        Found::Fetch(Fetch { key: Key { base: base.into(), full: full.into(), epoch }, why, stale })
+        Found::Fetch(Fetch { key: Key { base, full, epoch }, why, stale })
     }
 
     /// Prepares the request that fills: it asks for the whole, or whether what is stored still holds.
@@ -182,82 +180,89 @@ impl Cache {
         }
     }
 
-    /// What becomes of an answer's head.
-    pub fn judge(
-        &self,
-        fetch: &Fetch,
-        policy: &Policy,
-        request: &HeaderMap,
-        (status, answer): (StatusCode, &HeaderMap),
-        now: Instant,
-    ) -> Judgement {
-        if status == StatusCode::NOT_MODIFIED
-            && let Some(stale) = &fetch.stale
-        {
-            // Nothing about caching in a 304 means what was said before; else what it says now.
-            let mut whole = stale.headers.clone();
-            answer.iter().for_each(|(name, value)| drop(whole.insert(name, value.clone())));
-            let life = policy::life(request, stale.status, &whole, policy, SystemTime::now());
-            return match life {
-                Some(life) => Judgement::Refreshed(Arc::new(stale.refreshed(answer, life, fetch.key.epoch, now))),
-                None => Judgement::Refreshed(stale.clone()),
-            };
-        }
+    /// How long an answer may be used, by its head; `None`: it is for who asked only.
+    pub fn judge(&self, policy: &Policy, request: &HeaderMap, status: StatusCode, answer: &HeaderMap) -> Option<Life> {
         let length = answer.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.object as u64) {
-            return Judgement::Pass;
+            return None;
         }
-        match policy::life(request, status, answer, policy, SystemTime::now()) {
-            Some(life) => Judgement::Store(life),
-            None => Judgement::Pass,
-        }
+        let names = policy::vary(answer)?;
+        signature(&names, request)?;
+        policy::life(request, status, answer, policy, SystemTime::now())
     }
 
     /// Stores a whole answer, if nothing was cleared or changed since it was asked for. It comes back as whoever waited
     /// for it gets it.
     pub fn store(&self, key: &Key, whole: Whole<'_>, worker: WorkerId) -> Arc<Entry> {
         let Whole { life, status, headers, request, pieces, service, path, now } = whole;
+        let names = policy::vary(headers).unwrap_or_default();
         let entry = Arc::new(Entry {
             status,
             headers: entry::kept(headers),
             body: entry::joined(pieces),
             life,
             born: now,
+            signature: signature(&names, request).unwrap_or_default().into(),
+            names: names.into(),
             service,
             path: path.into(),
             epoch: key.epoch,
         });
-        if let Some(names) = policy::vary(&entry.headers) {
-            self.commit(key, &names, request, &entry, worker);
+        if self.is_current(&key.epoch) {
+            let own = match entry.names.is_empty() {
+                true => key.base.clone(),
+                false => self.store.varies(&key.base, &entry.names).key(&key.base, &entry.signature),
+            };
+            self.commit(&own, &entry);
+            self.count(worker, Event::Stored);
         }
         entry
     }
 
-    /// Stores again what an instance said still holds.
-    pub fn refresh(&self, key: &Key, entry: &Arc<Entry>, worker: WorkerId) {
+    /// What an instance says of a stored answer with a 304 (RFC 9111 4.3.4): what it is now, and whether it is so for
+    /// everybody, and stored.
+    pub fn revalidated(
+        &self,
+        fetch: &Fetch,
+        policy: &Policy,
+        request: &HeaderMap,
+        answer: &HeaderMap,
+        worker: WorkerId,
+    ) -> Option<(Arc<Entry>, bool)> {
+        let stale = fetch.stale.as_ref()?;
+        let headers = stale.headers_after(answer);
+        let life = policy::life(request, stale.status, &headers, policy, SystemTime::now());
+        let same = policy::vary(&headers).is_some_and(|names| *names == *stale.names);
+        let for_all = life.is_some() && same;
+        let entry = Arc::new(stale.refreshed(headers, life.unwrap_or(stale.life), fetch.key.epoch, Instant::now()));
         self.count(worker, Event::Revalidated);
-        if self.is_current(&key.epoch) {
-            self.store.put(&key.full, Stored::Answer(entry.clone()));
+        if for_all && self.is_current(&fetch.key.epoch) {
+            self.commit(&fetch.key.full, &entry);
+        } else if !for_all {
+            self.store.remove(&fetch.key.full);
+        }
+        Some((entry, for_all))
+    }
+
+    /// What a clear or a change may have overtaken goes again: nobody finds what was asked for before it.
+    fn commit(&self, key: &str, entry: &Arc<Entry>) {
+        self.store.put(key, Stored::Answer(entry.clone()));
+        if !self.is_current(&entry.epoch) {
+            self.store.remove(key);
         }
     }
 
-    fn commit(&self, key: &Key, names: &[http::HeaderName], request: &HeaderMap, entry: &Arc<Entry>, worker: WorkerId) {
-        if !self.is_current(&key.epoch) {
-            return;
-        }
-        if names.is_empty() {
-            self.store.put(&key.base, Stored::Answer(entry.clone()));
-        } else {
-            let generation = self.store.varies(&key.base, names);
-            let Some(variant) = variant(&key.base, generation, names, request) else { return };
-            self.store.put(&variant, Stored::Answer(entry.clone()));
-        }
-        self.count(worker, Event::Stored);
-    }
-
-    /// An answer under this key may not be stored: for a while nobody waits for another's.
+    /// An answer under this key may not be stored: for a while nobody waits for another's. What can still be used stays.
     pub fn pass(&self, key: &Key, now: Instant) {
-        self.store.put(&key.full, Stored::Pass(now + PASS));
+        let usable = matches!(self.store.get(&key.full), Some(Stored::Answer(entry)) if entry.fresh(now, None));
+        if !usable && self.is_current(&key.epoch) {
+            self.store.put(&key.full, Stored::Pass(now + PASS));
+        }
+    }
+
+    /// Room for one more answer on its way; `None` when there are too many already.
+    pub fn hold(self: &Arc<Cache>) -> Option<fills::Filling> {
+        fills::Filling::new(self)
     }
 
     /// Bytes of a body at most.
@@ -313,17 +318,6 @@ impl Cache {
         self.clears.load(Ordering::Acquire) == epoch.clears
             && self.changes[epoch.slot].load(Ordering::Acquire) == epoch.changes
     }
-}
-
-/// What becomes of an answer's head.
-#[derive(Debug)]
-pub enum Judgement {
-    /// It may be stored, once it is whole.
-    Store(Life),
-    /// What was stored still holds, and is this now.
-    Refreshed(Arc<Entry>),
-    /// It is for who asked only.
-    Pass,
 }
 
 /// How long an answer may be used.

@@ -2,133 +2,206 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::attempt::Reply;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::fill::{Fill, Led, What};
-use super::head::Target;
 use super::headers::Passage;
-use super::origin;
-use super::{Answered, Forwarding, Worker};
+use super::origin::Address;
+use super::{Answered, Forwarding, Passed, Worker};
 use crate::body::Body;
-use crate::config::Route;
-use crate::filter::cache::fills::{Fills, Outcome, Role};
+use crate::config::Timeouts;
+use crate::filter::cache::fills::{Fills, Lead, Outcome, Role};
 use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Place};
-use crate::io::Client;
+
+/// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
+const ROUNDS: usize = 2;
 
 /// Fills under way, shared by all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting(Arc<Fills<Error>>);
 
+/// What a request asks of the cache: kept until it is answered, since what there is may change meanwhile.
+pub(super) struct Asked {
+    pub(super) headers: HeaderMap,
+    pub(super) form: u64,
+}
+
 impl Worker {
-    /// What the cache has for a request; `None` when its route caches nothing.
+    /// What the cache has for a request whose route caches.
     pub(super) fn cached(
         &self,
-        route: &Route,
-        service: &str,
-        target: &Target,
-        (parts, body): (&Parts, &Body),
-        client: &Client,
+        method: &Method,
+        headers: &HeaderMap,
+        address: &Address,
+        form: u64,
+        body: &Body,
         now: Instant,
-    ) -> Option<Found> {
-        if !route.policy.cache.enabled {
-            return None;
-        }
-        let scheme = origin::scheme(client, &parts.headers);
-        let host = origin::host(client, &parts.headers, target);
-        let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let has_body = !http_body::Body::is_end_stream(body);
-        let place = Place { scheme, host, path: target.path(), query: target.query(), service, has_body };
-        Some(self.parts.cache.find(route, parts, &place, now, self.id))
+    ) -> Found {
+        let text = |host: &Option<HeaderValue>| host.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let (host, told) = (text(&address.target.host).unwrap_or_default(), text(&address.host));
+        let place = Place {
+            scheme: address.scheme,
+            told: told.as_deref().filter(|told| !told.eq_ignore_ascii_case(&host)),
+            host: &host,
+            path: address.target.path(),
+            query: address.target.query(),
+            form,
+            has_body: !http_body::Body::is_end_stream(body),
+        };
+        self.parts.cache.find(method, headers, &place, now)
     }
 
     /// Asks for what is not stored, once for all who want it.
     pub(super) async fn fetch(
         self: &Rc<Worker>,
         exchange: &mut Exchange,
-        fetch: Fetch,
-        asked: HeaderMap,
+        mut fetch: Fetch,
+        asked: Asked,
         forwarding: Forwarding,
     ) -> Result<Answered, Error> {
-        match self.parts.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
-            Role::Lead(lead) => {
-                let (told, tells) = oneshot::channel();
-                let why = fetch.why;
-                let passage = forwarding.passage.clone();
-                let (route, total) = (forwarding.route.clone(), forwarding.total);
-                let service = forwarding.service.clone();
-                let path = passage.target().path().to_owned();
-                let fill =
-                    Fill { worker: self.clone(), forwarding, fetch, lead, asked: asked.clone(), path, id: exchange.id };
-                // On a task of its own: it goes on when its first client leaves.
-                tokio::task::spawn_local(fill.run(exchange.began, told));
-                let Led { what, attempts, instance } = tells.await.unwrap_or(Led::PANICKED);
-                (exchange.attempts, exchange.instance) = (attempts, instance);
-                match what? {
-                    What::Refreshed(entry) => Ok(Answered::Own(answer(exchange, &entry, &asked, Told::Revalidated))),
-                    What::Streamed(response) => {
-                        exchange.cache = "miss";
-                        Ok(Answered::Streamed(mark(*response, &format!("lictor; fwd={}; stored", why.as_str()))))
-                    }
-                    What::Passed(reply) => {
-                        exchange.cache = "pass";
-                        let reply = *reply;
-                        let response = mark(reply.response, &format!("lictor; fwd={}", why.as_str()));
-                        let reply = Reply { response, ..reply };
-                        Ok(Answered::Upstream(Box::new(super::Passed {
-                            reply,
-                            service,
-                            passage,
-                            route,
-                            total,
-                            upgrade: None,
-                        })))
+        for _ in 0..ROUNDS {
+            match self.parts.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
+                Role::Lead(lead) => return self.lead(exchange, fetch, lead, asked, forwarding).await,
+                Role::Follow(outcome) => {
+                    let timeouts = &forwarding.route.policy.timeouts;
+                    match follow(outcome, timeouts, forwarding.total).await? {
+                        Followed::Entry(entry) if entry.fits(&asked.headers) => {
+                            self.parts.cache.count(self.id, Event::Coalesced);
+                            let told = Told::Collapsed(fetch.why);
+                            return Ok(Answered::Own(answer(exchange, &entry, &asked.headers, told)));
+                        }
+                        Followed::Alone => break,
+                        Followed::Entry(_) | Followed::Again => {}
                     }
                 }
             }
-            Role::Follow(outcome) => {
-                self.parts.cache.count(self.id, Event::Coalesced);
-                match follow(outcome, forwarding.total).await? {
-                    Some(entry) => Ok(Answered::Own(answer(exchange, &entry, &asked, Told::Collapsed(fetch.why)))),
-                    None => {
-                        exchange.cache = "pass";
-                        forwarding.run(self, exchange).await
-                    }
-                }
+            match self.again(&forwarding, &asked) {
+                Found::Fetch(next) => fetch = next,
+                Found::Fresh(entry) => return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers))),
+                Found::Past(_) | Found::NotCached => break,
             }
         }
+        exchange.past = Some(fetch.why);
+        self.past(exchange);
+        forwarding.run(self, exchange).await
+    }
+
+    /// What there is by now.
+    fn again(&self, forwarding: &Forwarding, asked: &Asked) -> Found {
+        let Forwarding { parts, passage, body, .. } = forwarding;
+        self.cached(&parts.method, &asked.headers, &passage.address, asked.form, body, Instant::now())
+    }
+
+    /// The one who asks. On a task of its own: it goes on when its client leaves.
+    async fn lead(
+        self: &Rc<Worker>,
+        exchange: &mut Exchange,
+        fetch: Fetch,
+        lead: Lead<Error>,
+        asked: Asked,
+        forwarding: Forwarding,
+    ) -> Result<Answered, Error> {
+        // Another's fill may have ended between our look and our grasp.
+        if let Found::Fresh(entry) = self.again(&forwarding, &asked) {
+            lead.tell(Outcome::Stored(entry.clone()));
+            return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers)));
+        }
+        let why = fetch.why;
+        let Some(filling) = self.parts.cache.hold() else {
+            exchange.past = Some(why);
+            self.past(exchange);
+            return forwarding.run(self, exchange).await;
+        };
+        self.parts.cache.count(self.id, if fetch.stale.is_some() { Event::Stale } else { Event::Miss });
+        let (told, tells) = oneshot::channel();
+        let (passage, service) = (forwarding.passage.clone(), forwarding.service.clone());
+        let (route, total) = (forwarding.route.clone(), forwarding.total);
+        let asked = Rc::new(asked.headers);
+        let fill = Fill {
+            worker: self.clone(),
+            forwarding,
+            fetch,
+            lead,
+            asked: asked.clone(),
+            filling: Rc::new(filling),
+            id: exchange.id,
+        };
+        tokio::task::spawn_local(fill.run(exchange.began, told));
+        let Ok(Led { what, attempts, instance }) = tells.await else {
+            self.parts.pulse.panics.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Panicked);
+        };
+        (exchange.attempts, exchange.instance) = (attempts, instance);
+        match what? {
+            What::Refreshed(entry) => Ok(Answered::Own(answer(exchange, &entry, &asked, Told::Revalidated(why)))),
+            What::Streamed(response) => {
+                exchange.cache = "miss";
+                Ok(Answered::Streamed(mark(*response, &format!("lictor; fwd={}; stored", why.as_str()))))
+            }
+            What::Passed(reply) => {
+                (exchange.cache, exchange.past) = ("pass", Some(why));
+                let passed = Passed { reply: *reply, service, passage, route, total, upgrade: None };
+                Ok(Answered::Upstream(Box::new(passed)))
+            }
+        }
+    }
+
+    /// An answer from the store.
+    pub(super) fn hit(&self, exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap) -> Response<Bytes> {
+        self.parts.cache.count(self.id, Event::Hit);
+        answer(exchange, entry, asked, Told::Hit)
+    }
+
+    /// A request that goes past the cache.
+    pub(super) fn past(&self, exchange: &mut Exchange) {
+        self.parts.cache.count(self.id, Event::Bypassed);
+        exchange.cache = "pass";
     }
 
     /// An unsafe method that succeeded changed what is stored of its address (RFC 9111 4.4).
     pub(super) fn invalidate(&self, method: &Method, status: StatusCode, passage: &Passage) {
         let read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if !read && status.as_u16() < 400 {
-            self.parts.cache.changed(passage.host().unwrap_or_default(), passage.target().path());
+            let target = &passage.address.target;
+            let host = target.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+            self.parts.cache.changed(host, target.path());
         }
     }
 }
 
-/// Waits for another's fill; `None`: its answer was for it alone.
+/// What came of waiting.
+enum Followed {
+    Entry(Arc<Entry>),
+    /// To be looked for again.
+    Again,
+    /// To be asked for by oneself.
+    Alone,
+}
+
+/// Waits for another's fill: no longer than an own answer may take to begin and to pause once.
 async fn follow(
     mut outcome: watch::Receiver<Outcome<Error>>,
+    timeouts: &Timeouts,
     total: Option<Instant>,
-) -> Result<Option<Arc<Entry>>, Error> {
+) -> Result<Followed, Error> {
+    let patience = Instant::now() + timeouts.first_byte + timeouts.idle;
+    let until = total.map_or(patience, |total| total.min(patience));
     let done = outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending));
-    let done = match total {
-        None => done.await,
-        Some(total) => tokio::time::timeout_at(total, done).await.or(Err(Error::TotalTimeout))?,
+    let Ok(done) = tokio::time::timeout_at(until, done).await else {
+        return if total == Some(until) { Err(Error::TotalTimeout) } else { Ok(Followed::Alone) };
     };
     match done.as_deref() {
-        Ok(Outcome::Stored(entry)) => Ok(Some(entry.clone())),
+        Ok(Outcome::Stored(entry)) => Ok(Followed::Entry(entry.clone())),
         Ok(Outcome::Failed(error)) => Err(*error),
-        Ok(Outcome::Pass | Outcome::Pending) | Err(_) => Ok(None),
+        Ok(Outcome::Again) => Ok(Followed::Again),
+        Ok(Outcome::Pass | Outcome::Pending) | Err(_) => Ok(Followed::Alone),
     }
 }
 
@@ -139,11 +212,11 @@ pub(super) enum Told {
     /// Another asked for it.
     Collapsed(Forward),
     /// The instance said that it still holds.
-    Revalidated,
+    Revalidated(Forward),
 }
 
 /// An answer from the store, or 304 when the client has it already.
-pub(super) fn answer(exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap, told: Told) -> Response<Bytes> {
+fn answer(exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap, told: Told) -> Response<Bytes> {
     let now = Instant::now();
     let mut response = if entry.known_to(asked) {
         let mut response = Response::new(Bytes::new());
@@ -162,7 +235,9 @@ pub(super) fn answer(exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap, 
         Told::Collapsed(why) => {
             ("collapsed", format!("lictor; fwd={}; collapsed; ttl={}", why.as_str(), entry.ttl(now)))
         }
-        Told::Revalidated => ("revalidated", format!("lictor; fwd=stale; fwd-status=304; ttl={}", entry.ttl(now))),
+        Told::Revalidated(why) => {
+            ("revalidated", format!("lictor; fwd={}; fwd-status=304; ttl={}", why.as_str(), entry.ttl(now)))
+        }
     };
     exchange.cache = word;
     let headers = response.headers_mut();

@@ -81,6 +81,8 @@ pub(super) enum Error {
     BadAnswer,
     /// No answer in time.
     FirstByteTimeout,
+    /// An answer that began and stopped, for those who waited for another's.
+    IdleTimeout,
     /// The whole took too long.
     TotalTimeout,
     /// A panic, caught.
@@ -150,6 +152,7 @@ impl Error {
             Error::FirstByteTimeout => {
                 is(504, "first_byte_timeout", Upstream, "The instance did not begin its answer in time")
             }
+            Error::IdleTimeout => is(504, "idle_timeout", Upstream, "The instance stopped in the middle of its answer"),
             Error::TotalTimeout => {
                 is(504, "total_timeout", Upstream, "The request took longer than [timeouts] total allows")
             }

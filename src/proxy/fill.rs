@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -16,9 +16,10 @@ use super::error::Error;
 use super::tee::Tee;
 use super::trace::TraceId;
 use super::{Forwarding, Worker, headers};
-use crate::body::Body;
-use crate::filter::cache::fills::{Lead, Outcome};
-use crate::filter::cache::{Cache, Entry, Fetch, Judgement, Life, Whole};
+use crate::body::{self, Body};
+use crate::config::Policy;
+use crate::filter::cache::fills::{Filling, Lead, Outcome};
+use crate::filter::cache::{Cache, Entry, Fetch, Life, Whole};
 
 /// What the first client gets.
 pub(super) enum What {
@@ -37,11 +38,6 @@ pub(super) struct Led {
     pub(super) instance: Option<SocketAddr>,
 }
 
-impl Led {
-    /// When the task ends without a word.
-    pub(super) const PANICKED: Led = Led { what: Err(Error::Panicked), attempts: 0, instance: None };
-}
-
 /// One fill.
 pub(super) struct Fill {
     pub(super) worker: Rc<Worker>,
@@ -49,9 +45,8 @@ pub(super) struct Fill {
     pub(super) fetch: Fetch,
     pub(super) lead: Lead<Error>,
     /// The client's headers as they came: what the answer may depend on.
-    pub(super) asked: HeaderMap,
-    /// The path as clients ask for it.
-    pub(super) path: String,
+    pub(super) asked: Rc<HeaderMap>,
+    pub(super) filling: Rc<Filling>,
     pub(super) id: TraceId,
 }
 
@@ -59,7 +54,6 @@ impl Fill {
     /// Asks, tells the client, stores.
     pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
         let mut attempts = 0;
-        let cache = self.worker.parts.cache.clone();
         Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
         let Forwarding { service, parts, body, route, total, .. } = &mut self.forwarding;
         let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
@@ -67,37 +61,56 @@ impl Fill {
         let reply = match attempt::run(&self.worker, service, rules, parts, body, began, &mut attempts).await {
             Ok(reply) => reply,
             Err(error) => {
-                self.lead.tell(Outcome::Failed(error));
+                // Our own deadline is not that of those who wait.
+                let own = matches!(error, Error::TotalTimeout);
+                self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error) });
                 let _ = client.send(Led { what: Err(error), attempts, instance: None });
                 return;
             }
         };
         let instance = Some(reply.local.instance.key.address);
         let led = |what| Led { what: Ok(what), attempts, instance };
-        let head = (reply.response.status(), reply.response.headers());
-        match cache.judge(&self.fetch, &route.policy.cache, &self.asked, head, Instant::now()) {
-            Judgement::Refreshed(entry) => {
-                cache.refresh(&self.fetch.key, &entry, self.worker.id);
-                self.lead.tell(Outcome::Stored(entry.clone()));
+        let (status, now) = (reply.response.status(), Instant::now());
+        if status == StatusCode::NOT_MODIFIED && self.fetch.stale.is_some() {
+            let (head, body) = self.settled(reply, began).into_parts();
+            if let Some(entry) = self.revalidated(&head.headers) {
                 let _ = client.send(led(What::Refreshed(entry)));
-                let (_, body) = self.settled(reply, began).into_parts();
-                drop(body.collect().await);
             }
-            Judgement::Pass => {
-                if reply.response.status().as_u16() < 400 {
-                    cache.pass(&self.fetch.key, Instant::now());
-                }
-                self.lead.tell(Outcome::Pass);
-                let _ = client.send(led(What::Passed(Box::new(reply))));
-            }
-            Judgement::Store(life) => {
-                let (head, body) = self.settled(reply, began).into_parts();
-                let tee = Tee::new(&body);
-                let streamed = Response::from_parts(head.clone(), tee.body());
-                let _ = client.send(led(What::Streamed(Box::new(streamed))));
-                self.store(&cache, life, head, body, tee).await;
-            }
+            drop(body.collect().await);
+            return;
         }
+        let cache = self.worker.parts.cache.clone();
+        let life = match super::is_stream(reply.response.headers()) {
+            true => None,
+            false => cache.judge(&self.policy().cache, &self.asked, status, reply.response.headers()),
+        };
+        let Some(life) = life else {
+            // A server's error may be over by now; anything else that may not be stored will stay so for a while.
+            if !status.is_server_error() {
+                cache.pass(&self.fetch.key, now);
+            }
+            self.lead.tell(if status.is_server_error() { Outcome::Again } else { Outcome::Pass });
+            let _ = client.send(led(What::Passed(Box::new(reply))));
+            return;
+        };
+        let (head, body) = self.settled(reply, began).into_parts();
+        let tee = Tee::new(&body, &self.filling);
+        let streamed = Response::from_parts(head.clone(), tee.body());
+        let _ = client.send(led(What::Streamed(Box::new(streamed))));
+        self.store(life, now, head, body, tee).await;
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.forwarding.route.policy
+    }
+
+    /// What is stored, as a 304 says that it is now.
+    fn revalidated(&self, answer: &HeaderMap) -> Option<Arc<Entry>> {
+        let cache = &self.worker.parts.cache;
+        let policy = &self.policy().cache;
+        let (entry, for_all) = cache.revalidated(&self.fetch, policy, &self.asked, answer, self.worker.id)?;
+        self.lead.tell(if for_all { Outcome::Stored(entry.clone()) } else { Outcome::Pass });
+        Some(entry)
     }
 
     /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
@@ -112,29 +125,36 @@ impl Fill {
     }
 
     /// Reads the whole answer, for the client and for the store. One that grows too large is the client's alone.
-    async fn store(self, cache: &Cache, life: Life, head: http::response::Parts, mut body: Body, tee: Tee) {
+    async fn store(self, life: Life, now: Instant, head: http::response::Parts, mut body: Body, tee: Tee) {
+        let cache = &self.worker.parts.cache;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
         loop {
             match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     size += data.len();
+                    let room = self.filling.holds(data.len()) && size <= cache.object();
                     tee.push(data.clone());
-                    if size > cache.object() {
+                    if !room {
+                        cache.pass(&self.fetch.key, now);
                         self.lead.tell(Outcome::Pass);
-                        cache.pass(&self.fetch.key, Instant::now());
                         return tee.hand_over(body);
                     }
                     pieces.push(data);
                 }
                 // Trailers: the client gets them, the store has no place for them.
                 Some(Ok(Err(trailers))) => {
+                    cache.pass(&self.fetch.key, now);
                     self.lead.tell(Outcome::Pass);
                     tee.push_frame(trailers);
                     return tee.hand_over(body);
                 }
                 Some(Err(error)) => {
-                    self.lead.tell(Outcome::Failed(Error::Reset));
+                    self.lead.tell(match &error {
+                        body::Error::Deadline => Outcome::Again,
+                        body::Error::Idle => Outcome::Failed(Error::IdleTimeout),
+                        body::Error::Broken(_) | body::Error::TooLarge => Outcome::Failed(Error::Reset),
+                    });
                     return tee.fail(error);
                 }
                 None => break,
@@ -147,8 +167,8 @@ impl Fill {
             request: &self.asked,
             pieces: &pieces,
             service: self.forwarding.service.shared.name.as_str().into(),
-            path: &self.path,
-            now: Instant::now(),
+            path: self.forwarding.passage.address.target.path(),
+            now,
         };
         let entry = cache.store(&self.fetch.key, whole, self.worker.id);
         self.lead.tell(Outcome::Stored(entry));

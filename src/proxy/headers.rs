@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri};
 
 use super::error::Error;
 use super::gate;
-use super::head::{self, Target};
-use super::origin::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::head;
+use super::origin::{self, Address, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::trace::{self, TraceId};
 use crate::config::routes::{Action, PathChange, Route};
 use crate::filter::auth::{self, X_API_KEY};
@@ -27,9 +27,7 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 /// What an answer's headers need to know of its request.
 #[derive(Clone, Debug)]
 pub(super) struct Passage {
-    target: Target,
-    /// The host that the client asked, as far as we know.
-    host: Option<HeaderValue>,
+    pub(super) address: Address,
     stripped: usize,
     route: Arc<Route>,
 }
@@ -37,7 +35,7 @@ pub(super) struct Passage {
 /// Makes a client's head into the instance's.
 pub(super) fn request(
     parts: &mut Parts,
-    target: &Target,
+    address: Address,
     found: &Found<'_>,
     client: &Client,
     id: &TraceId,
@@ -45,18 +43,17 @@ pub(super) fn request(
 ) -> Result<Passage, Error> {
     let prefix = found.stripped();
     let mut built = uri::Parts::default();
-    built.path_and_query = Some(head::upstream(target, found)?);
+    built.path_and_query = Some(head::upstream(&address.target, found)?);
     parts.uri = Uri::from_parts(built).or(Err(Error::BadRequest("bad_path", "The path is not valid")))?;
     // The hop to the instance is ours, whatever the client speaks.
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     let trailers = wants_trailers(headers);
-    let (chain, scheme) = (origin::chain(client, headers), origin::scheme(client, headers));
-    let host = origin::host(client, headers, target);
+    let chain = origin::chain(client, headers);
     drop_hops(headers, is_request_hop);
     headers.insert(X_FORWARDED_FOR, chain);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.extend(host.clone().map(|host| (X_FORWARDED_HOST, host)));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
+    headers.extend(address.host.clone().map(|host| (X_FORWARDED_HOST, host)));
     if !prefix.is_empty()
         && let Ok(prefix) = HeaderValue::from_str(prefix)
     {
@@ -71,7 +68,7 @@ pub(super) fn request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     gate::apply(&found.route.request_headers, headers);
-    Ok(Passage { target: target.clone(), host, stripped: prefix.len(), route: found.route.clone() })
+    Ok(Passage { address, stripped: prefix.len(), route: found.route.clone() })
 }
 
 /// Makes an instance's answer's head into the client's; how long the instance keeps an idle connection, if it says so.
@@ -94,42 +91,45 @@ pub(super) fn response(
 }
 
 impl Passage {
-    /// What the client asked for.
-    pub(super) fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// The host that the client asked.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.host.as_ref().and_then(|host| host.to_str().ok())
-    }
-
     /// A `Location` of the instance's own origin, as the client must see it: with the prefix that was stripped.
     fn outside(&self, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
-        let location = location.to_str().ok()?;
-        let path = match location.strip_prefix("http://").or_else(|| location.strip_prefix("https://")) {
-            Some(rest) => {
-                let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-                let sent = self.target.host.as_ref().and_then(|host| host.to_str().ok());
-                let hosts = [sent, self.host()];
-                let own = hosts.into_iter().flatten().any(|host| host.eq_ignore_ascii_case(authority))
-                    || authority == instance.to_string();
-                own.then_some(path)?
-            }
-            // `//elsewhere/` is an authority of its own.
-            None if location.starts_with('/') && !location.starts_with("//") => location,
-            None => return None,
-        };
         let Action::Forward { path: PathChange::Prefix { add, .. }, .. } = &self.route.action else { return None };
-        let prefix = &self.target.path()[..self.stripped];
+        if self.stripped == 0 && add.is_empty() {
+            return None;
+        }
+        let location = location.to_str().ok()?;
+        let (origin, path) = self.own_origin(location, instance)?;
+        let prefix = &self.address.target.path()[..self.stripped];
         let below = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
         let path = path.strip_prefix(add.as_str()).filter(below).unwrap_or(path);
-        let already =
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
-        if already {
-            return HeaderValue::from_str(path).ok();
+        if !prefix.is_empty() && path.strip_prefix(prefix).filter(below).is_some() {
+            return HeaderValue::from_str(&format!("{origin}{path}")).ok();
         }
-        HeaderValue::from_str(&format!("{prefix}{path}")).ok()
+        // A path that is empty so far, and one that begins with two slashes, would not be paths of this host.
+        let path = path.trim_start_matches('/');
+        let slash = if path.starts_with(['?', '#']) && !prefix.is_empty() { "" } else { "/" };
+        HeaderValue::from_str(&format!("{origin}{prefix}{slash}{path}")).ok()
+    }
+
+    /// The origin that stays in a `Location`, and the path in it, when it is of the instance's own. An address that only we
+    /// reach does not stay, and neither does the origin that the client is at: only a change of the scheme must be said.
+    fn own_origin<'l>(&self, location: &'l str, instance: SocketAddr) -> Option<(&'l str, &'l str)> {
+        let Some((scheme, rest)) = location.split_once("://") else {
+            // `//elsewhere/` is an authority of its own.
+            return (location.starts_with('/') && !location.starts_with("//")).then_some(("", location));
+        };
+        if !matches!(scheme, "http" | "https") {
+            return None;
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority == instance.to_string() {
+            return Some(("", path));
+        }
+        let hosts = [&self.address.target.host, &self.address.host].into_iter().flatten();
+        let own = hosts.filter_map(|host| host.to_str().ok()).any(|host| host.eq_ignore_ascii_case(authority));
+        let origin = if scheme == self.address.scheme { "" } else { &location[..location.len() - path.len()] };
+        own.then_some((origin, path))
     }
 }
 

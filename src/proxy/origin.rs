@@ -51,16 +51,33 @@ pub(super) fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.forwarded_for.clone())
 }
 
-/// Over what the client came. A trusted proxy knows better than we do.
-pub(super) fn scheme(client: &Client, headers: &HeaderMap) -> &'static str {
+/// What the client asked for, as far as we know: a trusted proxy knows better than we do.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    /// The target, as routes and instances see it.
+    pub(super) target: Target,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// The host that the client asked.
+    pub(super) host: Option<HeaderValue>,
+}
+
+impl Address {
+    pub(super) fn new(target: &Target, client: &Client, headers: &HeaderMap) -> Address {
+        Address { target: target.clone(), scheme: scheme(client, headers), host: host(client, headers, target) }
+    }
+}
+
+/// Over what the client came.
+fn scheme(client: &Client, headers: &HeaderMap) -> &'static str {
     match told(client, headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         _ => "http",
     }
 }
 
-/// The host that the client asked, likewise.
-pub(super) fn host(client: &Client, headers: &HeaderMap, target: &Target) -> Option<HeaderValue> {
+/// The host that the client asked.
+fn host(client: &Client, headers: &HeaderMap, target: &Target) -> Option<HeaderValue> {
     let told = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
     told.or(target.host.as_ref()).cloned()
 }

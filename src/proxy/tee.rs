@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::body::{Body, Error};
+use crate::filter::cache::fills::Filling;
 
 /// The store's end.
 pub(super) struct Tee(Rc<RefCell<Shared>>);
@@ -28,6 +29,8 @@ struct Shared {
     left: Option<u64>,
     /// The client does not read any more.
     gone: bool,
+    /// The bytes count for as long as either end has them.
+    filling: Option<Rc<Filling>>,
 }
 
 #[derive(Default)]
@@ -45,9 +48,9 @@ enum Then {
 
 impl Tee {
     /// Both ends, for a body of this size.
-    pub(super) fn new(body: &Body) -> Tee {
+    pub(super) fn new(body: &Body, filling: &Rc<Filling>) -> Tee {
         let left = http_body::Body::size_hint(body).exact();
-        Tee(Rc::new(RefCell::new(Shared { left, ..Shared::default() })))
+        Tee(Rc::new(RefCell::new(Shared { left, filling: Some(filling.clone()), ..Shared::default() })))
     }
 
     /// The client's end.
@@ -159,6 +162,7 @@ impl Drop for Reading {
         let mut shared = self.0.borrow_mut();
         shared.gone = true;
         shared.queue.clear();
+        shared.filling = None;
         if matches!(shared.then, Then::Rest(_)) {
             shared.then = Then::End;
         }

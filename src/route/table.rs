@@ -2,6 +2,7 @@
 //! segments, however many routes there are.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::{Asked, Found, Missed, Places, holds};
@@ -16,6 +17,8 @@ pub struct Table {
     routes: Vec<Arc<Route>>,
     /// The requests of each.
     recorders: Vec<Arc<Recorder>>,
+    /// What of each decides on its answers, as a number: with another one, stored answers are another route's.
+    forms: Vec<u64>,
     exact: ByName<Node>,
     below: ByName<Node>,
     any: Node,
@@ -36,7 +39,8 @@ impl Table {
     /// The routes of a configuration.
     pub fn new(routes: &[Arc<Route>], workers: usize) -> Table {
         let recorders = routes.iter().map(|_| Arc::new(Recorder::new(workers))).collect();
-        let mut table = Table { routes: routes.to_vec(), recorders, ..Table::default() };
+        let forms = routes.iter().map(|route| form(route)).collect();
+        let mut table = Table { routes: routes.to_vec(), recorders, forms, ..Table::default() };
         let mut order: Vec<usize> = (0..routes.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(routes[index].conditions()));
         for index in order {
@@ -78,6 +82,7 @@ impl Table {
             Some(index) => Ok(Found {
                 route: &self.routes[index],
                 recorder: &self.recorders[index],
+                form: self.forms[index],
                 index,
                 path: asked.path,
                 places: search.places,
@@ -137,6 +142,12 @@ impl Table {
             }
         })
     }
+}
+
+fn form(route: &Route) -> u64 {
+    let Route { headers, query, action, request_headers, policy, .. } = route;
+    foldhash::fast::FixedState::default()
+        .hash_one(format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}", policy.cache))
 }
 
 /// A route as a person reads it: `GET shop.example.com/orders/*`.

@@ -26,11 +26,14 @@ pub struct Entry {
     pub body: Bytes,
     pub(super) life: Life,
     pub(super) born: Instant,
+    /// The request headers that it depends on, and what stood in them.
+    pub(super) names: Box<[HeaderName]>,
+    pub(super) signature: Box<str>,
     /// The service that it came from, for whoever clears by service.
     pub(super) service: Arc<str>,
     /// The path as clients ask for it.
     pub(super) path: Box<str>,
-    /// What the clears and invalidations were when it was asked for.
+    /// What was cleared and changed when it was asked for.
     pub(super) epoch: super::Epoch,
 }
 
@@ -45,10 +48,9 @@ impl Entry {
         self.life.fresh.as_secs() as i64 - self.age(now).as_secs() as i64
     }
 
-    /// Whether it answers what is asked for: it came from the service that the route leads to now, and nothing changed it
-    /// since.
-    pub(super) fn answers(&self, place: &super::Place<'_>, now: &super::Epoch) -> bool {
-        *self.service == *place.service && self.epoch.is_current(now)
+    /// Whether it also answers a request with these headers.
+    pub fn fits(&self, request: &HeaderMap) -> bool {
+        self.names.is_empty() || super::signature(&self.names, request).is_some_and(|own| *own == *self.signature)
     }
 
     pub(super) fn fresh(&self, now: Instant, max_age: Option<Duration>) -> bool {
@@ -59,26 +61,33 @@ impl Entry {
     /// Bytes in the store.
     pub(super) fn weight(&self) -> u64 {
         let fields: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-        (OVERHEAD + fields + self.body.len() + self.path.len()) as u64
+        (OVERHEAD + fields + self.body.len() + self.path.len() + self.signature.len()) as u64
     }
 
-    /// The same with what a 304 says of it now (RFC 9111 4.3.4).
-    pub(super) fn refreshed(&self, answer: &HeaderMap, life: Life, epoch: super::Epoch, now: Instant) -> Entry {
+    /// Its headers with what a 304 says of them now (RFC 9111 4.3.4); one without a date is of now.
+    pub(super) fn headers_after(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
-        for name in answer.keys().filter(|name| **name != header::CONTENT_LENGTH && !describes_body(name)) {
+        headers.remove(header::DATE);
+        let said = |name: &&HeaderName| **name != header::CONTENT_LENGTH && !describes_body(name);
+        for name in answer.keys().filter(said) {
             headers.remove(name);
         }
-        for (name, value) in answer {
-            if *name != header::CONTENT_LENGTH && !describes_body(name) {
-                headers.append(name, exact(value));
-            }
+        for (name, value) in answer.iter().filter(|(name, _)| said(name)) {
+            headers.append(name, value.clone());
         }
+        kept(&headers)
+    }
+
+    /// The same with these headers.
+    pub(super) fn refreshed(&self, headers: HeaderMap, life: Life, epoch: super::Epoch, now: Instant) -> Entry {
         Entry {
             status: self.status,
-            headers: kept(&headers),
+            headers,
             body: self.body.clone(),
             life,
             born: now,
+            names: self.names.clone(),
+            signature: self.signature.clone(),
             service: self.service.clone(),
             path: self.path.clone(),
             epoch,

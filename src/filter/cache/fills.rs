@@ -1,14 +1,63 @@
 //! One fill serves all who wait for it: the first asks, the others wait for what comes of it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Entry, Epoch};
+use super::{Cache, Entry, Epoch};
 
 const SHARDS: usize = 16;
+
+/// Answers on their way into the store at most: each is a task and a connection that may outlive its client.
+const MOST: u64 = 4096;
+
+/// All answers on their way into the store.
+#[derive(Debug)]
+pub(super) struct Held {
+    fills: AtomicU64,
+    bytes: AtomicU64,
+    /// Bytes of all of them at most.
+    size: u64,
+}
+
+/// One answer on its way, and its bytes: held until they are stored, and its client has them.
+#[derive(Debug)]
+pub struct Filling {
+    cache: Arc<Cache>,
+    bytes: Cell<u64>,
+}
+
+impl Held {
+    pub(super) fn new(size: usize) -> Held {
+        Held { fills: AtomicU64::new(0), bytes: AtomicU64::new(0), size: size as u64 }
+    }
+}
+
+impl Filling {
+    pub(super) fn new(cache: &Arc<Cache>) -> Option<Filling> {
+        // Made first: dropped at once when it is one too many.
+        let filling = Filling { cache: cache.clone(), bytes: Cell::new(0) };
+        (cache.filling.fills.fetch_add(1, Ordering::Relaxed) < MOST).then_some(filling)
+    }
+
+    /// So many bytes more; false when that is too much for all together.
+    pub fn holds(&self, more: usize) -> bool {
+        self.bytes.set(self.bytes.get() + more as u64);
+        let Held { bytes, size, .. } = &self.cache.filling;
+        bytes.fetch_add(more as u64, Ordering::Relaxed) + more as u64 <= *size
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.cache.filling.fills.fetch_sub(1, Ordering::Relaxed);
+        self.cache.filling.bytes.fetch_sub(self.bytes.get(), Ordering::Relaxed);
+    }
+}
 
 /// What came of a fill.
 #[derive(Clone, Debug)]
@@ -19,6 +68,8 @@ pub enum Outcome<E> {
     Stored(Arc<Entry>),
     /// An answer that is for who asked only: each asks for themselves.
     Pass,
+    /// None that says anything to others: one of them asks again.
+    Again,
     /// No answer, and this is why.
     Failed(E),
 }
@@ -82,11 +133,6 @@ impl<E: Clone> Fills<E> {
 }
 
 impl<E: Clone> Lead<E> {
-    /// The state of the store when the fill began.
-    pub fn epoch(&self) -> Epoch {
-        self.fill.epoch
-    }
-
     /// What came of it; nobody can join from here on.
     pub fn tell(&self, outcome: Outcome<E>) {
         self.leave();

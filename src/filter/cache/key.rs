@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
-use crate::config::Route;
-use crate::filter::auth::X_API_KEY;
+use crate::filter::auth::is_api_key;
 
 /// Request headers that an answer may depend on, in bytes together.
 const VARIANT: usize = 1024;
@@ -15,14 +14,16 @@ const VARIANT: usize = 1024;
 pub struct Place<'a> {
     /// `http`, or `https` where a trusted proxy says so.
     pub scheme: &'a str,
-    /// The host, with its port; a trusted proxy's word counts.
+    /// The host, with its port, as routes and instances see it.
     pub host: &'a str,
+    /// The host that a trusted proxy was asked, where that is another one.
+    pub told: Option<&'a str>,
     /// The canonical path.
     pub path: &'a str,
     /// The query.
     pub query: Option<&'a str>,
-    /// The service that it is for.
-    pub service: &'a str,
+    /// What of its route decides on the answer, as a number.
+    pub form: u64,
     /// The request has a body.
     pub has_body: bool,
 }
@@ -30,7 +31,7 @@ pub struct Place<'a> {
 /// Where an answer belongs.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Host, path, query and - where they matter - scheme and route.
+    /// Host, path, query, route and - where they matter - scheme and the host that a proxy was asked.
     pub(super) base: Box<str>,
     /// That, and the values of the headers that the answer is known to depend on.
     pub full: Box<str>,
@@ -55,9 +56,9 @@ impl Epoch {
 
 impl Place<'_> {
     /// The key: host and path first.
-    pub(super) fn base(&self, route: &Route) -> String {
+    pub(super) fn base(&self) -> String {
         let query = self.query.unwrap_or_default();
-        let mut base = String::with_capacity(self.host.len() + self.path.len() + query.len() + 1);
+        let mut base = String::with_capacity(self.host.len() + self.path.len() + query.len() + 20);
         base.push_str(self.host);
         base.make_ascii_lowercase();
         base.push_str(self.path);
@@ -65,13 +66,14 @@ impl Place<'_> {
             base.push('?');
             base.push_str(query);
         }
+        // Another route may give another answer, and so may the same one after it was changed.
+        let _ = write!(base, "\n{:x}", self.form);
         // An instance that sends `http` to `https` must not do so to those who are there already.
         if self.scheme != "http" {
             let _ = write!(base, "\n{}", self.scheme);
         }
-        // The same address may mean another thing to a route that looks at headers.
-        if !route.headers.is_empty() {
-            let _ = write!(base, "\n{}", route.name);
+        if let Some(told) = self.told {
+            let _ = write!(base, "\n{}", told.to_ascii_lowercase());
         }
         base
     }
@@ -82,16 +84,17 @@ impl Place<'_> {
     }
 }
 
-/// The key of an answer that depends on request headers; `None` when those are too long to be a key.
-pub(super) fn variant(base: &str, generation: u64, names: &[HeaderName], headers: &HeaderMap) -> Option<String> {
-    let mut key = format!("{base}\n{generation}");
-    // No instance sees an API key: no answer depends on it, and no key of ours holds one.
-    for name in names.iter().filter(|name| **name != X_API_KEY) {
-        key.push('\n');
-        for value in headers.get_all(name) {
+/// The values of the request headers that an answer depends on; `None` when those are too long to be part of a key.
+pub(super) fn signature(names: &[HeaderName], headers: &HeaderMap) -> Option<String> {
+    let mut text = String::new();
+    for name in names {
+        text.push('\n');
+        // No instance sees an API key: no answer depends on it, and no key of ours holds one.
+        let seen = headers.get_all(name).iter().filter(|value| *name != header::AUTHORIZATION || !is_api_key(value));
+        for value in seen {
             // Bytes that are no text keep their difference by their escape.
-            let _ = write!(key, "{},", value.as_bytes().trim_ascii().escape_ascii());
+            let _ = write!(text, "{},", value.as_bytes().trim_ascii().escape_ascii());
         }
     }
-    (key.len() - base.len() <= VARIANT).then_some(key)
+    (text.len() <= VARIANT).then_some(text)
 }

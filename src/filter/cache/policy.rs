@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config::policy::Cache;
@@ -91,8 +90,6 @@ pub(super) enum Wish {
     Cached {
         /// Something stored must not be older than this; zero: it must be asked about.
         max_age: Option<Duration>,
-        /// Rather nothing than to ask an instance.
-        only: bool,
         /// It carries what identifies somebody: only what is said to be for everybody may answer it.
         personal: bool,
     },
@@ -129,23 +126,32 @@ impl Forward {
     }
 }
 
-/// What a request asks for.
-pub(super) fn wish(parts: &Parts, has_body: bool) -> Wish {
-    let headers = &parts.headers;
-    if !matches!(parts.method, Method::GET | Method::HEAD) {
-        return Wish::Past(Forward::Method);
-    }
-    // Parts of things are asked from the instance, and so is what depends on its present state.
-    let special = [header::RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
-    if has_body || special.iter().any(|name| headers.contains_key(name)) {
-        return Wish::Past(Forward::Bypass);
+/// What a request asks for, and whether it wants rather nothing than to ask an instance.
+pub(super) fn wish(method: &Method, headers: &HeaderMap, has_body: bool) -> (Wish, bool) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return (Wish::Past(Forward::Method), false);
     }
     let asked = Directives::of(headers);
-    if asked.no_store {
-        return Wish::Past(Forward::Request);
-    }
-    let max_age = if asked.no_cache { Some(Duration::ZERO) } else { asked.max_age };
-    Wish::Cached { max_age, only: asked.only_if_cached, personal: personal(headers) }
+    // Parts of things are asked from the instance, and so is what depends on its present state.
+    let special = [header::RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
+    let bypass = has_body || special.iter().any(|name| headers.contains_key(name)) || hides(headers);
+    let wish = if bypass {
+        Wish::Past(Forward::Bypass)
+    } else if asked.no_store {
+        Wish::Past(Forward::Request)
+    } else {
+        let max_age = if asked.no_cache { Some(Duration::ZERO) } else { asked.max_age };
+        Wish::Cached { max_age, personal: personal(headers) }
+    };
+    (wish, asked.only_if_cached)
+}
+
+/// Whether `Connection` takes headers away that the instance's answer may depend on: what is stored for a request with them
+/// would be an answer to one without.
+fn hides(headers: &HeaderMap) -> bool {
+    let known = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+    let mut named = headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    named.any(|name| !known.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes())))
 }
 
 /// How long an answer may be used, and by whom.
@@ -168,10 +174,11 @@ pub(super) fn life(
     now: SystemTime,
 ) -> Option<Life> {
     let said = Directives::of(answer);
-    if said.no_store || said.private || answer.contains_key(header::SET_COOKIE) || varies_by_all(answer) {
+    if said.no_store || said.private || answer.contains_key(header::SET_COOKIE) || vary(answer).is_none() {
         return None;
     }
-    // Parts are not stored; what is not final is no answer.
+    // Parts are not stored; what is not final is no answer. Requests that identify somebody are never filled from; here
+    // they are looked at all the same, so that this function alone is right.
     let known = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501);
     let for_all = said.public || said.s_maxage.is_some() || said.must_revalidate;
     if !known || (authorized(request) && !for_all) {
@@ -204,8 +211,9 @@ fn authorized(request: &HeaderMap) -> bool {
 
 /// RFC 9111 4.2.3, without the delay of the request: the larger of what the answer says and what the clocks say.
 fn age(answer: &HeaderMap, date: SystemTime, now: SystemTime) -> Duration {
-    let said = answer.get(header::AGE).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let said = said.map_or(Duration::ZERO, Duration::from_secs);
+    let said = answer.get(header::AGE).and_then(|value| value.to_str().ok());
+    let digits = said.map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let said = digits.map_or(Duration::ZERO, |text| text.parse().map_or(LONGEST, Duration::from_secs));
     now.duration_since(date).unwrap_or_default().max(said).min(LONGEST)
 }
 
@@ -220,19 +228,22 @@ fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
 }
 
-fn varies_by_all(answer: &HeaderMap) -> bool {
-    answer
-        .get_all(header::VARY)
-        .iter()
-        .any(|value| value.as_bytes().split(|&b| b == b',').any(|n| n.trim_ascii() == b"*"))
-}
-
-/// The request headers that an answer depends on; `None` when one of the names is no name.
+/// The request headers that an answer depends on. `None` when one of the names is no name, when the answer depends on
+/// everything, or on what is another for every request that an instance sees.
 pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
     let mut names = Vec::new();
     for value in answer.get_all(header::VARY) {
         for name in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-            names.push(HeaderName::from_bytes(name).ok()?);
+            let name = HeaderName::from_bytes(name).ok().filter(|name| *name != "*")?;
+            match name.as_str() {
+                "x-forwarded-for" | "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "tracestate"
+                | "via" => {
+                    return None;
+                }
+                // Part of every key, or seen by no instance.
+                "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-prefix" | "host" | "x-api-key" => {}
+                _ => names.push(name),
+            }
         }
     }
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));

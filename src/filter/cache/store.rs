@@ -1,15 +1,16 @@
 //! Where answers are kept: within a bound of bytes, the least useful go first (S3-FIFO).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
-use super::{Entry, Figures};
+use super::{Entry, Figures, signature};
 use crate::config;
 
 /// Parts with a lock each; an object is at most a sixteenth of the store, so it fits one.
@@ -37,11 +38,23 @@ pub(super) struct Vary {
 #[derive(Clone, Debug)]
 struct ByBytes;
 
+impl Vary {
+    /// The key of an answer to a request with these headers.
+    pub(super) fn variant(&self, base: &str, headers: &HeaderMap) -> Option<Box<str>> {
+        signature(&self.names, headers).map(|signature| self.key(base, &signature))
+    }
+
+    /// The key of an answer to a request with this signature.
+    pub(super) fn key(&self, base: &str, signature: &str) -> Box<str> {
+        format!("{base}\n{}{signature}", self.generation).into()
+    }
+}
+
 impl Weighter<Box<str>, Stored> for ByBytes {
     fn weight(&self, key: &Box<str>, stored: &Stored) -> u64 {
         let own = match stored {
             Stored::Answer(entry) => entry.weight(),
-            Stored::Vary(vary) => 128 + 40 * vary.names.len() as u64,
+            Stored::Vary(vary) => 128 + vary.names.iter().map(|name| 40 + name.as_str().len() as u64).sum::<u64>(),
             Stored::Pass(_) => 128,
         };
         key.len() as u64 + own
@@ -81,29 +94,36 @@ impl Store {
         self.entries.insert(key.into(), stored);
     }
 
-    /// Notes the headers that the answers under a key depend on; the generation of their keys.
-    pub(super) fn varies(&self, base: &str, names: &[HeaderName]) -> u64 {
-        if let Some(Stored::Vary(vary)) = self.get(base).filter(|s| matches!(s, Stored::Vary(v) if *v.names == *names))
-        {
-            return vary.generation;
+    pub(super) fn remove(&self, key: &str) {
+        self.entries.remove(key);
+    }
+
+    /// Notes the headers that the answers under a key depend on.
+    pub(super) fn varies(&self, base: &str, names: &[HeaderName]) -> Arc<Vary> {
+        match self.get(base) {
+            Some(Stored::Vary(vary)) if *vary.names == *names => vary,
+            _ => {
+                let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+                let vary = Arc::new(Vary { names: names.into(), generation });
+                self.put(base, Stored::Vary(vary.clone()));
+                vary
+            }
         }
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        self.put(base, Stored::Vary(Arc::new(Vary { names: names.into(), generation })));
-        generation
     }
 
     /// Removes the answers that `goes` says; how many. What is no answer goes as well.
     pub(super) fn clear(&self, goes: impl Fn(&Entry) -> bool) -> u64 {
-        let gone = AtomicU64::new(0);
+        // Freed when no lock is held any more.
+        let gone = RefCell::new(Vec::new());
         self.entries.retain(|_, stored| match stored {
             Stored::Answer(entry) if goes(entry) => {
-                gone.fetch_add(1, Ordering::Relaxed);
+                gone.borrow_mut().push(entry.clone());
                 false
             }
             Stored::Answer(_) | Stored::Vary(_) => true,
             Stored::Pass(_) => false,
         });
-        let gone = gone.into_inner();
+        let gone = gone.into_inner().len() as u64;
         self.cleared.fetch_add(gone, Ordering::Relaxed);
         gone
     }

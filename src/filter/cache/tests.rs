@@ -1,6 +1,6 @@
 //! The store under its policy: keys, variants, bounds, clearing, and what was changed meanwhile.
 
-use http::{HeaderName, Request};
+use http::HeaderName;
 
 use super::fills::{Fills, Outcome, Role};
 use super::*;
@@ -11,24 +11,23 @@ fn cache() -> Arc<Cache> {
     Cache::new(&Bounds { size: 1 << 20, object: 64 << 10 }, 1)
 }
 
-fn route() -> Arc<Route> {
-    let mut route = (*crate::config::for_tests().routes[0]).clone();
-    route.policy.cache = Policy { enabled: true, ttl: Some(Duration::from_secs(60)) };
-    Arc::new(route)
+const POLICY: Policy = Policy { enabled: true, ttl: Some(Duration::from_secs(60)) };
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value.parse().expect("a value"));
+    }
+    headers
 }
 
-fn parts(lines: &[(&str, &str)]) -> Parts {
-    let mut request = Request::builder();
-    for (name, value) in lines {
-        request = request.header(HeaderName::from_bytes(name.as_bytes()).expect("a name"), *value);
-    }
-    request.body(()).expect("a request").into_parts().0
+fn place<'a>(host: &'a str, path: &'a str) -> Place<'a> {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    Place { scheme: "http", host, told: None, path, query, form: 1, has_body: false }
 }
 
 fn find(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Found {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let place = Place { scheme: "http", host: "Shop.example", path, query, service: "orders", has_body: false };
-    cache.find(&route(), &parts(lines), &place, Instant::now(), WORKER)
+    cache.find(&Method::GET, &headers(lines), &place("Shop.example", path), Instant::now())
 }
 
 fn fetch(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Fetch {
@@ -45,17 +44,10 @@ fn fresh(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Option<Bytes> {
     }
 }
 
-fn answers(lines: &[(&str, &str)]) -> HeaderMap {
-    parts(lines).headers
-}
-
 /// Stores an answer to a request that was asked for before.
 fn put(cache: &Cache, path: &str, fetch: &Fetch, request: &[(&str, &str)], answer: &[(&str, &str)], body: &str) {
-    let (request, answer) = (parts(request).headers, answers(answer));
-    let head = (StatusCode::OK, &answer);
-    let Judgement::Store(life) = cache.judge(fetch, &route().policy.cache, &request, head, Instant::now()) else {
-        panic!("it may be stored")
-    };
+    let (request, answer) = (headers(request), headers(answer));
+    let life = cache.judge(&POLICY, &request, StatusCode::OK, &answer).expect("it may be stored");
     let pieces = [Bytes::copy_from_slice(body.as_bytes())];
     let whole = Whole {
         life,
@@ -83,15 +75,17 @@ fn an_answer_is_found_by_host_path_and_query_and_by_nothing_less() {
     for other in ["/a", "/a?x=2", "/a?", "/b?x=1"] {
         assert_eq!(fresh(&cache, other, &[]), None, "{other}");
     }
-    let place = Place {
-        scheme: "http",
-        host: "other.example",
-        path: "/a",
-        query: Some("x=1"),
-        service: "orders",
-        has_body: false,
-    };
-    assert!(matches!(cache.find(&route(), &parts(&[]), &place, Instant::now(), WORKER), Found::Fetch(_)));
+    let ask = |place: Place<'_>| cache.find(&Method::GET, &HeaderMap::new(), &place, Instant::now());
+    let same = place("SHOP.example", "/a?x=1");
+    assert!(matches!(ask(same), Found::Fresh(_)));
+    for other in [
+        place("other.example", "/a?x=1"),
+        Place { scheme: "https", ..same },
+        Place { told: Some("other.example"), ..same },
+        Place { form: 2, ..same },
+    ] {
+        assert!(matches!(ask(other), Found::Fetch(_)), "{other:?}");
+    }
 }
 
 #[test]
@@ -126,19 +120,86 @@ async fn what_is_too_old_is_asked_about_and_a_304_makes_it_fresh_again() {
     tokio::time::advance(Duration::from_secs(11)).await;
     let fetch = fetch(&cache, "/a", &[]);
     assert_eq!((fetch.why, fetch.stale.is_some()), (Forward::Stale, true));
-    let mut asked = parts(&[("if-none-match", "\"clients\""), ("if-modified-since", "x")]).headers;
+    let mut asked = headers(&[("if-none-match", "\"clients\""), ("if-modified-since", "x")]);
     Cache::prepare(&fetch, &mut asked);
     assert_eq!(asked.get("if-none-match").map(|value| value.as_bytes()), Some(&b"\"1\""[..]));
     assert!(!asked.contains_key("if-modified-since"));
-    let answer = answers(&[("x-new", "2"), ("cache-control", "max-age=20")]);
-    let head = (StatusCode::NOT_MODIFIED, &answer);
-    let judged = cache.judge(&fetch, &route().policy.cache, &HeaderMap::new(), head, Instant::now());
-    let Judgement::Refreshed(entry) = judged else { panic!("{judged:?}") };
-    cache.refresh(&fetch.key, &entry, WORKER);
+    let answer = headers(&[("x-new", "2"), ("cache-control", "max-age=20")]);
+    let (entry, for_all) =
+        cache.revalidated(&fetch, &POLICY, &HeaderMap::new(), &answer, WORKER).expect("it was stale");
+    assert!(for_all);
     assert_eq!((entry.ttl(Instant::now()), entry.age(Instant::now()).as_secs()), (20, 0));
     assert!(entry.headers.contains_key("x-new") && entry.headers.contains_key("x-old"));
     assert_eq!(fresh(&cache, "/a", &[]).as_deref(), Some(&b"body"[..]));
-    assert_eq!(fresh(&cache, "/a", &[("cache-control", "no-cache")]), None);
+    let forced = find(&cache, "/a", &[("cache-control", "no-cache")]);
+    assert!(matches!(forced, Found::Fetch(Fetch { why: Forward::Request, .. })), "{forced:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_that_takes_the_permission_back_is_for_who_asked_only_and_takes_the_stored_answer_away() {
+    for said in [
+        vec![("cache-control", "no-store"), ("cache-control", "max-age=60")],
+        vec![("set-cookie", "a=b")],
+        vec![("vary", "x-tenant"), ("cache-control", "max-age=60")],
+    ] {
+        let cache = cache();
+        fill(&cache, "/a", &[], &[("etag", "\"1\""), ("cache-control", "max-age=10")], "body");
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let stale = fetch(&cache, "/a", &[]);
+        let after = cache.revalidated(&stale, &POLICY, &HeaderMap::new(), &headers(&said), WORKER);
+        assert!(after.is_some_and(|(entry, for_all)| !for_all && entry.body == "body"), "{said:?}");
+        assert!(fetch(&cache, "/a", &[]).stale.is_none(), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_took_long_to_come_is_as_old_as_its_head() {
+    let cache = cache();
+    let asked = fetch(&cache, "/a", &[]);
+    let head = Instant::now();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let answer = headers(&[("cache-control", "max-age=40")]);
+    let life = cache.judge(&POLICY, &HeaderMap::new(), StatusCode::OK, &answer).expect("it may be stored");
+    let request = HeaderMap::new();
+    let whole = Whole {
+        life,
+        status: StatusCode::OK,
+        headers: &answer,
+        request: &request,
+        pieces: &[],
+        service: "orders".into(),
+        path: "/a",
+        now: head,
+    };
+    let entry = cache.store(&asked.key, whole, WORKER);
+    assert_eq!(entry.ttl(Instant::now()), 10);
+}
+
+#[test]
+fn what_passes_by_does_not_displace_what_can_be_used() {
+    let cache = cache();
+    let asked = fetch(&cache, "/a", &[]);
+    cache.pass(&asked.key, Instant::now());
+    assert!(matches!(find(&cache, "/a", &[]), Found::Past(Forward::UriMiss)));
+    assert!(matches!(find(&cache, "/a", &[("cache-control", "only-if-cached")]), Found::NotCached));
+    put(&cache, "/a", &asked, &[], &[], "body");
+    cache.pass(&asked.key, Instant::now());
+    assert!(fresh(&cache, "/a", &[]).is_some());
+}
+
+#[test]
+fn answers_on_their_way_are_bounded_and_what_they_held_is_free_again() {
+    let cache = cache();
+    let first = cache.hold().expect("there is room");
+    assert!(first.holds(1 << 20) && !first.holds(1));
+    let second = cache.hold().expect("there is room");
+    assert!(!second.holds(1));
+    drop(first);
+    assert!(second.holds(1));
+    let many: Vec<_> = std::iter::from_fn(|| cache.hold()).collect();
+    assert_eq!(many.len(), 4095);
+    drop(many);
+    assert!(cache.hold().is_some());
 }
 
 #[test]
@@ -182,11 +243,8 @@ fn however_much_comes_the_store_stays_within_its_bytes_and_too_large_an_object_i
     }
     let figures = cache.figures();
     assert!(figures.bytes <= 1 << 20 && figures.entries > 50, "{figures:?}");
-    let asked = fetch(&cache, "/big", &[]);
-    let large = answers(&[("content-length", "65537")]);
-    let judged =
-        cache.judge(&asked, &route().policy.cache, &HeaderMap::new(), (StatusCode::OK, &large), Instant::now());
-    assert!(matches!(judged, Judgement::Pass), "{judged:?}");
+    let large = headers(&[("content-length", "65537")]);
+    assert_eq!(cache.judge(&POLICY, &HeaderMap::new(), StatusCode::OK, &large), None);
 }
 
 #[test]

@@ -27,19 +27,9 @@ fn passed(lines: &[(&str, &str)]) -> (Uri, HeaderMap) {
     );
     let mut random = fastrand::Rng::with_seed(1);
     let id = TraceId::new(&mut random);
-    request_done(&mut parts, &target, &found, &client, &id, &mut random);
+    let address = Address::new(&target, &client, &parts.headers);
+    super::request(&mut parts, address, &found, &client, &id, &mut random).expect("a good request");
     (parts.uri, parts.headers)
-}
-
-fn request_done(
-    parts: &mut Parts,
-    target: &Target,
-    found: &Found<'_>,
-    client: &Client,
-    id: &TraceId,
-    random: &mut fastrand::Rng,
-) {
-    super::request(parts, target, found, client, id, random).expect("a good request");
 }
 
 fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
@@ -100,24 +90,50 @@ fn te_goes_on_only_as_trailers_and_the_api_keys_scheme_not_at_all() {
 
 #[test]
 fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
-    let path =
-        http::Request::builder().uri("/api/orders/users").header("host", "shop.example").body(()).expect("a request");
-    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
-    let target = head::check(&path.into_parts().0, &limits).expect("a good head");
-    let route = crate::config::for_tests().routes[0].clone();
-    let passage = Passage { host: target.host.clone(), target, stripped: "/api/orders".len(), route };
-    let outside = |location: &'static str| {
+    let route = |change: &str| {
+        let text = format!("[[route]]\npath = {{ prefix = \"/shop\" }}\nservice = \"orders\"\n{change}\n");
+        let env = crate::config::Environment::of(&[("LICTOR_API_KEY", "k")]);
+        let config = crate::config::parse(Some(&text), "test", Default::default(), &env).expect("a valid route");
+        config.routes[1].clone()
+    };
+    let outside = |change: &str, path: &str, location: &'static str| {
+        let request = http::Request::builder().uri(path).header("host", "shop.example").body(()).expect("a request");
+        let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
+        let target = head::check(&request.into_parts().0, &limits).expect("a good head");
+        let host = Some(HeaderValue::from_static("www.example"));
+        let address = Address { target, scheme: "http", host };
+        let stripped = if change.contains("strip") { "/shop".len() } else { 0 };
+        let passage = Passage { address, stripped, route: route(change) };
         let value = passage.outside(&HeaderValue::from_static(location), "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())
     };
-    let some = |text: &str| Some(text.to_owned());
-    assert_eq!(outside("/users/"), some("/api/orders/users/"));
-    assert_eq!(outside("http://shop.example/users/?a"), some("/api/orders/users/?a"));
-    assert_eq!(outside("http://10.0.0.5:80/x"), some("/api/orders/x"));
-    assert_eq!(outside("/api/orders/users/"), some("/api/orders/users/"));
-    assert_eq!(outside("http://elsewhere/x"), None);
-    assert_eq!(outside("//elsewhere/x"), None);
-    assert_eq!(outside("relative"), None);
+    let strip = "strip = \"/shop\"";
+    for (location, wanted) in [
+        ("/users/", Some("/shop/users/")),
+        ("http://shop.example/users/?a", Some("/shop/users/?a")),
+        ("http://WWW.example/users", Some("/shop/users")),
+        ("http://10.0.0.5:80/x", Some("/shop/x")),
+        ("http://10.0.0.5:80?x", Some("/shop?x")),
+        ("http://shop.example", Some("/shop/")),
+        ("/shop/users/", Some("/shop/users/")),
+        // Another scheme must be said, or the client asks the same again.
+        ("https://shop.example/users", Some("https://shop.example/shop/users")),
+        ("http://elsewhere/x", None),
+        ("ftp://shop.example/x", None),
+        ("//elsewhere/x", None),
+        ("relative", None),
+        // No path of this host may become another host.
+        ("http://shop.example//evil.example/x", Some("/shop/evil.example/x")),
+    ] {
+        assert_eq!(outside(strip, "/shop/a", location).as_deref(), wanted, "{location}");
+    }
+    let swapped = "strip = \"/shop\"\nadd = \"/v1\"";
+    assert_eq!(outside(swapped, "/shop/a", "/v1/users").as_deref(), Some("/shop/users"));
+    let added = "add = \"/v1\"";
+    assert_eq!(outside(added, "/shop/a", "/v1/shop/b").as_deref(), Some("/shop/b"));
+    assert_eq!(outside(added, "/shop/a", "/v1//evil.example/").as_deref(), Some("/evil.example/"));
+    // Where nothing is taken off or put before, nothing is to be put right.
+    assert_eq!(outside("", "/shop/a", "http://shop.example//evil.example/x"), None);
 }
 
 proptest! {

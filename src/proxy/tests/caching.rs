@@ -127,3 +127,68 @@ fn those_who_wait_for_a_fill_that_fails_get_the_same_page_and_ask_nobody() {
         assert_eq!(rig.peers[0].requests(), 1);
     });
 }
+
+#[test]
+fn who_waits_for_an_answer_that_depends_on_a_header_gets_it_only_with_the_same_header() {
+    paused(async {
+        let vary = "HTTP/1.1 200 OK\r\nVary: X-Tenant\r\nContent-Length: 2\r\n\r\nhi";
+        let rig = Rig::new(&[Play::Answer(vary)], CACHED);
+        let tenants = ["a", "b", "a", "b", "c"];
+        let begin = |tenant: &&'static str| Box::pin(rig.begin_with("GET", Some(("x-tenant", *tenant)), Body::Empty));
+        let mut waiting: Vec<_> = tenants.iter().map(begin).collect();
+        for request in &mut waiting {
+            assert!(futures_once(request.as_mut()).await.is_none());
+        }
+        // All at once: nobody waits for somebody who does not read.
+        let all: Vec<_> = waiting.into_iter().map(tokio::task::spawn_local).collect();
+        for one in all {
+            let answer = one.await.expect("no panic");
+            assert_eq!(answer.status(), 200);
+            answer.into_body().collect().await.expect("whole");
+        }
+        assert_eq!(rig.peers[0].requests(), 3, "one for each tenant");
+        for tenant in tenants {
+            let answer = rig.begin_with("GET", Some(("x-tenant", tenant)), Body::Empty).await;
+            assert!(answer.headers()["cache-status"].to_str().is_ok_and(|status| status.starts_with("lictor; hit")));
+        }
+    });
+}
+
+#[test]
+fn an_event_stream_is_nobodys_but_its_clients() {
+    paused(async {
+        let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
+        let rig = Rig::new(&[Play::Stop(stream)], CACHED);
+        for asked in 1..=3 {
+            let answer = rig.begin("GET", Body::Empty).await;
+            assert_eq!((answer.status().as_u16(), rig.peers[0].requests()), (200, asked));
+            let mut body = answer.into_body();
+            let first = body.frame().await.expect("it comes").expect("it comes").into_data().expect("data");
+            assert!(b"data: x\n\n".starts_with(&first) && !first.is_empty());
+        }
+    });
+}
+
+#[test]
+fn what_a_304_says_of_its_own_connection_is_not_stored() {
+    paused(async {
+        let first = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=10\r\nContent-Length: 2\r\n\r\nhi";
+        let rig = Rig::new(&[Play::Answer(first)], CACHED);
+        assert_eq!(rig.get().await, 200);
+        tokio::time::advance(seconds(11)).await;
+        rig.peers[0].plays(Play::Answer(
+            "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=10\r\nConnection: close\r\n\
+             Keep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ));
+        for status in ["lictor; fwd=stale; fwd-status=304; ttl=10", "lictor; hit; ttl=10"] {
+            let answer = rig.begin("GET", Body::Empty).await;
+            let headers = answer.headers().clone();
+            assert_eq!((answer.status().as_u16(), headers["cache-status"].as_bytes()), (200, status.as_bytes()));
+            for gone in ["connection", "keep-alive", "transfer-encoding"] {
+                assert!(!headers.contains_key(gone), "{gone}");
+            }
+            assert_eq!(answer.into_body().collect().await.expect("whole").to_bytes(), "hi");
+        }
+        assert_eq!(rig.peers[0].requests(), 2);
+    });
+}

@@ -158,7 +158,20 @@ impl Rig {
 
     /// A request under way.
     pub(super) fn begin(&self, method: &str, body: Body) -> impl Future<Output = Response<Body>> + 'static {
-        let request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
+        self.begin_with(method, None, body)
+    }
+
+    /// A request with headers of its own under way.
+    pub(super) fn begin_with(
+        &self,
+        method: &str,
+        header: Option<(&'static str, &'static str)>,
+        body: Body,
+    ) -> impl Future<Output = Response<Body>> + 'static {
+        let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         let request = request.header("x-api-key", "test").body(body).expect("a request");
         self.proxy.call(request, &self.client)
     }

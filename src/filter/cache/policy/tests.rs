@@ -41,6 +41,10 @@ fn what_may_be_stored_is_as_rfc_9111_and_the_route_say() {
         (vec![cc("MAX-AGE=60, No-Store")], None),
         (vec![cc("max-age=60"), ("set-cookie", "a=b")], None),
         (vec![cc("max-age=60"), ("vary", "accept, *")], None),
+        (vec![cc("max-age=60"), ("vary", "accept, X-Forwarded-For")], None),
+        (vec![cc("max-age=60"), ("vary", "a b")], None),
+        (vec![cc("max-age=60"), ("vary", "Origin, X-Forwarded-Proto")], Some((60, 0, false))),
+        (vec![cc("max-age=60"), ("age", "18446744073709551616")], Some((60, 315_360_000, false))),
         (vec![cc("max-age=0")], None),
         (vec![cc("max-age=0"), ("etag", "\"a\"")], Some((0, 0, false))),
         (vec![cc("no-cache, max-age=60"), ("etag", "\"a\"")], Some((0, 0, false))),
@@ -84,27 +88,33 @@ fn an_answer_to_a_request_that_authorizes_itself_is_shared_only_when_it_says_so(
     assert_eq!(lives(&asked, 200, &[], 30), None);
 }
 
-fn wishes(method: &str, lines: &[(&str, &str)]) -> Wish {
-    let mut parts = http::Request::builder().method(method).body(()).expect("a request").into_parts().0;
-    parts.headers = headers(lines);
-    wish(&parts, false)
+fn wishes(method: &str, lines: &[(&str, &str)]) -> (Wish, bool) {
+    wish(&Method::from_bytes(method.as_bytes()).expect("a method"), &headers(lines), false)
 }
 
 #[test]
 fn what_a_request_asks_of_the_cache_is_heard() {
     let cached = |max_age: Option<u64>, only, personal| {
         let max_age = max_age.map(Duration::from_secs);
-        Wish::Cached { max_age, only, personal }
+        (Wish::Cached { max_age, personal }, only)
     };
+    let past = |why| (Wish::Past(why), false);
     assert_eq!(wishes("GET", &[]), cached(None, false, false));
-    assert_eq!(wishes("POST", &[]), Wish::Past(Forward::Method));
-    assert_eq!(wishes("GET", &[("range", "bytes=0-1")]), Wish::Past(Forward::Bypass));
-    assert_eq!(wishes("GET", &[("if-match", "\"a\"")]), Wish::Past(Forward::Bypass));
-    assert_eq!(wishes("GET", &[("cache-control", "no-store")]), Wish::Past(Forward::Request));
+    assert_eq!(wishes("POST", &[]), past(Forward::Method));
+    assert_eq!(wishes("GET", &[("range", "bytes=0-1")]), past(Forward::Bypass));
+    assert_eq!(wishes("GET", &[("if-match", "\"a\"")]), past(Forward::Bypass));
+    assert_eq!(wishes("GET", &[("cache-control", "no-store")]), past(Forward::Request));
     assert_eq!(wishes("GET", &[("cache-control", "no-cache")]), cached(Some(0), false, false));
     assert_eq!(wishes("GET", &[("pragma", "no-cache")]), cached(Some(0), false, false));
     assert_eq!(wishes("GET", &[("cache-control", "max-age=5, only-if-cached")]), cached(Some(5), true, false));
     assert_eq!(wishes("HEAD", &[("cookie", "a=b")]), cached(None, false, true));
+    assert_eq!(wishes("GET", &[("authorization", "Bearer x")]), cached(None, false, true));
+    assert_eq!(wishes("GET", &[("authorization", "ApiKey x")]), cached(None, false, false));
+    // What `Connection` takes away does not reach the instance: its answer would be stored for those who keep it.
+    assert_eq!(wishes("GET", &[("connection", "Accept-Language")]), past(Forward::Bypass));
+    assert_eq!(wishes("GET", &[("connection", "keep-alive, TE")]), cached(None, false, false));
+    let only = wishes("GET", &[("range", "bytes=0-1"), ("cache-control", "only-if-cached")]);
+    assert_eq!(only, (Wish::Past(Forward::Bypass), true));
 }
 
 #[test]
