@@ -182,6 +182,8 @@ pub struct Catalog {
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// Registered, not exposed.
     pub hidden: Vec<Hidden>,
+    /// The version of the configuration whose services are among these.
+    pub told: u64,
     /// False until every provider has given its first answer: until then an unknown service is 503, not 404.
     pub complete: bool,
 }

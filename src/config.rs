@@ -27,6 +27,8 @@ pub use routes::Route;
 /// The whole configuration. Shape and defaults: `lictor.toml` in the README.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Counts how often it was read again.
+    pub version: u64,
     /// Data plane threads, at least 1.
     pub workers: usize,
     /// Public addresses; never empty.

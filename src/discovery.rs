@@ -79,11 +79,10 @@ impl Drop for Discovery {
 /// A file that cannot be read, an address that is none: what no waiting will mend.
 pub fn start(told: &watch::Receiver<Arc<Config>>, bound: &[SocketAddr]) -> Result<Discovery, Error> {
     let config = told.borrow().clone();
-    // The order is the precedence: the first provider of a name wins.
+    // The order is the precedence: the first provider of a name wins. That of the file is there even when it lists nothing:
+    // it may list something when it is read again.
     let mut providers: Vec<Box<dyn Provider>> = Vec::new();
-    if !config.services.is_empty() {
-        providers.push(Box::new(file::File::new(told.clone())));
-    }
+    providers.push(Box::new(file::File::new(told.clone())));
     if let Some(consul) = &config.consul {
         let configured = config.listeners.iter().map(|l| l.address).chain([config.admin.address]);
         let own = configured.chain(bound.iter().copied()).filter(|own| own.port() != 0).collect();
@@ -188,6 +187,7 @@ fn share_unchanged(new: &mut Catalog, old: &Catalog) {
 fn merge(said: &Said) -> Catalog {
     let mut merged = Catalog { complete: said.iter().all(|(catalog, _)| catalog.complete), ..Catalog::default() };
     for (catalog, status) in said {
+        merged.told = merged.told.max(catalog.told);
         merged.hidden.extend_from_slice(&catalog.hidden);
         for (name, service) in &catalog.services {
             match merged.services.get(name) {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -33,6 +34,8 @@ pub trait Handler: 'static {
 #[derive(Debug)]
 pub struct Pulse {
     start: Instant,
+    /// When the process began.
+    pub began: SystemTime,
     workers: Box<[Beat]>,
     /// Set when the process begins to end: `/ready` says so while everything is still served.
     pub draining: AtomicBool,
@@ -57,6 +60,7 @@ impl Pulse {
     pub fn new(workers: usize) -> Arc<Pulse> {
         Arc::new(Pulse {
             start: Instant::now(),
+            began: SystemTime::now(),
             workers: (0..workers).map(|_| Beat::default()).collect(),
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::catalog::DiscoveryStatus;
+use crate::config::routes::{Action, Target};
 use crate::config::{Route, Timeouts};
 use crate::filter::cache::{Cache, Found as Stored};
 use crate::io::Client;
@@ -202,7 +203,10 @@ impl Worker {
         let Some(name) = found.service() else {
             return gate::answer(&found, &target).map(Answered::Own).ok_or(Error::NoRoute);
         };
-        let service = self.service(&snapshot, name)?;
+        if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&body).lower() > limit) {
+            return Err(Error::BodyTooLarge);
+        }
+        let service = self.service(&snapshot, name, &route)?;
         exchange.service = Some(service.clone());
         let upgrade = websocket::wanted(&parts).zip(Upgrade::take(&mut parts.extensions));
         let address = Address::new(&target, client, &parts.headers);
@@ -280,8 +284,14 @@ impl Worker {
         newest.clone()
     }
 
-    fn service(&self, snapshot: &Snapshot, name: &str) -> Result<Rc<LocalService>, Error> {
-        let unknown = if snapshot.catalog.complete { Error::NoService } else { Error::NoCatalog };
+    fn service(&self, snapshot: &Snapshot, name: &str, route: &Route) -> Result<Rc<LocalService>, Error> {
+        let named = matches!(&route.action, Action::Forward { service: Target::Named(_), .. });
+        let unknown = match (snapshot.catalog.complete, named) {
+            (false, _) => Error::NoCatalog,
+            // The operator says that it exists.
+            (true, true) => Error::NoInstances,
+            (true, false) => Error::NoService,
+        };
         let service = snapshot.service(name).ok_or(unknown)?;
         self.upstreams.service(service.slot).ok_or(unknown)
     }

@@ -22,6 +22,9 @@ use crate::upstream::{Member, Service};
 /// How long an extinct service is remembered: until then it is 503 `no_instances`, after it 404.
 const TOMBSTONE: Duration = Duration::from_secs(600);
 
+/// How long a departed instance is remembered: it may come back, or have departed by mistake.
+const RETURN: Duration = Duration::from_secs(300);
+
 /// How many extinct services are remembered at most.
 const TOMBSTONES: usize = 10_000;
 
@@ -214,6 +217,8 @@ impl Next {
         let config = &inputs.config;
         let known: HashMap<&Key, usize> =
             old.iter().flat_map(|old| old.source.endpoints.iter().map(|e| &e.key).zip(0..)).collect();
+        let recent = |(_, since): &&(Arc<Instance>, Instant)| inputs.now - *since < RETURN;
+        let departed = || old.iter().flat_map(|old| old.departed.iter()).filter(recent);
         let mut change = Change::default();
         let members: Box<[Member]> = source
             .endpoints
@@ -222,11 +227,17 @@ impl Next {
                 let weight = if endpoint.available() { endpoint.weight } else { 0 };
                 let before =
                     old.zip(known.get(&endpoint.key)).map(|(old, &i)| (&old.members[i], &old.source.endpoints[i]));
-                let instance = match before {
-                    Some((member, _)) => member.instance.clone(),
-                    None => {
-                        Arc::new(Instance::new(endpoint.key.clone(), config.breaker_of(&source.name), config.workers))
+                let breaker = config.breaker_of(&source.name);
+                let back = || departed().find(|(instance, _)| instance.key == endpoint.key);
+                let instance = match (before, back()) {
+                    (Some((member, _)), _) => member.instance.clone(),
+                    // Back again: tunnels and streams to it go on, and what was seen of it is still known.
+                    (None, Some((instance, _))) => {
+                        self.effects.push(Effect::Tuned(instance.clone(), breaker.clone()));
+                        self.effects.push(Effect::ProbeNow(instance.clone()));
+                        instance.clone()
                     }
+                    (None, None) => Arc::new(Instance::new(endpoint.key.clone(), breaker, config.workers)),
                 };
                 change.weigh(&instance, before.map(|(member, _)| member.weight), weight, &mut self.effects);
                 if before.is_some_and(|(_, before)| replaced(before, endpoint)) {
@@ -235,9 +246,11 @@ impl Next {
                 Member { instance, weight }
             })
             .collect();
-        let kept = |member: &&Member| source.endpoints.iter().any(|e| e.key == member.instance.key);
-        for member in old.iter().flat_map(|old| old.members.iter()).filter(|member| !kept(member)) {
+        let here = |instance: &Instance| source.endpoints.iter().any(|endpoint| endpoint.key == instance.key);
+        let mut gone: Vec<_> = departed().filter(|(instance, _)| !here(instance)).cloned().collect();
+        for member in old.iter().flat_map(|old| old.members.iter()).filter(|member| !here(&member.instance)) {
             change.weigh(&member.instance, Some(member.weight), 0, &mut self.effects);
+            gone.push((member.instance.clone(), inputs.now));
         }
         self.changes.extend(change.sentence(&source.name));
         Service {
@@ -245,6 +258,7 @@ impl Next {
             slot,
             source: source.clone(),
             members,
+            departed: gone.into(),
             state: match old {
                 Some(old) => old.state.clone(),
                 None => Arc::new(ServiceState::new(config.workers)),
@@ -346,6 +360,12 @@ pub async fn write(
 ) {
     let mut due = None;
     loop {
+        // The file's services come by the catalog: a configuration and what it lists change in one swap.
+        while catalog.borrow_and_update().told < config.borrow().version {
+            if catalog.changed().await.is_err() {
+                return;
+            }
+        }
         let inputs = Inputs {
             config: config.borrow_and_update().clone(),
             catalog: catalog.borrow_and_update().clone(),

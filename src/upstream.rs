@@ -35,6 +35,8 @@ pub struct Service {
     pub source: Arc<catalog::Service>,
     /// One per endpoint of `source`, in its order.
     pub members: Box<[Member]>,
+    /// Instances that it had lately, and since when it has not: who comes back is known.
+    pub departed: Box<[(Arc<Instance>, Instant)]>,
     /// What all its instances share over all snapshots.
     pub state: Arc<ServiceState>,
     /// How many further attempts it may cost.
@@ -102,6 +104,7 @@ impl Service {
             slot: self.slot,
             source: self.source.clone(),
             members: self.members.iter().map(member).collect(),
+            departed: self.departed.clone(),
             state: self.state.clone(),
             budget,
             gone: self.gone,
@@ -179,19 +182,17 @@ impl LocalService {
         Rc::new(LocalService { shared: new.clone(), worker, balancer: RefCell::new(balancer), locals })
     }
 
-    /// Picks an instance that this request has not tried: round robin over those whose breakers let it. A request that
-    /// may stay for hours is no probe (`may_probe`): its verdict would come too late.
+    /// Picks an instance that this request has not tried: round robin over those whose breakers let it.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn pick(&self, tried: &[usize], may_probe: bool) -> Result<Pick, Unavailable> {
+    pub fn pick(&self, tried: &[usize]) -> Result<Pick, Unavailable> {
         let mut refused = Refused::default();
         let mut now = None;
         loop {
             let eligible = |index: usize| {
                 let instance = &self.locals[index].instance;
-                let closed = may_probe || instance.breaker.is_closed();
-                closed && !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
+                !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
             };
             let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
                 return Err(self.why_none(tried));

@@ -122,8 +122,8 @@ fn discovery(page: &mut Exposition, sources: &Sources) {
 
 fn config(page: &mut Exposition, sources: &Sources) {
     let status = sources.config.borrow().clone();
-    let help = "1 while the configuration that holds is the one in the file.";
-    let current = u8::from(status.errors.is_empty());
+    let help = "1 while the configuration that holds is all of the one in the file.";
+    let current = u8::from(status.errors.is_empty() && status.needs_restart.is_empty());
     page.single("lictor_config_current", Kind::Gauge, help, current);
     let mut family =
         page.family("lictor_config_reloads_total", Kind::Counter, "How often the configuration was read again.");
@@ -161,8 +161,7 @@ fn gateway(page: &mut Exposition, sources: &Sources) {
     }
     let mut family = page.family("lictor_build_info", Kind::Gauge, "1, with the version that runs.");
     family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let began = SystemTime::now() - pulse.uptime();
-    page.single("process_start_time_seconds", Kind::Gauge, "When the process began.", seconds(began));
+    page.single("process_start_time_seconds", Kind::Gauge, "When the process began.", seconds(pulse.began));
 }
 
 fn seconds(time: SystemTime) -> f64 {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Sources;
-use crate::catalog::{DiscoveryStatus, Endpoint};
+use crate::catalog::{Catalog, DiscoveryStatus, Endpoint};
 use crate::plane::{Pulse, WorkerId};
 use crate::telemetry::access::humantime;
 use crate::upstream::breaker::State;
@@ -30,7 +30,7 @@ pub(super) fn page(sources: &Sources, only: Option<&str>) -> Value {
         .collect();
     json!({
         "snapshot": { "version": snapshot.version, "complete": snapshot.catalog.complete },
-        "discovery": discovery(&sources.discovery.borrow()),
+        "discovery": discovery(&sources.discovery.borrow(), &snapshot.catalog),
         "services": services,
         "not_exposed": hidden,
         "gateway": gateway(&sources.pulse),
@@ -117,10 +117,13 @@ fn breaker(member: &Member) -> Value {
     })
 }
 
-fn discovery(status: &DiscoveryStatus) -> Value {
+fn discovery(status: &DiscoveryStatus, catalog: &Catalog) -> Value {
+    // The file's provider has nothing to say when the file lists nothing.
+    let listed = catalog.services.values().any(|service| service.provider == "file");
     let providers: Vec<_> = status
         .providers
         .iter()
+        .filter(|provider| provider.name != "file" || listed)
         .map(|provider| {
             let age = provider.last_answer.and_then(|at| at.elapsed().ok());
             json!({

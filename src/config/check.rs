@@ -114,6 +114,7 @@ fn read(
         warnings.extend(routes::nowhere(&routes, &services));
     }
     let config = Config {
+        version: 0,
         workers: root.number("workers", cores as u64, 1..=1024) as usize,
         listeners,
         admin: admin(root.section("admin"), overrides),

@@ -128,6 +128,7 @@ fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &wat
                 let sections = needs_restart.join(", ");
                 tracing::warn!("these changes wait for a restart: {sections}");
             }
+            new.version = config.borrow().version + 1;
             config.send_replace(Arc::new(new));
             status.send_modify(|status| {
                 (status.loaded, status.reloads) = (SystemTime::now(), status.reloads + 1);
@@ -164,9 +165,9 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     one("[log]", &old.log, &mut new.log, &mut differs);
     one("[cache] size and object", &old.store, &mut new.store, &mut differs);
     one("[rate_limits] memory", &old.rate_limits.memory, &mut new.rate_limits.memory, &mut differs);
-    // Without one at the start, nobody watches this list.
-    if old.services.is_empty() != new.services.is_empty() {
-        one("[[service]]", &old.services, &mut new.services, &mut differs);
+    // It is the deadline of clients that read nothing, too: that one is the listeners'.
+    if old.policy.timeouts.idle != new.policy.timeouts.idle {
+        differs.push("[timeouts] idle, for clients that take no byte");
     }
     differs
 }

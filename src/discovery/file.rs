@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::watch;
 
@@ -39,11 +38,12 @@ impl Provider for File {
         Box::pin(async move {
             let mut config = self.config;
             loop {
-                let listed = config.borrow_and_update().services.clone();
-                let services: BTreeMap<_, _> = listed.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
-                let status =
-                    ProviderStatus { state: "watching", last_answer: Some(SystemTime::now()), ..outlet.status() };
-                outlet.publish(Catalog { services, hidden: Vec::new(), complete: true }, status);
+                let now = config.borrow_and_update().clone();
+                let services: BTreeMap<_, _> =
+                    now.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
+                let status = ProviderStatus { state: "watching", ..outlet.status() };
+                let told = now.version;
+                outlet.publish(Catalog { services, hidden: Vec::new(), told, complete: true }, status);
                 if config.changed().await.is_err() {
                     return;
                 }

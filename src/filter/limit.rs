@@ -195,14 +195,20 @@ type Left = [Taken; 8];
 
 impl Meter {
     fn new(set: &Arc<LimitSet>, room: usize, ledger: &Ledger, before: Option<&Meter>) -> Meter {
-        let rate = |limit: &Limit| {
-            // A limit that stays keeps its number, and with it what addresses have used of it.
-            let kept = before.and_then(|before| before.set.limits.iter().position(|old| old == limit));
+        // A limit that stays keeps its number, and with it what addresses have used of it; and its place, for the others.
+        let mut kept: Vec<Option<usize>> = Vec::new();
+        for limit in set.limits.iter().take(8) {
+            let old = before.iter().flat_map(|before| before.set.limits.iter().take(8).enumerate());
+            let mut same = old.filter(|(place, old)| *old == limit && !kept.contains(&Some(*place)));
+            let place = same.next().map(|(place, _)| place);
+            kept.push(place);
+        }
+        let rate = |(limit, kept): (&Limit, &Option<usize>)| {
             let number = kept.zip(before).map(|(place, before)| before.rates[place].number);
             let number = number.unwrap_or_else(|| ledger.numbers.fetch_add(1, Ordering::Relaxed) as u32);
             Rate::new(limit, number, label(set, limit))
         };
-        let rates: Box<[Rate]> = set.limits.iter().take(8).map(rate).collect();
+        let rates: Box<[Rate]> = set.limits.iter().zip(&kept).map(rate).collect();
         let meter = Meter {
             policy: policy(set, &rates),
             consumers: (0..room.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
@@ -211,14 +217,15 @@ impl Meter {
             set: set.clone(),
             refused: AtomicU64::new(0),
         };
-        if let Some(before) = before.filter(|before| before.set == *set) {
-            meter.adopt(before);
+        if let Some(before) = before {
+            meter.adopt(before, &kept);
         }
         meter
     }
 
-    /// Takes over what was used, where only the number of consumers changed.
-    fn adopt(&self, before: &Meter) {
+    /// Takes over what was used of the limits that stay: for each, its place before.
+    fn adopt(&self, before: &Meter, kept: &[Option<usize>]) {
+        let pairs = || kept.iter().zip(0..).filter_map(|(old, new)| old.map(|old| (old, new)));
         let copy = |from: &Place, to: &Place| {
             to.arrival.store(from.arrival.load(Ordering::Relaxed), Ordering::Relaxed);
             to.refused.store(from.refused.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -226,10 +233,13 @@ impl Meter {
         for (index, chunk) in before.consumers.iter().enumerate().take(self.consumers.len()) {
             if let Some(places) = chunk.get() {
                 let mine = self.consumers[index].get_or_init(|| self.chunk());
-                places.iter().zip(mine).for_each(|(from, to)| copy(from, to));
+                let rows = places.chunks(before.rates.len()).zip(mine.chunks(self.rates.len()));
+                for (from, to) in rows {
+                    pairs().for_each(|(old, new)| copy(&from[old], &to[new]));
+                }
             }
         }
-        before.everyone.iter().zip(&self.everyone).for_each(|(from, to)| copy(from, to));
+        pairs().for_each(|(old, new)| copy(&before.everyone[old], &self.everyone[new]));
         self.refused.store(before.refused.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 

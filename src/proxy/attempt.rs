@@ -63,7 +63,7 @@ pub(super) async fn run(
     let mut last: Option<Result<Reply, Error>> = None;
     service.shared.budget.request(worker.id, began);
     loop {
-        let pick = match service.pick(&tried, rules.accept.is_none() && rules.policy.breaker) {
+        let pick = match service.pick(&tried) {
             Ok(pick) => pick,
             Err(why) => return last.unwrap_or_else(|| Err(unavailable(why))),
         };
@@ -100,7 +100,7 @@ impl Sending<'_> {
     /// One attempt at one instance. A connection that died idle is no attempt: the next one is tried.
     async fn attempt(&self, worker: &Worker, service: &LocalService, pick: Pick, request: Request<Body>) -> Outcome {
         let Pick { local, permit, .. } = pick;
-        // Where the route says so, its requests are no evidence.
+        // Where the route says so, its requests are no evidence: one that was let through as a probe leaves its place free.
         let permit = Some(permit).filter(|_| self.rules.policy.breaker);
         let flight = local.instance.enter(worker.id);
         let began = Instant::now();
@@ -173,14 +173,14 @@ impl Sending<'_> {
                 Some(wait) => {
                     reply.permit = None;
                     service.pause(&reply.local.instance, wait.min(PAUSE));
-                    spare
+                    return (Ok(reply), spare);
                 }
                 None => spare,
             },
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => spare,
             StatusCode::TOO_MANY_REQUESTS => {
                 reply.permit = None;
-                None
+                return (Ok(reply), None);
             }
             _ => return (Ok(reply), None),
         };

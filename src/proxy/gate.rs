@@ -1,7 +1,7 @@
 //! What a request must pass before anybody is asked for it: its route, its key, its limits.
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use bytes::Bytes;
 
@@ -32,6 +32,10 @@ impl Worker {
             return Ok((found, Some(method)));
         }
         match snapshot.routes.find(&asked) {
+            Ok(found) if doubtful(snapshot, &asked, found.index) => {
+                let why = "An instance may read this path as one of another route: write it without // and ;";
+                Err(Error::BadRequest("bad_path", why))
+            }
             Ok(found) => Ok((found, None)),
             Err(missed) if missed.only_by_method() => Err(Error::MethodNotOfRoute(missed)),
             Err(_) => Err(Error::NoRoute),
@@ -67,6 +71,20 @@ impl Worker {
     }
 }
 
+/// Some servers take `//` for `/` and cut a segment at `;`. Where that would be another route's path, its key and its limits
+/// would be walked around.
+fn doubtful(snapshot: &Snapshot, asked: &Asked<'_, '_>, index: usize) -> bool {
+    if !asked.path.contains("//") && !asked.path.contains(';') {
+        return false;
+    }
+    let segments = asked.path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let mut plain: String = segments.filter(|segment| !segment.is_empty()).flat_map(|segment| ["/", segment]).collect();
+    if plain.is_empty() || asked.path.ends_with('/') {
+        plain.push('/');
+    }
+    snapshot.routes.find(&Asked { path: &plain, ..*asked }).is_ok_and(|found| found.index != index)
+}
+
 /// The answer of a route that asks nobody.
 pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Bytes>> {
     match &found.route.action {
@@ -99,6 +117,21 @@ pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Byte
             }
             Some(response)
         }
+    }
+}
+
+/// Takes away what some servers would take for a header that a route sets or removes: `X_Tenant` becomes `X-Tenant` in CGI and
+/// WSGI.
+pub(super) fn drop_aliases(rules: &HeaderRules, headers: &mut http::HeaderMap) {
+    let odd = |name: &HeaderName| name.as_str().contains(['_', '.']);
+    if rules.is_empty() || !headers.keys().any(odd) {
+        return;
+    }
+    let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
+    let alias = |name: &&HeaderName| odd(name) && named().any(|own| *own == *name.as_str().replace(['_', '.'], "-"));
+    let gone: Vec<HeaderName> = headers.keys().filter(alias).cloned().collect();
+    for name in gone {
+        headers.remove(name);
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) fn request(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
+    gate::drop_aliases(&found.route.request_headers, headers);
     gate::apply(&found.route.request_headers, headers);
     Ok(Passage { address, stripped: prefix.len(), route: found.route.clone() })
 }
@@ -197,6 +198,7 @@ fn is_request_hop(name: &str, value: &HeaderValue) -> bool {
 /// What a client may not have removed by naming it in `Connection`.
 fn is_protected(name: &str) -> bool {
     name.starts_with("x-forwarded-")
+        || name.starts_with("sec-websocket-")
         || name == X_API_KEY.as_str()
         || matches!(
             name,

@@ -17,7 +17,12 @@ pub(super) fn wanted(parts: &Parts) -> Option<HeaderValue> {
         && parts.version == Version::HTTP_11
         && names(&parts.headers, &header::CONNECTION, "upgrade")
         && names(&parts.headers, &header::UPGRADE, "websocket");
-    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks)?;
+    let mut keys = parts.headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    // 16 bytes, in base64; two of them, and the instance may take the other one.
+    let key = keys.next().filter(|key| asks && key.len() == 24)?;
+    if keys.next().is_some() {
+        return None;
+    }
     let whole = [key.as_bytes(), GUID.as_bytes()].concat();
     let text = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &whole));
     HeaderValue::from_str(&text).ok()
@@ -62,5 +67,7 @@ mod tests {
         assert_eq!(wanted_by("POST", &lines), None);
         assert_eq!(wanted_by("GET", &[("connection", "upgrade"), ("upgrade", "h2c"), key]), None);
         assert_eq!(wanted_by("GET", &[("upgrade", "websocket"), key]), None);
+        let two = [("connection", "upgrade"), ("upgrade", "websocket"), key, key];
+        assert_eq!((wanted_by("GET", &two[..3]).is_some(), wanted_by("GET", &two)), (true, None));
     }
 }

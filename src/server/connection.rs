@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -128,7 +128,8 @@ impl<H: Handler> Future for Answering<H> {
                 this.handler.panicked()
             }
         };
-        if this.control.draining() {
+        // A 101 says what the connection becomes.
+        if this.control.draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let control = this.control.clone();

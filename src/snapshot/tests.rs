@@ -122,3 +122,21 @@ async fn an_extinct_service_is_remembered_for_ten_minutes_and_then_forgotten() {
     story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
     assert_eq!(story.snapshot.services.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_comes_back_within_five_minutes_is_the_same_one_and_after_that_another() {
+    for (away, same) in [(RETURN - Duration::from_secs(1), true), (RETURN, false)] {
+        for others in [Some(vec![endpoint(2, Health::Passing, 1)]), None] {
+            let mut story = Story::begin();
+            let both = catalog(Some(vec![endpoint(1, Health::Passing, 1), endpoint(2, Health::Passing, 1)]));
+            story.then(&both);
+            let first = story.instance(0);
+            story.then(&catalog(others));
+            tokio::time::advance(away).await;
+            let (effects, ..) = story.then(&both);
+            assert_eq!(Arc::ptr_eq(&first, &story.instance(0)), same);
+            let arrived = effects.iter().any(|e| matches!(e, Effect::Arrived(i) if Arc::ptr_eq(i, &story.instance(0))));
+            assert!(arrived, "{effects:?}");
+        }
+    }
+}

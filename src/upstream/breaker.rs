@@ -138,11 +138,6 @@ impl Breaker {
         }
     }
 
-    /// Whether it is closed.
-    pub fn is_closed(&self) -> bool {
-        self.word().state() == State::Closed
-    }
-
     /// How long until an attempt would be let through.
     pub fn eligible_in(&self, now: Instant) -> Duration {
         let mut at = Some(now);
@@ -290,7 +285,8 @@ impl Breaker {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    fn is_current(&self, grant: Grant) -> bool {
+    /// Whether nothing was decided since the grant.
+    pub(super) fn is_current(&self, grant: Grant) -> bool {
         self.word().generation() == grant.generation
     }
 

@@ -152,6 +152,13 @@ impl Instance {
         self.first_bytes.sum()
     }
 
+    /// A verdict on what was begun before the last trip says nothing of now.
+    fn count(&self, grant: Grant, worker: WorkerId, failed: bool) {
+        if self.breaker.is_current(grant) {
+            self.window.count(worker, failed);
+        }
+    }
+
     fn shard(&self, worker: WorkerId) -> &Shard {
         &self.shards[worker.0 % self.shards.len()]
     }
@@ -209,7 +216,7 @@ impl Permit {
     /// The attempt brought what it should.
     pub fn succeeded(mut self) {
         if let Some(grant) = self.grant.take() {
-            self.instance.window.count(self.worker, false);
+            self.instance.count(grant, self.worker, false);
             self.instance.breaker.succeeded(grant);
         }
     }
@@ -219,7 +226,7 @@ impl Permit {
     pub fn failed(mut self, failure: Failure, service: &ServiceState, others: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
         let Instance { window, breaker, .. } = &*self.instance;
-        window.count(self.worker, true);
+        self.instance.count(grant, self.worker, true);
         let tripped = if failure.is_status() {
             let _one_at_a_time = service.tripping.lock();
             breaker.failed(grant, failure, || window.too_many(), others)

@@ -71,6 +71,34 @@ async fn a_changed_file_brings_new_routes_services_and_limits_and_nothing_that_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_and_the_service_that_it_leads_to_change_at_once_and_no_request_is_lost() {
+    let users = Mock::start(Kind::User, 0).await.expect("a mock");
+    let route = |name: &str| {
+        let route = format!("[[route]]\npath = {{ prefix = \"/r\" }}\nstrip = \"/r\"\nservice = \"{name}\"\n");
+        service(name, &[&users]) + &route
+    };
+    let file = File::new(&route("s0"));
+    let world = World::following(&file.0).await;
+    let reload = world.gateway.as_ref().expect("it runs").reload.clone();
+    let asking = tokio::spawn({
+        let client = world.client.clone();
+        async move {
+            let mut statuses = std::collections::BTreeMap::new();
+            for _ in 0..1500 {
+                *statuses.entry(client.get("/r/users").await.status).or_insert(0) += 1;
+            }
+            statuses
+        }
+    });
+    for number in 1..=20 {
+        file.write(&route(&format!("s{number}")));
+        reload.notify_one();
+        eventually("it is read", || async { page(&world).await["reloads"].as_u64() >= Some(number) }).await;
+    }
+    assert_eq!(asking.await.expect("no panic"), [(200, 1500)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_file_changes_nothing_and_admin_shows_every_mistake_until_it_is_mended() {
     let users = Mock::start(Kind::User, 0).await.expect("a mock");
     let good = service("user_service", &[&users]);

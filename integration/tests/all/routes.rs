@@ -62,6 +62,42 @@ async fn the_most_specific_route_has_a_request_and_one_whose_conditions_fail_lea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_a_server_may_read_as_another_routes_is_refused() {
+    let routes = "
+[[route]]
+path = { prefix = \"/account\" }
+service = \"user_service\"
+
+[[route]]
+name = \"site\"
+auth = false
+service = \"user_service\"
+";
+    let (world, users, _) = shop(routes).await;
+    let ask = async |path: &str| {
+        let answer = world.client.ask(Method::GET, path, &[], "").await;
+        (answer.status, answer.reason())
+    };
+    for path in ["/account;x/orders", "//account/orders", "/;/account", "/account;x=1"] {
+        assert_eq!(ask(path).await, (400, "bad_path".into()), "{path}");
+    }
+    assert_eq!(users.hits(), 0);
+    for path in ["/users;x=1", "/echo//deep", "/account-x;y"] {
+        assert!(matches!(ask(path).await.0, 200 | 404), "{path}");
+    }
+    assert_eq!(users.hits(), 3);
+    assert_eq!(ask("/account/orders").await, (401, "no_key".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_to_a_service_that_nobody_provides_is_503_and_an_unknown_one_by_path_404() {
+    let (world, ..) = shop("[[route]]\npath = { prefix = \"/x\" }\nservice = \"missing\"\n").await;
+    let answer = world.client.get("/x").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "no_instances"));
+    assert_eq!(world.client.get("/api/missing/x").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_path_of_other_methods_is_405_and_says_which() {
     let route = "[[route]]\npath = { exact = \"/x\" }\nmethods = [\"GET\", \"PUT\"]\nservice = \"user_service\"\n";
     let (world, users, _) = shop(route).await;
@@ -138,12 +174,21 @@ request_headers = { set = { X-Shop = \"1\" }, add = { X-Tag = \"b\" }, remove = 
 response_headers = { set = { X-Frame-Options = \"DENY\" }, remove = [\"X-Instance\"] }
 ";
     let (world, users, _) = shop(route).await;
-    let answer =
-        world.client.ask(Method::GET, "/echo", &[K, ("x-shop", "9"), ("x-tag", "a"), ("x-debug", "1")], "").await;
+    let answer = world
+        .client
+        .ask(
+            Method::GET,
+            "/echo",
+            &[K, ("x-shop", "9"), ("x-tag", "a"), ("x-debug", "1"), ("x_shop", "9"), ("x.debug", "1")],
+            "",
+        )
+        .await;
     let seen = last(&users);
     assert_eq!(header(&seen, "x-shop"), ["1"]);
     assert_eq!(header(&seen, "x-tag"), ["a", "b"]);
     assert!(header(&seen, "x-debug").is_empty());
+    let aliases = ["x_shop", "x.debug"];
+    assert!(aliases.iter().all(|alias| header(&seen, alias).is_empty()), "CGI would take them for those");
     assert_eq!((answer.header("x-frame-options"), answer.header("x-instance")), ("DENY", ""));
     let refused = world.client.ask(Method::GET, "/echo", &[], "").await;
     assert_eq!((refused.status, refused.header("x-frame-options")), (401, "DENY"), "on pages of our own too");

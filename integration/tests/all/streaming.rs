@@ -56,7 +56,7 @@ async fn a_websocket_passes_both_ways_with_its_key_asked_for_and_its_limits_coun
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_refuses_an_upgrade_is_heard_and_a_tripped_one_is_left_alone() {
-    let (world, mock) = world("[breaker]\nconsecutive = 2\nopen = \"1m\"\n[retry]\nmore = 0\n").await;
+    let (world, mock) = world("[breaker]\nconsecutive = 2\nopen = \"1s\"\n[retry]\nmore = 0\n").await;
     let elsewhere = WebSocket::open(world.address, "/api/user_service/users/99", &[K]).await;
     assert_eq!(elsewhere.err(), Some(404));
     mock.behave(|behaviour| behaviour.reset = true);
@@ -65,6 +65,9 @@ async fn an_instance_that_refuses_an_upgrade_is_heard_and_a_tripped_one_is_left_
     }
     mock.behave(|behaviour| behaviour.reset = false);
     assert_eq!(WebSocket::open(world.address, PATH, &[K]).await.err(), Some(503));
+    // A WebSocket is a probe as good as any: where nothing else comes, nobody else can heal it.
+    eventually("it is probed", || async { WebSocket::open(world.address, PATH, &[K]).await.is_ok() }).await;
+    assert_eq!(world.service("user_service").await["instances"][0]["breaker"]["state"], "closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ fn change(section: &Section<'_>, path: Option<&Pattern>) -> Option<PathChange> {
             section.wrong("rewrite", rewrite.line, format!("does not begin with /: write \"/{}\"", rewrite.value));
         }
         let path = path?;
-        return understood(section, "rewrite", &rewrite, |text| paths::template(text, path)).map(PathChange::Rewrite);
+        return understood(section, "rewrite", &rewrite, |text| paths::rewritten(text, path)).map(PathChange::Rewrite);
     }
     let strip = match &strip {
         None => 0,
@@ -127,8 +127,13 @@ fn location(text: &str, path: Option<&Pattern>) -> Result<Template, String> {
     if scheme {
         let Some(Piece::Text(first)) = template.0.first() else { return Err("begins with a parameter".into()) };
         let authority = first.split_once("://").map_or("", |(_, rest)| rest);
-        let whole = authority.contains('/') || template.0.get(1).is_none_or(|next| *next == Piece::Path);
-        let host = authority.is_empty() && template.0.get(1) == Some(&Piece::Host);
+        let ends = |next: Option<&Piece>| match next {
+            None | Some(Piece::Path) => true,
+            Some(Piece::Text(text)) => text.starts_with('/'),
+            Some(_) => false,
+        };
+        let whole = authority.contains('/') || !authority.is_empty() && ends(template.0.get(1));
+        let host = authority.is_empty() && template.0.get(1) == Some(&Piece::Host) && ends(template.0.get(2));
         if !whole && !host {
             return Err(format!("`{text}`: a parameter would choose the host: write a / before it, or {{host}}"));
         }

@@ -1,5 +1,7 @@
 //! Hosts, path patterns and templates, as text in, as meant out; each error says what to write instead.
 
+use std::net::Ipv6Addr;
+
 use crate::config::routes::{Host, Pattern, Piece, Segment, Template};
 
 /// Parameters of a pattern at most: a request keeps their places without asking for memory.
@@ -17,14 +19,19 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
             && label.len() <= 63
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    let address = name.starts_with('[') && name.ends_with(']') && !below;
-    if name.contains(':') && !address {
+    if let Some(inner) = name.strip_prefix('[') {
+        let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok()).filter(|_| !below);
+        let address =
+            address.ok_or_else(|| format!("`{text}` is not an IPv6 address: write e.g. \"[2001:db8::1]\""))?;
+        return Ok(Host::Exact(format!("[{address}]").into()));
+    }
+    if name.contains(':') {
         return Err(format!("`{text}` has a port or a scheme: write the name alone, any port counts"));
     }
     if name.contains('*') {
         return Err(format!("`{text}`: * stands only for what is below a name: write \"*.example.com\""));
     }
-    if !address && !name.trim_end_matches('.').split('.').all(label) {
+    if !name.trim_end_matches('.').split('.').all(label) {
         return Err(format!("`{text}` is not a host name: write e.g. \"shop.example.com\" or \"*.example.com\""));
     }
     let name = name.trim_end_matches('.').into();
@@ -112,6 +119,17 @@ pub(super) fn template(text: &str, of: &Pattern) -> Result<Template, String> {
         pieces.push(Piece::Text(rest.to_owned()));
     }
     Ok(Template(pieces))
+}
+
+/// A template of a path: its text is as strict as any path's.
+pub(super) fn rewritten(text: &str, of: &Pattern) -> Result<Template, String> {
+    let template = template(text, of)?;
+    for piece in &template.0 {
+        if let Piece::Text(text) = piece {
+            text.split('/').try_for_each(|part| segment(part).map(|_| ()))?;
+        }
+    }
+    Ok(template)
 }
 
 /// The names of a pattern's parameters, in order, without that of the rest.

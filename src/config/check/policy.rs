@@ -251,7 +251,7 @@ pub(super) fn limits(section: &Section<'_>, name: &str) -> Option<Arc<LimitSet>>
     some.then(|| Arc::new(LimitSet { name: name.into(), limits }))
 }
 
-/// At most a million requests, a period of 1 ms to 366 days, and at most one request a nanosecond.
+/// At most 1,000,000,000 requests in a period of 1 ms to 366 days.
 fn parse_rate(text: &str) -> Option<(u32, Duration)> {
     let (count, period) = text.split_once('/')?;
     let count =

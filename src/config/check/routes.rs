@@ -177,6 +177,13 @@ fn own_paths(section: &Section<'_>, key: &str, pattern: &Pattern) {
 fn names(root: &Section<'_>, placed: &[Placed]) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     for p in placed {
+        if &*p.route.name == "default" {
+            root.wrong(
+                "route",
+                p.line,
+                "`default` is what the limits at the top are called: give the route another name",
+            );
+        }
         if let Some(first) = seen.insert(&p.route.name, p.line) {
             let why = format!(
                 "`{}` is the name of two routes, here and in line {first}: give each a name of its own",

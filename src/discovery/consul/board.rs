@@ -214,7 +214,7 @@ impl State {
         }
         hidden.sort_by(|a, b| a.name.cmp(&b.name));
         self.complete |= self.listed && !pending;
-        Catalog { services, hidden, complete: self.complete }
+        Catalog { services, hidden, told: 0, complete: self.complete }
     }
 
     fn status(&self, mut status: ProviderStatus) -> ProviderStatus {

@@ -69,29 +69,28 @@ impl Addresses {
         self.at(rate.number, client, |place| place[2] = place[2].saturating_sub(rate.interval()));
     }
 
-    /// Forgets an address, for all limits; how many places it had.
-    pub(super) fn forget(&self, client: IpAddr) -> usize {
-        let address = packed(client);
-        let mut forgotten = 0;
-        for shard in &self.shards {
-            for place in shard.lock().chunks_exact_mut(WORDS) {
-                if place[0] == address && place[1] != 0 {
-                    place.fill(0);
-                    forgotten += 1;
-                }
-            }
-        }
-        forgotten
+    /// Forgets an address's use of a limit; whether there was any.
+    pub(super) fn forget(&self, number: u32, client: IpAddr) -> bool {
+        self.at(number, client, |place| {
+            let used = place[2] != 0;
+            place.fill(0);
+            used
+        })
     }
 
     /// Every address that has used something of what `wanted` says.
     pub(super) fn each(&self, now: u64, mut found: impl FnMut(Seen)) {
+        // A piece at a time, and a copy of it: a long look holds up nobody.
+        const PIECE: usize = 512 * ROW * WORDS;
+        let mut piece = Vec::with_capacity(PIECE);
         for shard in &self.shards {
-            // A copy, so that a long look holds up nobody.
-            let places = shard.lock().clone();
-            for place in places.chunks_exact(WORDS).filter(|place| place[1] != 0 && place[2] > now) {
-                let (number, refused) = (place[1] as u32, (place[1] >> 32) as u32);
-                found(Seen { client: unpacked(place[0]), number, refused, arrival: place[2] });
+            for start in (0..self.rows * ROW * WORDS).step_by(PIECE) {
+                piece.clear();
+                piece.extend(shard.lock()[start..].iter().take(PIECE));
+                for place in piece.chunks_exact(WORDS).filter(|place| place[1] != 0 && place[2] > now) {
+                    let (number, refused) = (place[1] as u32, (place[1] >> 32) as u32);
+                    found(Seen { client: unpacked(place[0]), number, refused, arrival: place[2] });
+                }
             }
         }
     }

@@ -136,6 +136,21 @@ fn what_was_used_of_a_limit_outlives_a_reload_that_leaves_it_and_not_one_that_ch
 }
 
 #[test]
+fn of_a_set_that_changes_the_limits_that_stay_stay_used_for_consumers_for_all_and_for_addresses() {
+    let top = |limits: &str| config(&format!("limits = {limits}\n"));
+    let everyone = "{ rate = \"3/h\", by = \"everyone\" }";
+    let before = Limits::new(&top(&format!("[\"1000/s\", \"5/day\", {everyone}]")), None);
+    assert_eq!(passed(&before, Some(&consumer(&before, "a", false)), address(1), 2), 2);
+    assert_eq!(passed(&before, None, address(1), 1), 1);
+    // Another place in the list, beside another limit; and one that is new although it looks the same.
+    let after = Limits::new(&top(&format!("[\"5/day\", \"2000/s\", \"5/day\", {everyone}]")), Some(&before));
+    assert_eq!(passed(&after, Some(&consumer(&after, "b", false)), address(2), 1), 0, "everyone's three are used");
+    let last = Limits::new(&top("[\"5/day\", \"2000/s\"]"), Some(&after));
+    assert_eq!(passed(&last, Some(&consumer(&last, "a", false)), address(1), 9), 3, "of five, two were used");
+    assert_eq!(passed(&last, None, address(1), 9), 4, "of five, one was used");
+}
+
+#[test]
 fn usage_shows_who_is_near_a_limit_and_a_reset_begins_anew() {
     let limits = Limits::new(&config("limits = [\"4/day\"]\n"), None);
     let a = consumer(&limits, "a", true);

@@ -125,7 +125,8 @@ impl Limits {
 
     /// An address begins anew; how many limits it had used.
     pub fn reset_address(&self, client: IpAddr) -> usize {
-        self.ledger.addresses.forget(client)
+        let rates = self.meters().into_iter().flat_map(|meter| &meter.rates);
+        rates.filter(|rate| self.ledger.addresses.forget(rate.number, client)).count()
     }
 }
 
