@@ -64,11 +64,22 @@ fn answer(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
         ("/admin/cache/clear", _, true) => cache::clear(sources, &query),
         ("/admin/config", true, _) => page(&config::page(sources)),
         ("/admin/metrics", true, _) => metrics::page(sources),
-        (path, ..) if PAGES.iter().any(|known| known.split(' ').nth(1).is_some_and(|p| p.starts_with(path))) => {
-            status(StatusCode::METHOD_NOT_ALLOWED)
-        }
-        _ => status(StatusCode::NOT_FOUND),
+        (path, ..) => other_method(path),
     }
+}
+
+/// A page that is read, and was written to, or the other way round; or none at all.
+fn other_method(path: &str) -> Response<Bytes> {
+    let known = PAGES.iter().filter_map(|page| page.split_once(' '));
+    let mut known = known.filter(|(_, page)| page.split('?').next() == Some(path)).map(|(method, _)| method);
+    let allow = match known.next() {
+        None => return status(StatusCode::NOT_FOUND),
+        Some("GET") => "GET, HEAD",
+        Some(_) => "POST",
+    };
+    let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 /// What there is, for whoever asks for `/admin`.
@@ -93,10 +104,13 @@ impl Query<'_> {
         Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
     }
 
-    /// Names that nobody understands: a clear with a misspelt filter would clear everything.
-    fn unknown(&self, known: &[&str]) -> Option<&str> {
-        let mut names = self.0.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-        names.find(|name| !name.is_empty() && !known.contains(name))
+    /// What is wrong with it: a clear with a misspelt filter, or one without a value, would clear everything.
+    fn wrong(&self, known: &[&str]) -> Option<String> {
+        let there = || known.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" and ");
+        self.0.split('&').filter(|pair| !pair.is_empty()).find_map(|pair| match pair.split_once('=') {
+            Some((name, value)) if known.contains(&name) && !value.is_empty() => None,
+            _ => Some(format!("`{pair}` is not understood: there are {}", there())),
+        })
     }
 }
 

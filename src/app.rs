@@ -275,11 +275,13 @@ const ECHO: Duration = Duration::from_millis(250);
 pub fn run(config: Config, source: Source) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anything else: a signal at the start has its meaning, too.
+    let (mut term, mut int, mut hup) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+    };
     let running = start_from(config, source)?;
     let ended: Result<(), Error> = runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut hup = signal(SignalKind::hangup())?;
         loop {
             tokio::select! {
                 _ = term.recv() => break,

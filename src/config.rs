@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use crate::catalog::ServiceName;
 
-pub use check::{Errors, Overrides, digest, parse};
+pub use check::{Errors, Overrides, digest, is_key, parse};
 pub use env::Environment;
 pub use file::Mistake;
 pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};

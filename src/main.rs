@@ -172,7 +172,7 @@ fn hash_key() -> ExitCode {
         return failed(&error);
     }
     let key = key.trim_end_matches(['\r', '\n']);
-    if key.is_empty() || key.len() > 256 || !key.bytes().all(|b| b.is_ascii_graphic()) {
+    if !config::is_key(key) {
         return failed(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
     }
     let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();

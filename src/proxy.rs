@@ -234,7 +234,8 @@ impl Worker {
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
         let forwarding = Forwarding { service, parts, body, route, total, passage, upgrade };
         match fetch {
-            Some((fetch, asked)) => self.fetch(exchange, fetch, asked, forwarding).await,
+            // Boxed: what is asked for on behalf of many need not fit into every request.
+            Some((fetch, asked)) => Box::pin(self.fetch(exchange, fetch, asked, forwarding)).await,
             None => forwarding.run(&self, exchange).await,
         }
     }

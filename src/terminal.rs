@@ -15,6 +15,9 @@ use table::Style;
 /// Where the admin pages are when nothing is said.
 const ADMIN: &str = "http://127.0.0.1:5001";
 
+/// Nobody reads any more.
+const GONE: &str = "the output was closed";
+
 /// The pace of a live view.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -65,7 +68,7 @@ pub fn run(question: &Question, manner: &Manner) -> Result<(), String> {
     };
     let client = Client::new(manner.admin.as_deref().unwrap_or(ADMIN), &key)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         if !manner.watch {
             return show(&client.ask(question).await?, question, manner);
         }
@@ -73,11 +76,17 @@ pub fn run(question: &Question, manner: &Manner) -> Result<(), String> {
             // A gateway that restarts is shown as such, and looked for again.
             match client.ask(question).await {
                 Ok(answer) => show(&answer, question, manner)?,
+                Err(why) if manner.json => eprintln!("{why}"),
                 Err(why) => write(&format!("{why}\n"), manner)?,
             }
             tokio::time::sleep(PACE).await;
         }
-    })
+    });
+    // A reader that has gone, as `head` does, is an end like any other.
+    match ended {
+        Err(why) if why == GONE => Ok(()),
+        ended => ended,
+    }
 }
 
 fn show(answer: &Value, question: &Question, manner: &Manner) -> Result<(), String> {
@@ -95,7 +104,6 @@ fn show(answer: &Value, question: &Question, manner: &Manner) -> Result<(), Stri
     write(&text, manner)
 }
 
-/// A reader that has gone, as `head` does, ends a live view.
 fn write(text: &str, manner: &Manner) -> Result<(), String> {
     let mut out = io::stdout().lock();
     let page = match manner.watch && !manner.json && out.is_terminal() {
@@ -103,5 +111,9 @@ fn write(text: &str, manner: &Manner) -> Result<(), String> {
         true => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
         false => text.to_owned(),
     };
-    out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => GONE.to_owned(),
+        _ => error.to_string(),
+    })
 }

@@ -189,13 +189,21 @@ impl LocalService {
     pub fn pick(&self, tried: &[usize]) -> Result<Pick, Unavailable> {
         let mut refused = Refused::default();
         let mut now = None;
+        // A request that began with this snapshot is not lost when the next one has none of its instances: where all have
+        // departed since, one of them is asked all the same.
+        let mut late = false;
         loop {
             let eligible = |index: usize| {
                 let instance = &self.locals[index].instance;
-                !tried.contains(&index) && !refused.contains(index) && instance.eligible(&mut now)
+                let here = late || !instance.departed();
+                here && !tried.contains(&index) && !refused.contains(index) && instance.sound(&mut now)
             };
             let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
-                return Err(self.why_none(tried));
+                if late || !tried.is_empty() {
+                    return Err(self.why_none(tried));
+                }
+                late = true;
+                continue;
             };
             let local = &self.locals[member];
             if let Some(permit) = local.instance.acquire(self.worker) {

@@ -34,8 +34,8 @@ pub(super) fn page(sources: &Sources) -> Value {
 
 /// Clears all, or what belongs to a service, or what lies below a path; says how many answers went.
 pub(super) fn clear(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
-    if let Some(unknown) = query.unknown(&["service", "path"]) {
-        return wrong(&format!("`{unknown}` is not understood: there are service=NAME and path=PREFIX"));
+    if let Some(why) = query.wrong(&["service", "path"]) {
+        return wrong(&why);
     }
     let (service, path) = (query.get("service"), query.get("path"));
     if path.as_ref().is_some_and(|path| !path.starts_with('/')) {

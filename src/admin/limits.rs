@@ -64,6 +64,9 @@ fn usage(usage: &Usage) -> Value {
 
 /// One consumer, or one address, begins anew.
 pub(super) fn reset(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
+    if let Some(why) = query.wrong(&["consumer", "address"]) {
+        return wrong(&why);
+    }
     let limits = &sources.current.load().limits;
     match (query.get("consumer"), query.get("address")) {
         (Some(name), None) => match limits.reset_consumer(&name) {

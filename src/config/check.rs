@@ -7,7 +7,7 @@ mod people;
 mod policy;
 mod routes;
 
-pub use people::digest;
+pub use people::{digest, is_key};
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::env::Environment;
-use super::file::{Document, Known, Mistake, Section};
+use super::file::{Document, Known, Mistake, Section, Written};
 use super::*;
 
 /// What the command line says; it beats the file.
@@ -35,6 +35,12 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// These, by line.
+    pub(super) fn of(source: &str, mut mistakes: Vec<Mistake>) -> Errors {
+        mistakes.sort_by_key(|mistake| mistake.line);
+        Errors { source: source.to_owned(), mistakes }
+    }
+
     /// There is nothing to be checked.
     pub(super) fn unreadable(source: &str, why: &std::io::Error) -> Errors {
         let message = format!("cannot read the configuration: {why}");
@@ -77,11 +83,11 @@ pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Envir
     let root = document.root(Some(table.get_ref()));
     let config = read(root, text.is_some(), overrides, env, &document);
     mistakes.extend(document.mistakes());
+    mistakes.extend(exposure(&config));
     if mistakes.is_empty() {
         return Ok(config);
     }
-    mistakes.sort_by_key(|mistake| mistake.line);
-    Err(Errors { source: source.to_owned(), mistakes })
+    Err(Errors::of(source, mistakes))
 }
 
 /// Every key that there is, as `read` asks for it.
@@ -105,11 +111,12 @@ fn read(
     let (services, breakers) = people::services(&root, &breaker);
     let consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
     let plans = people::plans(&root);
-    let (routes, unlocked) = routes::routes(&root, &policy);
+    let routes = routes::routes(&root, &policy);
     let needed = routes.iter().any(|route| route.policy.auth);
-    let (consumers, generated_key) = people::consumers(&root, from_file, needed, &plans, env);
+    let (consumers, generated_key) = people::consumers(&root, from_file, needed, &plans, env, &mut warnings);
     let listeners = listeners(&root, overrides);
-    exposure(&root, &listeners, &unlocked, &consumers);
+    let admin = admin(root.section("admin"), overrides);
+    clashes(&root, &listeners, &admin, &services);
     if consul.is_none() {
         warnings.extend(routes::nowhere(&routes, &services));
     }
@@ -117,7 +124,7 @@ fn read(
         version: 0,
         workers: root.number("workers", cores as u64, 1..=1024) as usize,
         listeners,
-        admin: admin(root.section("admin"), overrides),
+        admin,
         consul,
         services,
         consumers,
@@ -142,21 +149,21 @@ fn read(
 fn listeners(root: &Section<'_>, overrides: Overrides) -> Vec<Listener> {
     let written = root.sections("listener");
     let none = written.is_empty();
-    let mut listeners: Vec<Listener> = written.into_iter().filter_map(listener).collect();
+    let mut listeners: Vec<(usize, Listener)> = written.into_iter().map(listener).collect();
     if none {
         let both: [IpAddr; 2] = [[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()];
-        listeners = both.map(|ip| listener_at(SocketAddr::new(ip, 5000), ip.is_ipv6())).into();
+        listeners = both.map(|ip| (0, listener_at(SocketAddr::new(ip, 5000), ip.is_ipv6()))).into();
     }
     let mut seen = HashSet::new();
-    for listener in &mut listeners {
+    for (line, listener) in &mut listeners {
         if let Some(port) = overrides.port {
             listener.address.set_port(port);
         }
         if listener.address.port() != 0 && !seen.insert(listener.address) {
-            root.wrong("listener", 0, format!("{} is listed twice: remove one", listener.address));
+            root.wrong("listener", *line, format!("{} is listed twice: remove one", listener.address));
         }
     }
-    listeners
+    listeners.into_iter().map(|(_, listener)| listener).collect()
 }
 
 fn listener_at(address: SocketAddr, optional: bool) -> Listener {
@@ -171,18 +178,25 @@ fn listener_at(address: SocketAddr, optional: bool) -> Listener {
     }
 }
 
-fn listener(section: Section<'_>) -> Option<Listener> {
-    let address = section.parsed("address", "0.0.0.0:5000", |text| text.parse().ok());
-    if address.is_none() {
+fn listener(section: Section<'_>) -> (usize, Listener) {
+    let address: Option<Written<SocketAddr>> = section.parsed("address", "0.0.0.0:5000", |text| text.parse().ok());
+    if address.is_none() && !section.is_written("address") {
         section.wrong("address", 0, "is needed: write e.g. address = \"0.0.0.0:5000\"");
     }
-    let mut listener = listener_at(address.map_or_else(|| ([127, 0, 0, 1], 0).into(), |a| a.value), false);
+    let address = address.map_or_else(|| ([127, 0, 0, 1], 0).into(), |a| a.value);
+    if let IpAddr::V6(ip) = address.ip()
+        && let Some(four) = ip.to_ipv4_mapped()
+    {
+        section.wrong_at("address", format!("is an IPv4 address in disguise: write \"{four}:{}\"", address.port()));
+    }
+    let mut listener = listener_at(address, false);
     listener.max_connections = section.number("max_connections", 10_000, 1..=1_000_000) as usize;
     listener.head = section.duration("head", listener.head);
     listener.keep_alive = section.duration("keep_alive", listener.keep_alive);
     listener.trusted_proxies = networks(&section);
+    let line = section.line();
     section.end();
-    Some(listener)
+    (line, listener)
 }
 
 /// `trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]`.
@@ -218,16 +232,55 @@ fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
 }
 
 /// Decision: an open door beyond loopback must be asked for in so many words.
-fn exposure(root: &Section<'_>, listeners: &[Listener], unlocked: &[String], consumers: &[Consumer]) {
-    let Some(public) = listeners.iter().find(|listener| !listener.address.ip().is_loopback()) else { return };
-    for route in unlocked {
-        let key = if route == "api" { "api.auth".to_owned() } else { format!("route `{route}`.auth") };
+pub(super) fn exposure(config: &Config) -> Vec<Mistake> {
+    let outside = |address: &SocketAddr| !address.ip().is_loopback();
+    let mistake = |key: String, message: String| Mistake { line: 0, key, message };
+    let public = config.listeners.iter().map(|listener| listener.address).find(outside);
+    let mut mistakes = Vec::new();
+    for route in config.routes.iter().filter(|route| !route.policy.auth && !route.open) {
+        let forwards = matches!(route.action, super::routes::Action::Forward { .. });
+        let Some(address) = public.filter(|_| forwards) else { continue };
+        let key = if &*route.name == "api" { "api.auth".to_owned() } else { format!("route `{}`.auth", route.name) };
         let remedy = "set auth = true, or write open_to_everyone = true beside it if that is meant";
-        root.wrong(&key, 0, format!("no key is asked for, and {} is not loopback: {remedy}", public.address));
+        mistakes.push(mistake(key, format!("no key is asked for, and {address} is not loopback: {remedy}")));
     }
-    if let Some(consumer) = consumers.iter().find(|consumer| consumer.keys.contains(&people::digest("test-api-key"))) {
+    let demo = people::digest("test-api-key");
+    let known = config.consumers.iter().find(|consumer| consumer.keys.contains(&demo));
+    if let Some((consumer, address)) = known.zip(public.or(Some(config.admin.address).filter(outside))) {
         let name = &consumer.name;
-        root.wrong("consumer", 0, format!("`{name}` has the demo's key test-api-key, and {} is not loopback: give it a key of its own (lictor hash-key)", public.address));
+        let remedy = "give it a key of its own (lictor hash-key)";
+        let why = format!("`{name}` has the demo's key test-api-key, and {address} is not loopback: {remedy}");
+        mistakes.push(mistake("consumer".into(), why));
+    }
+    mistakes
+}
+
+/// Addresses that cannot be had together, and instances that are the gateway itself.
+fn clashes(root: &Section<'_>, listeners: &[Listener], admin: &Admin, services: &[StaticService]) {
+    let same = |a: &SocketAddr, b: &SocketAddr| {
+        let wide = a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
+        a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wide)
+    };
+    for listener in listeners.iter().filter(|listener| same(&listener.address, &admin.address)) {
+        let address = listener.address;
+        root.wrong(
+            "admin.address",
+            0,
+            format!("{} and the listener {address} clash: choose another port", admin.address),
+        );
+    }
+    let own = |address: &SocketAddr| {
+        let mut all = listeners.iter().map(|listener| listener.address).chain([admin.address]);
+        all.any(|own| same(&own, address) && (own.ip() == address.ip() || address.ip().is_loopback()))
+    };
+    for service in services {
+        for instance in service.instances.iter().filter(|instance| own(&instance.address)) {
+            let why = format!(
+                "`{}` of `{}` is the gateway's own address: requests would come back to it",
+                instance.address, service.name
+            );
+            root.wrong("service", 0, why);
+        }
     }
 }
 

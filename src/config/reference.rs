@@ -73,7 +73,7 @@ impl Node {
                 json!({ "type": "integer", "minimum": low, "maximum": high, "default": default })
             }
             Kind::Duration { default, or_none } => with_none(
-                json!({ "type": "string", "pattern": "^([0-9]+ ?[a-zµ]+ ?)+$" }),
+                json!({ "type": "string", "pattern": "^([0-9.]+ ?[a-zµ]+ ?)+$" }),
                 *or_none,
                 default.map(shown),
             ),

@@ -27,6 +27,8 @@ pub struct Route {
     pub action: Action,
     /// What holds for it.
     pub policy: Policy,
+    /// That it asks for no key beyond loopback is meant.
+    pub open: bool,
     /// What changes in its headers on the way to the instance.
     pub request_headers: HeaderRules,
     /// What changes in the answer's headers.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
+use super::check::exposure;
 use super::{Config, Environment, Errors, Overrides, parse};
 
 /// How often the file is looked at. Its content is compared, so that files swapped by a symbolic link are seen as well;
@@ -22,6 +23,8 @@ pub struct Source {
     env: Environment,
     /// What stood in the file when it was read last.
     read: Option<String>,
+    /// It can be read again: a pipe gives its content once.
+    again: bool,
 }
 
 /// How the configuration fares.
@@ -52,7 +55,7 @@ impl Source {
     /// `path`, else `LICTOR_CONFIG`, else the defaults and the environment alone.
     pub fn new(path: Option<PathBuf>, overrides: Overrides, env: &Environment) -> Source {
         let path = path.or_else(|| env.get("LICTOR_CONFIG").map(PathBuf::from));
-        Source { path, overrides, env: env.clone(), read: None }
+        Source { path, overrides, env: env.clone(), read: None, again: false }
     }
 
     /// Reads and checks it.
@@ -63,8 +66,15 @@ impl Source {
         let source = self.name();
         let Some(path) = &self.path else { return parse(None, &source, self.overrides, &self.env) };
         let text = std::fs::read_to_string(path).map_err(|why| Errors::unreadable(&source, &why));
+        let first = self.read.is_none();
+        self.again = self.again || std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
         self.read = text.as_ref().ok().cloned();
-        parse(Some(&text?), &source, self.overrides, &self.env)
+        let text = text?;
+        // A disk that is full, an editor that truncates: nobody who runs a gateway means nothing at all.
+        if !first && text.trim().is_empty() {
+            return Err(Errors::unreadable(&source, &std::io::Error::other("it is empty")));
+        }
+        parse(Some(&text), &source, self.overrides, &self.env)
     }
 
     fn name(&self) -> String {
@@ -97,11 +107,20 @@ pub async fn follow(
     status: watch::Sender<Status>,
 ) {
     let mut seen = source.read.clone();
+    if source.path.is_some() && !source.again {
+        tracing::warn!("{} is no regular file: it is read at start only", source.name());
+    }
     loop {
         let word = tokio::select! {
             () = asked.notified() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
+        if !source.again {
+            if word {
+                tracing::info!("there is no configuration file: nothing to read again");
+            }
+            continue;
+        }
         let text = source.text();
         let settled = text == seen;
         let ripe = settled && text != source.read;
@@ -109,18 +128,21 @@ pub async fn follow(
         if !word && !ripe {
             continue;
         }
-        if word && source.path.is_none() {
-            tracing::info!("there is no configuration file: nothing to read again");
-            continue;
-        }
         reload(&mut source, &config, &status);
     }
 }
 
 fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
-    match source.load() {
-        Ok(mut new) => {
-            let needs_restart = keep(&config.borrow(), &mut new);
+    let read = source.load().and_then(|mut new| {
+        let needs_restart = keep(&config.borrow(), &mut new);
+        // What the file says of its listeners does not hold yet: doors are judged as they are.
+        match exposure(&new) {
+            exposed if exposed.is_empty() => Ok((new, needs_restart)),
+            exposed => Err(Errors::of(&source.name(), exposed)),
+        }
+    });
+    match read {
+        Ok((mut new, needs_restart)) => {
             for warning in &new.warnings {
                 tracing::warn!("{warning}");
             }

@@ -283,7 +283,7 @@ impl Cache {
         self.clears.fetch_add(1, Ordering::AcqRel);
         self.store.clear(|entry| {
             service.is_none_or(|service| *entry.service == *service)
-                && path.is_none_or(|path| entry.path.starts_with(path))
+                && path.is_none_or(|path| is_below(&entry.path, path))
         })
     }
 
@@ -342,6 +342,12 @@ pub struct Whole<'a> {
     pub path: &'a str,
     /// When this is.
     pub now: Instant,
+}
+
+/// Whether a path is this one or below it, by whole segments; `/a/` is only what is below.
+fn is_below(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above.ends_with('/'))
 }
 
 #[cfg(test)]

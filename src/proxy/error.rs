@@ -39,6 +39,8 @@ pub(super) enum Error {
     BadRequest(&'static str, &'static str),
     /// CONNECT, or a target that only a proxy understands.
     MethodNotAllowed,
+    /// A page of our own, which these methods are for.
+    MethodNotOfPage(&'static str),
     /// The path is somebody's, but not for this method.
     MethodNotOfRoute(Missed),
     /// The target is longer than the limit.
@@ -110,6 +112,12 @@ impl Error {
             Error::MethodNotAllowed => {
                 is(405, "method_not_allowed", Client, "CONNECT and authority-form targets are for forward proxies")
             }
+            Error::MethodNotOfPage(_) => is(
+                405,
+                "method_not_allowed",
+                Client,
+                "This page of the gateway's own is for other methods: Allow says which",
+            ),
             Error::MethodNotOfRoute(_) => {
                 is(405, "method_not_allowed", Client, "The path has routes for other methods only")
             }
@@ -222,6 +230,9 @@ pub(super) fn page(error: &Error, id: &TraceId, hint: &str) -> Response<Bytes> {
         }
         Error::MethodNotOfRoute(missed) => {
             headers.extend(HeaderValue::from_str(&missed.allowed()).map(|allowed| (header::ALLOW, allowed)));
+        }
+        Error::MethodNotOfPage(allowed) => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
         Error::MethodNotAllowed => {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");

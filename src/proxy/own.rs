@@ -44,7 +44,7 @@ impl Worker {
             _ => return Ok(None),
         };
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Err(Error::MethodNotAllowed);
+            return Err(Error::MethodNotOfPage("GET, HEAD"));
         }
         Ok(Some(page))
     }
@@ -103,7 +103,10 @@ impl Worker {
         let answer = self.parts.handoff.ask(request, consumer.name.to_string()).await.ok_or(Error::Overloaded)?;
         match answer.status() {
             StatusCode::NOT_FOUND => Err(Error::NoRoute),
-            StatusCode::METHOD_NOT_ALLOWED => Err(Error::MethodNotAllowed),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let written = answer.headers().get(header::ALLOW).is_some_and(|allow| allow == "POST");
+                Err(Error::MethodNotOfPage(if written { "POST" } else { "GET, HEAD" }))
+            }
             _ => Ok(answer),
         }
     }

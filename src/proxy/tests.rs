@@ -275,6 +275,32 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
 }
 
 #[test]
+fn a_request_that_began_before_the_last_instance_departed_is_still_answered() {
+    paused(async {
+        let rig = Rig::new(&[OK, OK], "");
+        rig.instance(0).set_departed(true);
+        for _ in 0..4 {
+            assert_eq!(rig.get().await, 200);
+        }
+        assert_eq!((rig.peers[0].requests(), rig.peers[1].requests()), (0, 4), "while another is there, it is asked");
+        rig.instance(1).set_departed(true);
+        assert_eq!(rig.get().await, 200);
+    });
+}
+
+#[test]
+fn a_request_under_way_takes_no_more_memory_than_recorded() {
+    paused(async {
+        let rig = Rig::new(&[OK], "");
+        let request = rig.begin("GET", Body::Empty);
+        let size = size_of_val(&request);
+        println!("{size} bytes");
+        assert!(size <= 6144, "{size} bytes: every request allocates and moves them");
+        drop(request);
+    });
+}
+
+#[test]
 fn a_request_dropped_at_any_await_leaks_no_permit_no_count_and_no_connection() {
     paused(async {
         let upload = || {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::catalog::{Endpoint, Health, Registration};
+use crate::catalog::{self, Endpoint, Health, Key, Registration};
 
 fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
     let registration = Registration {

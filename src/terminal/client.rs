@@ -37,6 +37,9 @@ impl Client {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
+        // A space as %20: `+` is a space in forms only.
+        let query = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(query.as_deref());
         let request = match question {
             Question::Clear(..) => self.http.post(url),
             _ => self.http.get(url),

@@ -53,7 +53,7 @@ pub(super) fn services(words: &Value, style: Style) -> String {
                 std::mem::take(&mut name),
                 text(&instance["address"]),
                 health(&instance["health"], style),
-                breaker(&instance["breaker"], style),
+                breaker(instance, style),
                 text(&instance["weight"]),
                 text(&instance["in_flight"]),
                 text(&instance["requests"]),
@@ -87,10 +87,17 @@ fn health(value: &Value, style: Style) -> String {
     }
 }
 
-fn breaker(value: &Value, style: Style) -> String {
+fn breaker(instance: &Value, style: Style) -> String {
+    let value = &instance["breaker"];
     let state = text(&value["state"]);
-    let why = value["why"].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
+    let why = text(&value["why"]);
+    let why = if why.is_empty() { why } else { format!(" ({why})") };
     match state.as_str() {
+        // It said 503 with Retry-After.
+        "closed" if instance["paused_ms"].as_u64().is_some() => {
+            let pause = duration(instance["paused_ms"].as_u64().unwrap_or_default());
+            style.odd(&format!("{state}, paused for {pause}"))
+        }
         "closed" => style.good(&state),
         "open" => {
             let next = value["next_probe_ms"].as_u64().map(|ms| format!(", probe in {}", duration(ms)));
@@ -105,9 +112,9 @@ fn discovery(provider: &Value, style: Style) -> String {
     let age = age.map(|ms| format!(", last answer {} ago", duration(ms))).unwrap_or_default();
     let place = [&provider["provider"], &provider["source"]].map(text).join(" ");
     let line = format!("{}: {}{age}", place.trim(), text(&provider["state"]));
-    match provider["error"].as_str() {
-        Some(error) => style.bad(&format!("{line}; {error}")),
-        None => line,
+    match text(&provider["error"]).as_str() {
+        "" => line,
+        error => style.bad(&format!("{line}; {error}")),
     }
 }
 
@@ -115,11 +122,12 @@ fn discovery(provider: &Value, style: Style) -> String {
 pub(super) fn limits(words: &Value, style: Style) -> String {
     let mut rows = vec![style.head(&["CLIENT", "LIMIT", "RATE", "REMAINING", "WHOLE IN", "REFUSED"])];
     for usage in list(&words["usage"]) {
-        let client = [&usage["consumer"], &usage["address"]].into_iter().find_map(Value::as_str).unwrap_or("everyone");
+        let named = [&usage["consumer"], &usage["address"]].into_iter().find(|who| who.is_string());
+        let client = named.map_or_else(|| "everyone".to_owned(), text);
         let left = text(&usage["remaining"]);
         let refused = text(&usage["refused"]);
         let row = [
-            client.to_owned(),
+            client,
             text(&usage["limit"]),
             rate(usage),
             if left == "0" { style.bad(&left) } else { left },

@@ -83,7 +83,12 @@ impl Instance {
 
     /// Whether it may be picked now; without side effects. `now` is filled when the clock had to be asked.
     pub fn eligible(&self, now: &mut Option<Instant>) -> bool {
-        !self.departed() && self.breaker.eligible(now) && !self.paused(now)
+        !self.departed() && self.sound(now)
+    }
+
+    /// Whether it may be picked as far as its breaker and its own word go.
+    pub(super) fn sound(&self, now: &mut Option<Instant>) -> bool {
+        self.breaker.eligible(now) && !self.paused(now)
     }
 
     /// How long until it may be picked, as far as its breaker and its own word go.

@@ -222,7 +222,8 @@ pub(super) fn cors(section: Section<'_>) -> Option<Cors> {
     let origin = |text: &str| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let fine = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ', '?', '#', '@']));
-        let value = HeaderValue::from_str(text).ok().filter(|_| fine || text == "*");
+        // Browsers send it in lower case.
+        let value = HeaderValue::from_str(&text.to_ascii_lowercase()).ok().filter(|_| fine || text == "*");
         value.ok_or_else(|| {
             format!("`{text}` is not an origin: write e.g. \"https://shop.example.com\" (no path), or \"*\"")
         })

@@ -92,10 +92,23 @@ fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document<'
     };
     let known = ["http://", "https://", "unix:///"].iter().find(|scheme| full.starts_with(**scheme));
     let rest = known.map(|scheme| &full[scheme.len()..]).unwrap_or_default();
-    if rest.is_empty() || rest.contains(char::is_whitespace) || rest.contains('@') {
-        document.mistake(section.line(), "consul.address", format!("`{given}` is not an agent's address: write e.g. \"http://127.0.0.1:8500\" or \"unix:///run/consul.sock\""));
+    let sound = known == Some(&"unix:///") && !rest.is_empty() || known.is_some() && is_authority(rest);
+    if !sound {
+        // Not with what may be a password.
+        let shown = given.rsplit('@').next().unwrap_or_default();
+        document.mistake(section.line(), "consul.address", format!("`{shown}` is not an agent's address: write e.g. \"http://127.0.0.1:8500\" or \"unix:///run/consul.sock\""));
     }
     full
+}
+
+/// A host, with or without a port, and nothing else.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '@' | '?' | '#');
+    !host.is_empty() && !host.contains(odd) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// The token of the file, else `CONSUL_HTTP_TOKEN`, else `CONSUL_HTTP_TOKEN_FILE`.
@@ -105,7 +118,7 @@ fn token(section: &Section<'_>, env: &mut Variables<'_>) -> Option<Secret> {
     let from_file = || env.env.get("CONSUL_HTTP_TOKEN_FILE").map(|path| Secret::File(path.into()));
     let set = from_env.or_else(from_file);
     match (written, set) {
-        (Some(written), Some(_)) if env.wanted => {
+        (Some(written), Some(set)) if env.wanted && written != set => {
             env.warnings.push("[consul] token of the file holds; the environment's token is not used".into());
             Some(written)
         }

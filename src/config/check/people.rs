@@ -1,6 +1,7 @@
 //! Who may call, and the services that are written in the file.
 
 use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest as hash};
@@ -17,6 +18,14 @@ pub fn digest(key: &str) -> [u8; 32] {
     hash(&SHA256, key.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
+/// What a key may be.
+pub(crate) const KEYS: &str = "a key is 1 to 256 visible ASCII characters without spaces";
+
+/// Whether a text can be sent as a key.
+pub fn is_key(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 /// `[[consumer]]`; without any, one `local` from `LICTOR_API_KEY`, or from a key made for this run.
 pub(super) fn consumers(
     root: &Section<'_>,
@@ -24,26 +33,35 @@ pub(super) fn consumers(
     needed: bool,
     plans: &[Arc<LimitSet>],
     env: &Environment,
+    warnings: &mut Vec<String>,
 ) -> (Vec<Consumer>, Option<String>) {
-    let consumers: Vec<Consumer> =
-        root.sections("consumer").into_iter().map(|section| consumer(section, plans)).collect();
+    let written: Vec<(usize, Consumer)> =
+        root.sections("consumer").into_iter().map(|section| (section.line(), consumer(section, plans))).collect();
     let mut names = HashSet::new();
     let mut keys = HashSet::new();
-    for consumer in &consumers {
+    for (line, consumer) in &written {
         if !names.insert(&consumer.name) {
-            root.wrong("consumer", 0, format!("`{}` is listed twice: give each consumer one name", consumer.name));
+            root.wrong("consumer", *line, format!("`{}` is listed twice: give each consumer one name", consumer.name));
         }
         for key in &consumer.keys {
             if !keys.insert(key) {
                 root.wrong(
                     "consumer",
-                    0,
+                    *line,
                     format!("`{}` has a key that stands elsewhere too: a key belongs to one consumer", consumer.name),
                 );
             }
         }
     }
+    if let Some(key) = env.get("LICTOR_API_KEY").filter(|key| !is_key(key)) {
+        root.wrong("LICTOR_API_KEY", 0, format!("has {} characters or odd ones: {KEYS}", key.len()));
+    }
+    let consumers: Vec<Consumer> = written.into_iter().map(|(_, consumer)| consumer).collect();
     if !consumers.is_empty() {
+        let other = |key: &&str| !consumers.iter().any(|consumer| consumer.keys.contains(&digest(key)));
+        if env.get("LICTOR_API_KEY").filter(other).is_some() {
+            warnings.push("[[consumer]] of the file holds; the environment's LICTOR_API_KEY opens nothing".into());
+        }
         return (consumers, None);
     }
     let local = |key: &str| {
@@ -117,10 +135,12 @@ pub(super) fn plans(root: &Section<'_>) -> Vec<Arc<LimitSet>> {
         } else if !names.insert(name.clone()) {
             section.wrong_at("name", format!("`{name}` is the name of two plans: give each its own"));
         }
-        match policy::limits(&section, &name) {
-            Some(plan) if !plan.limits.is_empty() => plans.push(plan),
-            _ => section.wrong_at("limits", "at least one is needed: write limits = [\"100/min\"]"),
+        let plan = policy::limits(&section, &name);
+        if plan.as_ref().is_none_or(|plan| plan.limits.is_empty()) {
+            section.wrong_at("limits", "at least one is needed: write limits = [\"100/min\"]");
         }
+        // Without limits too: that who has it has it is no second mistake.
+        plans.push(plan.unwrap_or_else(|| Arc::new(LimitSet { name: name.into(), limits: Vec::new() })));
         section.end();
     }
     plans
@@ -144,7 +164,9 @@ pub(super) fn services(root: &Section<'_>, base: &Breaker) -> (Vec<StaticService
     let mut breakers = HashMap::new();
     let mut names = HashSet::new();
     for section in root.sections("service") {
-        let Some((service, breaker)) = service(&section, base) else { continue };
+        let read = service(&section, base);
+        section.finish();
+        let Some((service, breaker)) = read else { continue };
         if !names.insert(service.name.clone()) {
             let why = format!("`{}` is listed twice: list all its instances once", service.name);
             root.wrong("service", section.line(), why);
@@ -153,7 +175,6 @@ pub(super) fn services(root: &Section<'_>, base: &Breaker) -> (Vec<StaticService
         if !service.instances.is_empty() {
             services.push(service);
         }
-        section.end();
     }
     (services, breakers)
 }
@@ -179,20 +200,35 @@ fn service(section: &Section<'_>, base: &Breaker) -> Option<(StaticService, Opti
 }
 
 fn instance(section: &Section<'_>, item: Result<Written<String>, Section<'_>>) -> Option<StaticInstance> {
-    match item {
+    let example = "write e.g. \"10.0.3.7:8080\"";
+    let (address, line, weight) = match item {
         Ok(written) => {
-            let address = written.value.parse().ok();
+            let address: Option<SocketAddr> = written.value.parse().ok();
             if address.is_none() {
-                let why = format!("`{}` is not an IP address and port: write e.g. \"10.0.3.7:8080\"", written.value);
+                let why = format!("`{}` is not an IP address and port: {example}", written.value);
                 section.wrong("instances", written.line, why);
             }
-            address.map(|address| StaticInstance { address, weight: 1 })
+            (address?, written.line, 1)
         }
         Err(table) => {
-            let address = table.parsed("address", "10.0.3.7:8080", |text| text.parse().ok());
-            let weight = table.number("weight", 1, 1..=65_535) as u32;
+            let address: Option<Written<SocketAddr>> =
+                table.parsed("address", "10.0.3.7:8080", |text| text.parse().ok());
+            if address.is_none() && !table.is_written("address") {
+                table.wrong("address", 0, format!("is needed: {example}"));
+            }
+            let (weight, line) = (table.number("weight", 1, 1..=65_535) as u32, table.line());
             table.end();
-            address.map(|address| StaticInstance { address: address.value, weight })
+            (address?.value, line, weight)
         }
+    };
+    let ip = address.ip().to_canonical();
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || local {
+        let why = format!("`{address}` is no address that an instance can have: {example}");
+        section.wrong("instances", line, why);
     }
+    Some(StaticInstance { address, weight })
 }

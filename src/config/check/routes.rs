@@ -14,22 +14,17 @@ use crate::config::{Policy, StaticService};
 struct Placed {
     route: Route,
     line: usize,
-    open: bool,
 }
 
-/// All routes, the one of `[api]` among them; and the routes to a service that ask for no key and do not say that this
-/// is meant.
-pub(super) fn routes(root: &Section<'_>, base: &Policy) -> (Vec<Arc<Route>>, Vec<String>) {
+/// All routes, the one of `[api]` among them.
+pub(super) fn routes(root: &Section<'_>, base: &Policy) -> Vec<Arc<Route>> {
     let mut placed: Vec<Placed> = api(root.section("api"), base).into_iter().collect();
     for (index, section) in root.sections("route").into_iter().enumerate() {
         placed.extend(route(section, index, base));
     }
     names(root, &placed);
     ties(root, &placed);
-    let forwards = |route: &Route| matches!(route.action, Action::Forward { .. });
-    let unlocked = placed.iter().filter(|p| !p.open && !p.route.policy.auth && forwards(&p.route));
-    let unlocked = unlocked.map(|placed| placed.route.name.to_string()).collect();
-    (placed.into_iter().map(|placed| Arc::new(placed.route)).collect(), unlocked)
+    placed.into_iter().map(|placed| Arc::new(placed.route)).collect()
 }
 
 /// `/api/{service}/{path}`.
@@ -63,13 +58,14 @@ fn api(section: Section<'_>, base: &Policy) -> Option<Placed> {
         query: Vec::new(),
         action: Action::Forward { service: Target::Parameter(0), path },
         policy,
+        open,
         request_headers: header_rules(section.section("request_headers")),
         response_headers: header_rules(section.section("response_headers")),
         cors: cors(section.section("cors")),
     };
     let line = section.line();
     section.end();
-    (text != "none").then_some(Placed { route, line, open })
+    (text != "none").then_some(Placed { route, line })
 }
 
 fn route(section: Section<'_>, index: usize, base: &Policy) -> Option<Placed> {
@@ -107,11 +103,12 @@ fn route(section: Section<'_>, index: usize, base: &Policy) -> Option<Placed> {
         query,
         action: action?,
         policy,
+        open,
         request_headers,
         response_headers,
         cors,
     };
-    Some(Placed { route, line, open })
+    Some(Placed { route, line })
 }
 
 /// What `parse` makes of a text, or a mistake.

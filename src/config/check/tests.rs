@@ -15,7 +15,7 @@ fn mistakes(text: &str) -> Vec<(usize, String, String)> {
 }
 
 /// A text, and the line, key and a part of the message of its one mistake.
-const MISTAKES: [(&str, usize, &str, &str); 31] = [
+const MISTAKES: [(&str, usize, &str, &str); 46] = [
     ("worker = 2", 1, "worker", "did you mean `workers`"),
     ("workers = 0", 1, "workers", "from 1 to 1024"),
     ("workers = \"2\"", 1, "workers", "not a text"),
@@ -24,7 +24,7 @@ const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("[listener]\naddress = \"127.0.0.1:1\"", 1, "listener", "write [[listener]]"),
     ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = 10", 3, "listener[0].head", "with its unit"),
     ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead = \"10\"", 3, "listener[0].head", "not a duration"),
-    ("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:1\"", 0, "listener", "listed twice"),
+    ("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:1\"", 3, "listener", "listed twice"),
     ("[timeouts]\nconnect = \"0s\"", 2, "timeouts.connect", "too short"),
     ("[timeouts]\nconnect = \"2 days\"", 2, "timeouts.connect", "too long"),
     ("[timeouts]\nfirst_bite = \"1s\"", 2, "timeouts.first_bite", "did you mean `first_byte`"),
@@ -47,6 +47,31 @@ const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("[[service]]\nname = \"a/b\"\ninstances = [\"127.0.0.1:1\"]", 2, "service[0].name", "not understood"),
     ("[[service]]\nname = \"a\"\ninstances = [\"somewhere\"]", 3, "service[0].instances", "10.0.3.7:8080"),
     ("[[service]]\nname = \"a\"", 1, "service[0].instances", "at least one"),
+    ("[[service]]\nnam = \"a\"\ninstances = [\"10.0.0.1:1\"]", 2, "service[0].nam", "did you mean `name`"),
+    ("[[service]]\nname = \"a\"\ninstances = [{ weight = 2 }]", 3, "service[0].instances[0].address", "is needed"),
+    (
+        "[[service]]\nname = \"a\"\ninstances = [\"10.0.0.1:0\"]",
+        3,
+        "service[0].instances",
+        "no address that an instance",
+    ),
+    (
+        "[[service]]\nname = \"a\"\ninstances = [\"0.0.0.0:80\"]",
+        3,
+        "service[0].instances",
+        "no address that an instance",
+    ),
+    ("[[service]]\nname = \"a\"\ninstances = [\"169.254.169.254:80\"]", 3, "service[0].instances", "no address that"),
+    ("[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:5000\"]", 0, "service", "the gateway's own address"),
+    ("[[listener]]\naddress = \"0.0.0.0:5001\"", 0, "admin.address", "clash"),
+    ("[[listener]]\naddress = \"[::ffff:127.0.0.1]:80\"", 2, "listener[0].address", "write \"127.0.0.1:80\""),
+    ("[request]\nbody = -1", 2, "request.body", "not a size"),
+    ("[cache]\nsize = 0x1F", 2, "cache.size", "out of bounds"),
+    ("[consul]\naddress = \"http://:8500\"", 1, "consul.address", "not an agent's address"),
+    ("[consul]\naddress = \"127.0.0.1:99999\"", 1, "consul.address", "not an agent's address"),
+    ("[consul]\naddress = \"http://me:secret@a:1\"", 1, "consul.address", "`a:1` is not"),
+    ("[[route]]\nname = \"default\"\nservice = \"s\"", 1, "route", "the limits at the top"),
+    ("[[consumer]]\nname = \"a\"\nkeys = \"plain\"", 3, "consumer[0].keys", "lictor hash-key"),
 ];
 
 /// Mistakes of limits, plans, caches, proxies and breakers.
@@ -88,7 +113,7 @@ const POLICIES: [(&str, usize, &str, &str); 19] = [
 ];
 
 /// Mistakes of a route: what stands below `[[route]]`, in lines from 2 on.
-const ROUTES: [(&str, usize, &str, &str); 33] = [
+const ROUTES: [(&str, usize, &str, &str); 40] = [
     ("path = { prefix = \"/a\" }", 1, "route[0].service", "is needed"),
     ("path = \"/a\"\nservice = \"s\"", 2, "route[0].path", "{ prefix = \"/orders\" }"),
     ("path = { prefix = \"a\" }\nservice = \"s\"", 2, "route[0].path.prefix", "write \"/a\""),
@@ -124,6 +149,18 @@ const ROUTES: [(&str, usize, &str, &str); 33] = [
         "route[0].redirect.to",
         "choose the host",
     ),
+    (
+        "path = { pattern = \"/{*r}\" }\nredirect = { to = \"https://{host}{r}\" }",
+        3,
+        "route[0].redirect.to",
+        "choose the host",
+    ),
+    ("redirect = { to = \"https://{path}\" }", 2, "route[0].redirect.to", "choose the host"),
+    ("path = { prefix = \"/a\" }\nservice = \"s\"\nrewrite = \"/x?a=1\"", 4, "route[0].rewrite", "query"),
+    ("path = { prefix = \"/a\" }\nservice = \"s\"\nrewrite = \"/a b\"", 4, "route[0].rewrite", "percent-encode"),
+    ("path = { prefix = \"/a\" }\nservice = \"s\"\nrewrite = \"/../b\"", 4, "route[0].rewrite", "never"),
+    ("host = \"[hello]\"\nservice = \"s\"", 2, "route[0].host", "not an IPv6 address"),
+    ("host = \"*.[::1]\"\nservice = \"s\"", 2, "route[0].host", "not an IPv6 address"),
     ("redirect = { to = \"/x\", status = 304 }", 2, "route[0].redirect.status", "301, 302, 303, 307 or 308"),
     ("respond = { status = 204, body = \"x\" }", 2, "route[0].respond.body", "204"),
     (

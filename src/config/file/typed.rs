@@ -241,7 +241,10 @@ impl<'a> Section<'a> {
 
 fn size(value: &DeValue<'_>, bounds: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
     match value {
-        DeValue::Integer(number) => bytes(number.as_str(), bounds),
+        DeValue::Integer(number) => match u64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => values::within(number, bounds),
+            Err(_) => Err(format!("`{}` is not a size: {}", number.as_str(), values::SIZES)),
+        },
         DeValue::String(text) => bytes(text, bounds),
         other => Err(format!("is a size, not {}: {}", kind(other), values::SIZES)),
     }

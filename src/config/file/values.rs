@@ -20,10 +20,15 @@ pub(super) fn bytes(text: &str, bounds: &std::ops::RangeInclusive<u64>) -> Resul
     let number = text[..end].parse::<u64>().ok();
     match number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)) {
         None => Err(format!("`{text}` is not a size: {SIZES}")),
-        Some(bytes) if !bounds.contains(&bytes) => {
-            Err(format!("is out of bounds: {} to {} bytes", bounds.start(), bounds.end()))
-        }
-        Some(bytes) => Ok(bytes),
+        Some(bytes) => within(bytes, bounds),
+    }
+}
+
+/// Bytes within bounds.
+pub(super) fn within(bytes: u64, bounds: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    match bounds.contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("is out of bounds: {} to {} bytes", bounds.start(), bounds.end())),
     }
 }
 

@@ -48,7 +48,7 @@ fn the_annotated_file_is_the_defaults() {
 #[test]
 fn its_examples_are_valid_and_name_every_key() {
     let text = enabled();
-    let config = parse(Some(&text), "examples", Overrides::default(), &env());
+    let config = parse(Some(&text), "examples", Overrides::default(), &Environment::default());
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.routes.len(), config.plans.len(), config.consumers.len()), (5, 1, 1));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);

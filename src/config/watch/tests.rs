@@ -114,3 +114,34 @@ async fn the_operators_word_reads_at_once() {
     config.changed().await.expect("it is followed");
     assert_eq!((followed.first_byte(), before.elapsed()), (4, Duration::ZERO));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_emptied_changes_nothing_and_is_told() {
+    let followed = Followed::new("emptied", "[timeouts]\nfirst_byte = \"1s\"\n");
+    write(&followed.file, " \n");
+    followed.looks(2).await;
+    assert_eq!(followed.first_byte(), 1);
+    assert!(followed.status.borrow().errors[0].contains("it is empty"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_judged_by_the_listeners_that_there_are_not_by_those_of_the_new_file() {
+    let listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\n");
+    let followed = Followed::new("exposed", &listener("0.0.0.0:7200"));
+    write(&followed.file, &format!("{}[api]\nauth = false\n", listener("127.0.0.1:7200")));
+    followed.looks(2).await;
+    assert!(followed.config.borrow().routes[0].policy.auth, "the door to the world still asks for a key");
+    assert!(followed.status.borrow().errors[0].contains("0.0.0.0:7200 is not loopback"));
+}
+
+#[test]
+fn a_pipe_is_read_once_and_never_again() {
+    use std::os::fd::AsRawFd;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut &writer, b"[timeouts]\nfirst_byte = \"1s\"\n").expect("there is room");
+    drop(writer);
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut source = Source::new(Some(path.into()), Overrides::default(), &env());
+    assert_eq!(source.load().expect("valid").policy.timeouts.first_byte, Duration::from_secs(1));
+    assert!(!source.again);
+}

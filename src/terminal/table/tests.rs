@@ -13,6 +13,8 @@ fn services_are_shown_with_their_instances_breakers_and_what_is_wrong() {
             { "name": "orders", "instances": [
                 { "address": "10.0.0.1:80", "health": "passing", "weight": 1, "in_flight": 2, "requests": 10, "failures": 0,
                   "breaker": { "state": "closed", "why": null, "next_probe_ms": null } },
+                { "address": "10.0.0.9:80", "health": "warning", "weight": 1, "in_flight": 0, "requests": 1, "failures": 0,
+                  "paused_ms": 2500, "breaker": { "state": "closed", "why": null, "next_probe_ms": null } },
                 { "address": "10.0.0.2:80", "health": "critical", "weight": 1, "in_flight": 0, "requests": 7, "failures": 5,
                   "breaker": { "state": "open", "why": "reset", "next_probe_ms": 4200 } },
             ]},
@@ -24,6 +26,7 @@ fn services_are_shown_with_their_instances_breakers_and_what_is_wrong() {
     let wanted = "\
 SERVICE  INSTANCE     HEALTH    BREAKER                      WEIGHT  IN FLIGHT  REQUESTS  FAILURES
 orders   10.0.0.1:80  passing   closed                       1       2          10        0
+         10.0.0.9:80  warning   closed, paused for 2.5s      1       0          1         0
          10.0.0.2:80  critical  open (reset), probe in 4.2s  1       0          7         5
 users    no instances
 
@@ -83,4 +86,9 @@ fn the_cache_says_how_much_it_spares() {
 fn nothing_that_a_catalog_says_moves_the_cursor() {
     let words = json!({ "services": [{ "name": "a\u{1b}[2J\nb", "instances": [] }] });
     assert!(services(&words, PLAIN).contains("a\u{fffd}[2J\u{fffd}b"));
+    let words = json!({ "usage": [{ "consumer": "a\u{1b}b", "limit": "x", "count": 1, "period_ms": 1000 }] });
+    assert!(limits(&words, PLAIN).contains("a\u{fffd}b"));
+    let words =
+        json!({ "discovery": [{ "provider": "consul", "source": "a", "state": "failing", "error": "a\u{1b}b" }] });
+    assert!(services(&words, PLAIN).contains("a\u{fffd}b"));
 }
