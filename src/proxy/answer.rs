@@ -20,6 +20,9 @@ use crate::upstream::pool::Lease;
 /// A body that has come for this long proves its instance: the verdict need not wait for the end of a stream.
 const PROVEN: Duration = Duration::from_secs(5);
 
+/// How long what goes on for hours may go on with a departed instance (it may have departed by mistake).
+pub(super) const DEPARTED: Duration = Duration::from_secs(300);
+
 /// What is settled when an answer's body ends.
 pub(super) struct Ending {
     /// The request that it answers; none while it is only stored.
@@ -107,7 +110,7 @@ pub(super) fn follow(body: Body, ending: Ending, pace: Pace) -> Body {
         ending.settle(End::Complete);
         return Body::Empty;
     }
-    Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None }))
+    Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None, departed: None }))
 }
 
 struct Answer {
@@ -115,9 +118,22 @@ struct Answer {
     ending: Option<Ending>,
     pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Since when a stream's instance is gone, as far as was looked.
+    departed: Option<Instant>,
 }
 
 impl Answer {
+    /// Whether a stream goes on from an instance that departed long ago.
+    fn overstays(&mut self) -> bool {
+        let upstream = self.ending.as_ref().and_then(|ending| ending.upstream.as_ref()).filter(|_| self.pace.stream);
+        if !upstream.is_some_and(|upstream| upstream.flight.instance().departed()) {
+            self.departed = None;
+            return false;
+        }
+        let now = Instant::now();
+        now - *self.departed.get_or_insert(now) >= DEPARTED
+    }
+
     fn settle(&mut self, end: End) {
         if let Some(ending) = self.ending.take() {
             ending.settle(end);
@@ -175,6 +191,10 @@ impl http_body::Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(_))) if this.overstays() => {
+                this.settle(End::Late);
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
             Poll::Ready(None) => {
                 this.settle(End::Complete);

@@ -289,6 +289,25 @@ fn a_request_that_began_before_the_last_instance_departed_is_still_answered() {
 }
 
 #[test]
+fn a_stream_outlives_its_instances_departure_for_five_minutes_and_not_for_ever() {
+    paused(async {
+        let rig = Rig::new(&[Play::Tick("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")], "");
+        let mut body = rig.begin("GET", Body::Empty).await.into_body();
+        for _ in 0..60 {
+            assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        }
+        rig.instance(0).set_departed(true);
+        let (began, mut ticks) = (Instant::now(), 0);
+        while body.frame().await.is_some() {
+            ticks += 1;
+        }
+        assert_eq!((ticks, began.elapsed().as_secs()), (5, 360));
+        turn().await;
+        assert_eq!((rig.instance(0).totals().in_flight, rig.instance(0).totals().failures, rig.idle()), (0, 0, 0));
+    });
+}
+
+#[test]
 fn a_request_under_way_takes_no_more_memory_than_recorded() {
     paused(async {
         let rig = Rig::new(&[OK], "");

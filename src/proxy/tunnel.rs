@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::answer::DEPARTED;
 use super::exchange::Exchange;
 use crate::io::upgrade::{Stream, Upgrade};
 use crate::upstream::instance::InFlight;
@@ -23,9 +24,6 @@ const HANDOVER: Duration = Duration::from_secs(10);
 
 /// How long one direction may go on without a byte after the other has ended.
 const HALF: Duration = Duration::from_secs(10);
-
-/// How long a tunnel to a departed instance may go on (it may have departed by mistake).
-const DEPARTED: Duration = Duration::from_secs(300);
 
 /// How often a tunnel looks whether its instance is still there.
 const LOOK: Duration = Duration::from_secs(5);

@@ -100,13 +100,27 @@ async fn the_operator_clears_all_or_a_service_or_a_path_and_is_told_how_many_wen
     let page = world.admin.get("/admin/cache").await.json();
     assert_eq!((page["entries"].as_u64(), page["stored"].as_u64()), (Some(3), Some(3)), "{page}");
     assert_eq!(clear("?service=product_service").await, (200, Some(1)));
+    for nothing in ["?path=/api/user_service/us", "?path=/api/user_service/users/1/"] {
+        assert_eq!(clear(nothing).await, (200, Some(0)), "{nothing}");
+    }
     assert_eq!(clear("?path=/api/user_service/users/1").await, (200, Some(1)));
+    for wrong in ["?path", "?service=", "?path=x"] {
+        assert_eq!(clear(wrong).await, (400, None), "{wrong} clears nothing");
+    }
     assert_eq!(clear("?sevice=user_service").await, (400, None), "a misspelt filter clears nothing");
     assert_eq!(clear("").await, (200, Some(1)));
     assert_eq!(clear("").await, (200, Some(0)));
     fill().await;
     assert_eq!(clear("").await, (200, Some(3)));
-    assert_eq!(world.admin.get("/admin/cache/clear").await.status, 405);
+    for (method, page, allow) in [
+        (Method::GET, "/admin/cache/clear", "POST"),
+        (Method::POST, "/admin/cache", "GET, HEAD"),
+        (Method::POST, "/health", "GET, HEAD"),
+    ] {
+        let answer = world.admin.ask(method, page, &[K], "").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, allow), "{page}");
+    }
+    assert_eq!(world.admin.get("/admin/cach").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,8 @@ pub(super) enum Play {
     Stop(&'static str),
     /// The connection closes after these bytes.
     Break(&'static str),
+    /// After these bytes, one more every minute, for ever.
+    Tick(&'static str),
     /// Nobody listens.
     Refuse,
     /// Nobody answers the connect.
@@ -96,7 +98,7 @@ impl Peer {
             // An upload is answered before it is read: the worst of what servers do.
             let upload = head.contains("transfer-encoding: chunked");
             let play = *self.play.lock();
-            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Break(bytes)) = play else {
+            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Break(bytes) | Play::Tick(bytes)) = play else {
                 // Until the other end closes.
                 tokio::io::copy(stream, &mut tokio::io::sink()).await?;
                 return Ok(());
@@ -108,6 +110,11 @@ impl Peer {
             match play {
                 Play::Stop(_) => drop(tokio::io::copy(stream, &mut tokio::io::sink()).await?),
                 Play::Break(_) => return Ok(()),
+                Play::Tick(_) => loop {
+                    // Paused time.
+                    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+                    stream.write_u8(b'x').await?;
+                },
                 _ => {}
             }
             let mut last = Vec::new();
