@@ -125,6 +125,12 @@ impl<'a> Section<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether a key is not written, or written as an empty list.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.is_none_or(|value| value.get_ref().as_array().is_some_and(|items| items.is_empty()))
+    }
+
     /// Where it begins.
     pub(super) fn line(&self) -> usize {
         self.line

@@ -243,7 +243,7 @@ impl Stage {
         for mock in &self.mocks {
             println!("  mock      {:<36} process {}", mock.name, mock.id());
         }
-        println!("\n  Try:\n");
+        println!("\n  Try:");
         for example in examples::ALL {
             if !example.shows.is_empty() {
                 println!("\n  # {}", example.shows);
@@ -254,7 +254,7 @@ impl Stage {
         for command in COMMANDS {
             println!("  LICTOR_API_KEY={KEY} {} {}", self.program.display(), command.join(" "));
         }
-        let (first, second, third) = (&self.mocks[0], &self.mocks[2], self.ports.mocks[4]);
+        let (first, second, third) = (&self.mocks[0], &self.mocks[4], self.ports.mocks[5]);
         println!("\n  # take an instance away in an orderly way, kill another, break a third, and ask again");
         println!("  kill {:<8} # {}", first.id(), first.name);
         println!("  kill -9 {:<5} # {}", second.id(), second.name);

@@ -136,7 +136,7 @@ pub(super) fn plans(root: &Section<'_>) -> Vec<Arc<LimitSet>> {
             section.wrong_at("name", format!("`{name}` is the name of two plans: give each its own"));
         }
         let plan = policy::limits(&section, &name);
-        if plan.as_ref().is_none_or(|plan| plan.limits.is_empty()) {
+        if section.lacks("limits") {
             section.wrong_at("limits", "at least one is needed: write limits = [\"100/min\"]");
         }
         // Without limits too: that who has it has it is no second mistake.
