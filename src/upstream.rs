@@ -199,7 +199,8 @@ impl LocalService {
                 here && !tried.contains(&index) && !refused.contains(index) && instance.sound(&mut now)
             };
             let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
-                if late || !tried.is_empty() {
+                let mut all = self.shared.members.iter().filter(|member| member.weight > 0);
+                if late || !tried.is_empty() || !all.all(|member| member.instance.departed()) {
                     return Err(self.why_none(tried));
                 }
                 late = true;

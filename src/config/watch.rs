@@ -25,6 +25,10 @@ pub struct Source {
     read: Option<String>,
     /// It can be read again: a pipe gives its content once.
     again: bool,
+    /// It was understood before.
+    understood: bool,
+    /// The deadline of clients that read nothing, as the listeners have it since the start.
+    idle: Option<Duration>,
 }
 
 /// How the configuration fares.
@@ -55,7 +59,7 @@ impl Source {
     /// `path`, else `LICTOR_CONFIG`, else the defaults and the environment alone.
     pub fn new(path: Option<PathBuf>, overrides: Overrides, env: &Environment) -> Source {
         let path = path.or_else(|| env.get("LICTOR_CONFIG").map(PathBuf::from));
-        Source { path, overrides, env: env.clone(), read: None, again: false }
+        Source { path, overrides, env: env.clone(), read: None, again: false, understood: false, idle: None }
     }
 
     /// Reads and checks it.
@@ -66,15 +70,17 @@ impl Source {
         let source = self.name();
         let Some(path) = &self.path else { return parse(None, &source, self.overrides, &self.env) };
         let text = std::fs::read_to_string(path).map_err(|why| Errors::unreadable(&source, &why));
-        let first = self.read.is_none();
         self.again = self.again || std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
         self.read = text.as_ref().ok().cloned();
         let text = text?;
         // A disk that is full, an editor that truncates: nobody who runs a gateway means nothing at all.
-        if !first && text.trim().is_empty() {
+        if self.understood && text.trim().is_empty() {
             return Err(Errors::unreadable(&source, &std::io::Error::other("it is empty")));
         }
-        parse(Some(&text), &source, self.overrides, &self.env)
+        let config = parse(Some(&text), &source, self.overrides, &self.env)?;
+        self.understood = true;
+        self.idle.get_or_insert(config.policy.timeouts.idle);
+        Ok(config)
     }
 
     fn name(&self) -> String {
@@ -134,7 +140,10 @@ pub async fn follow(
 
 fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
     let read = source.load().and_then(|mut new| {
-        let needs_restart = keep(&config.borrow(), &mut new);
+        let mut needs_restart = keep(&config.borrow(), &mut new);
+        if source.idle.is_some_and(|idle| idle != new.policy.timeouts.idle) {
+            needs_restart.push("[timeouts] idle, for clients that take no byte");
+        }
         // What the file says of its listeners does not hold yet: doors are judged as they are.
         match exposure(&new) {
             exposed if exposed.is_empty() => Ok((new, needs_restart)),
@@ -187,10 +196,6 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     one("[log]", &old.log, &mut new.log, &mut differs);
     one("[cache] size and object", &old.store, &mut new.store, &mut differs);
     one("[rate_limits] memory", &old.rate_limits.memory, &mut new.rate_limits.memory, &mut differs);
-    // It is the deadline of clients that read nothing, too: that one is the listeners'.
-    if old.policy.timeouts.idle != new.policy.timeouts.idle {
-        differs.push("[timeouts] idle, for clients that take no byte");
-    }
     differs
 }
 

@@ -64,11 +64,13 @@ impl Worker {
         exchange: &mut Exchange,
         mut fetch: Fetch,
         asked: Asked,
-        forwarding: Forwarding,
+        mut forwarding: Forwarding,
     ) -> Result<Answered, Error> {
         for _ in 0..ROUNDS {
             match self.parts.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
                 Role::Lead(lead) => return self.lead(exchange, fetch, lead, asked, forwarding).await,
+                // Who wants it fresh from the instance is not served by what was asked for before.
+                Role::Follow(_) if fetch.why == Forward::Request => break,
                 Role::Follow(outcome) => {
                     let timeouts = &forwarding.route.policy.timeouts;
                     match follow(outcome, timeouts, forwarding.total).await? {
@@ -90,6 +92,11 @@ impl Worker {
         }
         exchange.past = Some(fetch.why);
         self.past(exchange);
+        // Its instances may have changed while it waited.
+        let now = self.upstreams.service(forwarding.service.shared.slot);
+        if let Some(now) = now.filter(|now| now.shared.name == forwarding.service.shared.name) {
+            forwarding.service = now;
+        }
         forwarding.run(self, exchange).await
     }
 
@@ -115,6 +122,7 @@ impl Worker {
         }
         let why = fetch.why;
         let Some(filling) = self.parts.cache.hold() else {
+            lead.tell(Outcome::Pass);
             exchange.past = Some(why);
             self.past(exchange);
             return forwarding.run(self, exchange).await;

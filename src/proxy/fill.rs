@@ -85,11 +85,12 @@ impl Fill {
             false => cache.judge(&self.policy().cache, &self.asked, status, reply.response.headers()),
         };
         let Some(life) = life else {
-            // A server's error may be over by now; anything else that may not be stored will stay so for a while.
-            if !status.is_server_error() {
+            // An error may be over by now; anything else that may not be stored will stay so for a while.
+            let lasts = status.as_u16() < 400 || matches!(status.as_u16(), 404 | 405 | 410 | 414);
+            if lasts {
                 cache.pass(&self.fetch.key, now);
             }
-            self.lead.tell(if status.is_server_error() { Outcome::Again } else { Outcome::Pass });
+            self.lead.tell(if lasts { Outcome::Pass } else { Outcome::Again });
             let _ = client.send(led(What::Passed(Box::new(reply))));
             return;
         };
@@ -109,7 +110,7 @@ impl Fill {
         let cache = &self.worker.parts.cache;
         let policy = &self.policy().cache;
         let (entry, for_all) = cache.revalidated(&self.fetch, policy, &self.asked, answer, self.worker.id)?;
-        self.lead.tell(if for_all { Outcome::Stored(entry.clone()) } else { Outcome::Pass });
+        self.lead.tell(if for_all { reusable(&entry) } else { Outcome::Pass });
         Some(entry)
     }
 
@@ -133,10 +134,13 @@ impl Fill {
             match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     size += data.len();
-                    let room = self.filling.holds(data.len()) && size <= cache.object();
+                    let large = size > cache.object();
                     tee.push(data.clone());
-                    if !room {
-                        cache.pass(&self.fetch.key, now);
+                    if large || !self.filling.holds(data.len()) {
+                        // Too large it will be the next time, too; that there is no room may be over by then.
+                        if large {
+                            cache.pass(&self.fetch.key, now);
+                        }
                         self.lead.tell(Outcome::Pass);
                         return tee.hand_over(body);
                     }
@@ -171,9 +175,14 @@ impl Fill {
             now,
         };
         let entry = cache.store(&self.fetch.key, whole, self.worker.id);
-        self.lead.tell(Outcome::Stored(entry));
+        self.lead.tell(reusable(&entry));
         tee.end();
     }
+}
+
+/// What those who wait get of an answer that is stored: itself, unless it must be asked about each time.
+fn reusable(entry: &Arc<Entry>) -> Outcome<Error> {
+    if entry.is_fresh(Instant::now()) { Outcome::Stored(entry.clone()) } else { Outcome::Pass }
 }
 
 fn blank() -> http::request::Parts {

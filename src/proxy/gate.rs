@@ -124,11 +124,13 @@ pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Byte
 /// WSGI.
 pub(super) fn drop_aliases(rules: &HeaderRules, headers: &mut http::HeaderMap) {
     let odd = |name: &HeaderName| name.as_str().contains(['_', '.']);
-    if rules.is_empty() || !headers.keys().any(odd) {
+    let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
+    if rules.is_empty() || !headers.keys().chain(named()).any(odd) {
         return;
     }
-    let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
-    let alias = |name: &&HeaderName| odd(name) && named().any(|own| *own == *name.as_str().replace(['_', '.'], "-"));
+    let plain = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
+    let alias =
+        |name: &&HeaderName| named().any(|own| own != *name && (odd(own) || odd(name)) && plain(own) == plain(name));
     let gone: Vec<HeaderName> = headers.keys().filter(alias).cloned().collect();
     for name in gone {
         headers.remove(name);

@@ -112,25 +112,25 @@ impl Passage {
         HeaderValue::from_str(&format!("{origin}{prefix}{slash}{path}")).ok()
     }
 
-    /// The origin that stays in a `Location`, and the path in it, when it is of the instance's own. An address that only we
-    /// reach does not stay, and neither does the origin that the client is at: only a change of the scheme must be said.
-    fn own_origin<'l>(&self, location: &'l str, instance: SocketAddr) -> Option<(&'l str, &'l str)> {
-        let Some((scheme, rest)) = location.split_once("://") else {
+    /// The origin that stays in a `Location`, and the path in it, when it is of the instance's own. Where the client is already
+    /// needs no origin, and an address that only we reach is none for it; only that it is to change to https must be said.
+    fn own_origin<'l>(&self, location: &'l str, instance: SocketAddr) -> Option<(String, &'l str)> {
+        if location.starts_with('/') {
             // `//elsewhere/` is an authority of its own.
-            return (location.starts_with('/') && !location.starts_with("//")).then_some(("", location));
-        };
-        if !matches!(scheme, "http" | "https") {
-            return None;
+            return (!location.starts_with("//")).then_some((String::new(), location));
         }
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
+        let secure = location.strip_prefix("https://");
+        let rest = secure.or_else(|| location.strip_prefix("http://"))?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if authority == instance.to_string() {
-            return Some(("", path));
+            return Some((String::new(), path));
         }
-        let hosts = [&self.address.target.host, &self.address.host].into_iter().flatten();
-        let own = hosts.filter_map(|host| host.to_str().ok()).any(|host| host.eq_ignore_ascii_case(authority));
-        let origin = if scheme == self.address.scheme { "" } else { &location[..location.len() - path.len()] };
-        own.then_some((origin, path))
+        let hosts = || [&self.address.host, &self.address.target.host].into_iter().flatten();
+        let mut hosts = hosts().filter_map(|host| host.to_str().ok());
+        let asked = hosts.next()?;
+        let own = asked.eq_ignore_ascii_case(authority) || hosts.any(|host| host.eq_ignore_ascii_case(authority));
+        let changes = secure.is_some() && self.address.scheme != "https";
+        own.then(|| (if changes { format!("https://{asked}") } else { String::new() }, path))
     }
 }
 

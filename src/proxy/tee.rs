@@ -89,6 +89,10 @@ impl Tee {
 
     fn then(self, then: Then) {
         let mut shared = self.0.borrow_mut();
+        // What is not stored holds no room, however slowly it is read.
+        if matches!(then, Then::Rest(_)) {
+            shared.filling = None;
+        }
         // Nobody reads: the rest is given up here.
         if !shared.gone {
             shared.then = then;

@@ -137,6 +137,9 @@ async fn an_instance_that_comes_back_within_five_minutes_is_the_same_one_and_aft
             assert_eq!(Arc::ptr_eq(&first, &story.instance(0)), same);
             let arrived = effects.iter().any(|e| matches!(e, Effect::Arrived(i) if Arc::ptr_eq(i, &story.instance(0))));
             assert!(arrived, "{effects:?}");
+            let probed = effects.iter().any(|e| matches!(e, Effect::ProbeNow(_)));
+            let tuned = effects.iter().any(|e| matches!(e, Effect::Tuned(..)));
+            assert_eq!((probed, tuned), (same, same), "{effects:?}");
         }
     }
 }

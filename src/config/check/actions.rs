@@ -129,7 +129,7 @@ fn location(text: &str, path: Option<&Pattern>) -> Result<Template, String> {
         let authority = first.split_once("://").map_or("", |(_, rest)| rest);
         let ends = |next: Option<&Piece>| match next {
             None | Some(Piece::Path) => true,
-            Some(Piece::Text(text)) => text.starts_with('/'),
+            Some(Piece::Text(text)) => text.starts_with('/') || text.starts_with(':') && text.contains('/'),
             Some(_) => false,
         };
         let whole = authority.contains('/') || !authority.is_empty() && ends(template.0.get(1));

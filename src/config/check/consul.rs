@@ -101,8 +101,12 @@ fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document<'
     full
 }
 
-/// A host, with or without a port, and nothing else.
+/// A host, with or without a port, and perhaps a path that comes before every other.
 fn is_authority(text: &str) -> bool {
+    let (text, path) = text.split_once('/').unwrap_or((text, ""));
+    if path.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#')) {
+        return false;
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),

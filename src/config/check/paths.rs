@@ -124,11 +124,8 @@ pub(super) fn template(text: &str, of: &Pattern) -> Result<Template, String> {
 /// A template of a path: its text is as strict as any path's.
 pub(super) fn rewritten(text: &str, of: &Pattern) -> Result<Template, String> {
     let template = template(text, of)?;
-    for piece in &template.0 {
-        if let Piece::Text(text) = piece {
-            text.split('/').try_for_each(|part| segment(part).map(|_| ()))?;
-        }
-    }
+    let plain: String = template.0.iter().map(|piece| if let Piece::Text(text) = piece { text } else { "x" }).collect();
+    plain.split('/').try_for_each(|part| segment(part).map(|_| ()))?;
     Ok(template)
 }
 

@@ -193,6 +193,21 @@ fn every_mistake_names_its_line_its_key_and_the_remedy() {
 }
 
 #[test]
+fn templates_that_can_only_be_what_they_say_are_taken() {
+    for route in [
+        "path = { pattern = \"/f/{name}/{ext}\" }\nservice = \"s\"\nrewrite = \"/{name}.{ext}\"",
+        "path = { prefix = \"/a\" }\nredirect = { to = \"https://{host}:8443/b{path}\" }",
+        "path = { prefix = \"/a\" }\nredirect = { to = \"https://{host}{path}\" }",
+        "path = { prefix = \"/a\" }\nredirect = { to = \"{path}/\" }",
+    ] {
+        let read = parse(Some(&format!("[[route]]\n{route}\n")), "test", Overrides::default(), &env());
+        assert!(read.is_ok(), "{route}: {}", read.err().map(|errors| errors.to_string()).unwrap_or_default());
+    }
+    let consul = parse(Some("[consul]\naddress = \"https://proxy/consul\"\n"), "test", Overrides::default(), &env());
+    assert!(consul.is_ok());
+}
+
+#[test]
 fn two_routes_with_the_same_right_to_a_request_are_a_mistake_that_names_both() {
     let route = |name: &str, rest: &str| format!("[[route]]\nname = \"{name}\"\nservice = \"s\"\n{rest}\n");
     let pair = |a: &str, b: &str| {

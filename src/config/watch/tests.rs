@@ -122,6 +122,12 @@ async fn a_file_that_was_emptied_changes_nothing_and_is_told() {
     followed.looks(2).await;
     assert_eq!(followed.first_byte(), 1);
     assert!(followed.status.borrow().errors[0].contains("it is empty"));
+    // And neither does one that vanished before.
+    std::fs::remove_file(&followed.file).expect("it was there");
+    followed.looks(2).await;
+    write(&followed.file, "");
+    followed.looks(2).await;
+    assert_eq!((followed.first_byte(), followed.config.borrow().version), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,6 +138,17 @@ async fn a_reload_is_judged_by_the_listeners_that_there_are_not_by_those_of_the_
     followed.looks(2).await;
     assert!(followed.config.borrow().routes[0].policy.auth, "the door to the world still asks for a key");
     assert!(followed.status.borrow().errors[0].contains("0.0.0.0:7200 is not loopback"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_listeners_keep_from_the_start_is_told_for_as_long_as_it_differs() {
+    let idle = |seconds: u64, rest: &str| format!("[timeouts]\nidle = \"{seconds}s\"\n{rest}");
+    let followed = Followed::new("idle", &idle(60, ""));
+    for (seconds, rest, told) in [(5, "", 1), (5, "connect = \"2s\"\n", 1), (60, "", 0)] {
+        write(&followed.file, &idle(seconds, rest));
+        followed.looks(2).await;
+        assert_eq!(followed.status.borrow().needs_restart.len(), told, "{seconds} {rest}");
+    }
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Entry {
         self.names.is_empty() || super::signature(&self.names, request).is_some_and(|own| *own == *self.signature)
     }
 
+    /// Whether it may be given to anybody without asking.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.fresh(now, None)
+    }
+
     pub(super) fn fresh(&self, now: Instant, max_age: Option<Duration>) -> bool {
         let age = self.age(now);
         age < self.life.fresh && max_age.is_none_or(|max| age < max || (age == max && !max.is_zero()))

@@ -71,9 +71,11 @@ impl Addresses {
 
     /// Forgets an address's use of a limit; whether there was any.
     pub(super) fn forget(&self, number: u32, client: IpAddr) -> bool {
-        self.at(number, client, |place| {
-            let used = place[2] != 0;
-            place.fill(0);
+        self.row(number, client, |places, mine| {
+            let used = mine.is_some_and(|mine| places[mine * WORDS + 2] != 0);
+            if let Some(mine) = mine {
+                places[mine * WORDS..][..WORDS].fill(0);
+            }
             used
         })
     }
@@ -100,20 +102,28 @@ impl Addresses {
         LOCKS * self.rows * ROW * WORDS * 8
     }
 
+    /// An address's place for a limit; made, at the cost of who used least in its row, where there is none.
     fn at<R>(&self, number: u32, client: IpAddr, change: impl FnOnce(&mut [u64]) -> R) -> R {
+        self.row(number, client, |places, mine| {
+            let place = mine.unwrap_or_else(|| {
+                // A free place has arrival time zero: it is the least of all.
+                let least = (0..ROW).min_by_key(|place| places[place * WORDS + 2]).unwrap_or(0);
+                places[least * WORDS..][..WORDS].copy_from_slice(&[packed(client), u64::from(number), 0]);
+                least
+            });
+            change(&mut places[place * WORDS..][..WORDS])
+        })
+    }
+
+    /// The row where an address's place is, and which one it is, if it has one.
+    fn row<R>(&self, number: u32, client: IpAddr, look: impl FnOnce(&mut [u64], Option<usize>) -> R) -> R {
         let address = packed(client);
         let hash = self.hasher.hash_one((number, address)) as usize;
         let row = (hash / LOCKS) % self.rows;
         let mut shard = self.shards[hash % LOCKS].lock();
         let places = &mut shard[row * ROW * WORDS..][..ROW * WORDS];
-        let mine = |place: &&mut [u64]| place[0] == address && place[1] as u32 == number;
-        if let Some(place) = places.chunks_exact_mut(WORDS).find(mine) {
-            return change(place);
-        }
-        // A free place has arrival time zero: it is the least of all.
-        let place = places.chunks_exact_mut(WORDS).min_by_key(|place| place[2]).expect("a row has places");
-        place.copy_from_slice(&[address, u64::from(number), 0]);
-        change(place)
+        let mine = places.chunks_exact(WORDS).position(|place| place[0] == address && place[1] as u32 == number);
+        look(places, mine)
     }
 }
 

@@ -113,6 +113,26 @@ fn a_million_addresses_stay_within_the_configured_memory_and_a_busy_one_is_not_f
 }
 
 #[test]
+fn a_new_beginning_for_who_is_not_there_costs_nobody_theirs() {
+    let limits = Limits::new(&config("limits = [\"5/day\"]\n[rate_limits]\nmemory = \"64KiB\"\n"), None);
+    for n in 0..20_000 {
+        assert_eq!(passed(&limits, None, address(n), 1), 1);
+    }
+    let known = |limits: &Limits| {
+        let mut count = 0;
+        limits.ledger.addresses.each(limits.ledger.ns(Instant::now()), |_| count += 1);
+        count
+    };
+    let before = known(&limits);
+    for n in 30_000..31_000 {
+        assert_eq!(limits.reset_address(address(n)), 0);
+    }
+    assert_eq!(known(&limits), before);
+    assert_eq!(limits.reset_address(address(19_999)), 1);
+    assert_eq!(known(&limits), before - 1);
+}
+
+#[test]
 fn one_subscribers_ipv6_addresses_count_together() {
     let limits = Limits::new(&config("limits = [\"3/min\"]\n"), None);
     let host = |n: u128| IpAddr::from(std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));

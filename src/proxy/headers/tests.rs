@@ -117,7 +117,8 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         ("http://shop.example", Some("/shop/")),
         ("/shop/users/", Some("/shop/users/")),
         // Another scheme must be said, or the client asks the same again.
-        ("https://shop.example/users", Some("https://shop.example/shop/users")),
+        ("https://shop.example/users", Some("https://www.example/shop/users")),
+        ("/authorize?to=https://app.example/cb", Some("/shop/authorize?to=https://app.example/cb")),
         ("http://elsewhere/x", None),
         ("ftp://shop.example/x", None),
         ("//elsewhere/x", None),
@@ -126,6 +127,16 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         ("http://shop.example//evil.example/x", Some("/shop/evil.example/x")),
     ] {
         assert_eq!(outside(strip, "/shop/a", location).as_deref(), wanted, "{location}");
+    }
+    // Who is there over https already is not sent back.
+    let request = http::Request::builder().uri("/shop/a").header("host", "inner:5000").body(()).expect("a request");
+    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
+    let target = head::check(&request.into_parts().0, &limits).expect("a good head");
+    let address = Address { target, scheme: "https", host: Some(HeaderValue::from_static("shop.example")) };
+    let passage = Passage { address, stripped: "/shop".len(), route: route(strip) };
+    for location in ["http://inner:5000/users", "http://shop.example/users", "https://shop.example/users"] {
+        let value = passage.outside(&HeaderValue::from_static(location), ([10, 0, 0, 5], 80).into());
+        assert_eq!(value.expect("it is its own"), "/shop/users", "{location}");
     }
     let swapped = "strip = \"/shop\"\nadd = \"/v1\"";
     assert_eq!(outside(swapped, "/shop/a", "/v1/users").as_deref(), Some("/shop/users"));

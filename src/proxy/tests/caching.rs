@@ -159,6 +159,7 @@ fn an_event_stream_is_nobodys_but_its_clients() {
     paused(async {
         let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
         let rig = Rig::new(&[Play::Stop(stream)], CACHED);
+        let began = tokio::time::Instant::now();
         for asked in 1..=3 {
             let answer = rig.begin("GET", Body::Empty).await;
             assert_eq!((answer.status().as_u16(), rig.peers[0].requests()), (200, asked));
@@ -166,6 +167,7 @@ fn an_event_stream_is_nobodys_but_its_clients() {
             let first = body.frame().await.expect("it comes").expect("it comes").into_data().expect("data");
             assert!(b"data: x\n\n".starts_with(&first) && !first.is_empty());
         }
+        assert!(began.elapsed().is_zero(), "nobody waited for another's");
     });
 }
 
@@ -190,5 +192,73 @@ fn what_a_304_says_of_its_own_connection_is_not_stored() {
             assert_eq!(answer.into_body().collect().await.expect("whole").to_bytes(), "hi");
         }
         assert_eq!(rig.peers[0].requests(), 2);
+    });
+}
+
+/// All who ask at once, told when each is under way.
+async fn crowd(rig: &Rig, count: usize) -> Vec<tokio::task::JoinHandle<http::Response<Body>>> {
+    let mut waiting: Vec<_> = (0..count).map(|_| Box::pin(rig.begin("GET", Body::Empty))).collect();
+    for request in &mut waiting {
+        assert!(futures_once(request.as_mut()).await.is_none());
+    }
+    waiting.into_iter().map(tokio::task::spawn_local).collect()
+}
+
+#[test]
+fn after_an_error_one_of_those_who_wait_asks_again_and_what_it_brings_is_for_all() {
+    for status in ["503 Service Unavailable", "429 Too Many Requests"] {
+        paused(async move {
+            let error: &'static str = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").leak();
+            let rig = Rig::new(&[Play::Answer(error)], &format!("{CACHED}{NEVER_TRIPS}[retry]\nmore = 0\n"));
+            let all = crowd(&rig, 50).await;
+            while rig.peers[0].requests() == 0 {
+                tokio::task::yield_now().await;
+            }
+            rig.peers[0].plays(OK);
+            // The first has the error already; it was read before the change.
+            let mut statuses = std::collections::BTreeMap::new();
+            for one in all {
+                *statuses.entry(one.await.expect("no panic").status().as_u16()).or_insert(0) += 1;
+            }
+            assert!(rig.peers[0].requests() <= 2, "{status}: {} requests", rig.peers[0].requests());
+            assert!(statuses[&200] >= 49, "{statuses:?}");
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_must_be_asked_about_each_time_is_nobody_elses() {
+    paused(async {
+        let answer = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: no-cache\r\nContent-Length: 2\r\n\r\nhi";
+        let rig = Rig::new(&[Play::Answer(answer)], CACHED);
+        for one in crowd(&rig, 5).await {
+            assert_eq!(one.await.expect("no panic").status(), 200);
+        }
+        assert_eq!(rig.peers[0].requests(), 5);
+    });
+}
+
+#[test]
+fn what_is_read_slowly_and_not_stored_leaves_the_room_to_others() {
+    paused(async {
+        let long: &'static str = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+            9000,
+            "x".repeat(9000)
+        )
+        .leak();
+        let rig = Rig::new(&[Play::Answer(long)], &format!("{CACHED}[cache]\nsize = \"64KiB\"\nobject = \"4KiB\"\n"));
+        let mut slow = Vec::new();
+        for _ in 0..40 {
+            slow.push(rig.begin_with("GET", Some(("cache-control", "no-cache")), Body::Empty).await);
+            turn().await;
+        }
+        rig.peers[0].plays(OK);
+        tokio::time::advance(seconds(11)).await;
+        assert_eq!(rig.begin("GET", Body::Empty).await.headers()["cache-status"], "lictor; fwd=uri-miss; stored");
+        turn().await;
+        let hit = rig.begin("GET", Body::Empty).await;
+        assert!(hit.headers()["cache-status"].to_str().is_ok_and(|status| status.starts_with("lictor; hit")));
+        drop(slow);
     });
 }
