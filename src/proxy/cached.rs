@@ -44,12 +44,11 @@ impl Worker {
         body: &Body,
         now: Instant,
     ) -> Found {
-        let text = |host: &Option<HeaderValue>| host.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let (host, told) = (text(&address.target.host).unwrap_or_default(), text(&address.host));
+        let host = text(&address.target.host).unwrap_or_default();
         let place = Place {
             scheme: address.scheme,
-            told: told.as_deref().filter(|told| !told.eq_ignore_ascii_case(&host)),
-            host: &host,
+            told: text(&address.host).filter(|told| !told.eq_ignore_ascii_case(host)),
+            host,
             path: address.target.path(),
             query: address.target.query(),
             form,
@@ -178,10 +177,13 @@ impl Worker {
         let read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if !read && status.as_u16() < 400 {
             let target = &passage.address.target;
-            let host = target.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-            self.parts.cache.changed(host, target.path());
+            self.parts.cache.changed(text(&target.host).unwrap_or_default(), target.path());
         }
     }
+}
+
+fn text(host: &Option<HeaderValue>) -> Option<&str> {
+    host.as_ref().and_then(|host| host.to_str().ok())
 }
 
 /// What came of waiting.
