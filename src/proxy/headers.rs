@@ -125,8 +125,8 @@ impl Passage {
         if authority == instance.to_string() {
             return Some((String::new(), path));
         }
-        let hosts = || [&self.address.host, &self.address.target.host].into_iter().flatten();
-        let mut hosts = hosts().filter_map(|host| host.to_str().ok());
+        let hosts = [&self.address.host, &self.address.target.host].into_iter().flatten();
+        let mut hosts = hosts.filter_map(|host| host.to_str().ok());
         let asked = hosts.next()?;
         let own = asked.eq_ignore_ascii_case(authority) || hosts.any(|host| host.eq_ignore_ascii_case(authority));
         let changes = secure.is_some() && self.address.scheme != "https";

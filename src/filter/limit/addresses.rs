@@ -80,7 +80,7 @@ impl Addresses {
         })
     }
 
-    /// Every address that has used something of what `wanted` says.
+    /// Every address whose use is not forgotten by `now`.
     pub(super) fn each(&self, now: u64, mut found: impl FnMut(Seen)) {
         // A piece at a time, and a copy of it: a long look holds up nobody.
         const PIECE: usize = 512 * ROW * WORDS;
