@@ -1,7 +1,9 @@
 //! What a message carries, streamed: the only word for a body outside the rooms that speak hyper.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,15 +20,27 @@ pub enum Body {
     Bytes(Bytes),
     /// From a connection, as hyper reads it.
     Incoming(Incoming),
+    /// From a connection to an instance, as it is read.
+    Upstream(Rc<dyn Source>),
     /// Someone follows it to its end: counts, judges, returns a connection.
     Followed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error>>>),
+}
+
+/// Where a body comes from, when whoever reads the body reads the connection.
+pub trait Source {
+    /// The next piece; an error is the connection's, or its framing was broken.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>>;
+    /// Nothing more will come.
+    fn is_end_stream(&self) -> bool;
+    /// How much will come, where that was said.
+    fn size_hint(&self) -> SizeHint;
 }
 
 /// Why a body ended before its end.
 #[derive(Debug)]
 pub enum Error {
     /// The connection that it came from failed, or its framing was broken.
-    Broken(hyper::Error),
+    Broken(io::Error),
     /// No byte came for the idle deadline.
     Idle,
     /// The request's total deadline passed.
@@ -61,6 +75,7 @@ impl fmt::Debug for Body {
             Body::Empty => "Empty",
             Body::Bytes(_) => "Bytes",
             Body::Incoming(_) => "Incoming",
+            Body::Upstream(_) => "Upstream",
             Body::Followed(_) => "Followed",
         })
     }
@@ -90,7 +105,8 @@ impl http_body::Body for Body {
                 Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
             },
-            Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Error::Broken),
+            Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|e| Error::Broken(io::Error::other(e))),
+            Body::Upstream(body) => body.poll_frame(cx).map_err(Error::Broken),
             Body::Followed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -100,6 +116,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Bytes(bytes) => bytes.is_empty(),
             Body::Incoming(body) => body.is_end_stream(),
+            Body::Upstream(body) => body.is_end_stream(),
             Body::Followed(body) => body.is_end_stream(),
         }
     }
@@ -109,6 +126,7 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Incoming(body) => body.size_hint(),
+            Body::Upstream(body) => body.size_hint(),
             Body::Followed(body) => body.size_hint(),
         }
     }

@@ -258,7 +258,7 @@ impl Worker {
             exchange.stream = true;
             websocket::mark(response.headers_mut());
             permit.into_iter().for_each(Permit::succeeded);
-            if let Some((client, instance)) = upgrade.zip(Upgrade::take(response.extensions_mut())) {
+            if let Some((client, instance)) = upgrade.zip(lease.connection.upgrade()) {
                 let tunnel = Tunnel { exchange, client, instance, flight, lease, idle: timeouts.stream_idle };
                 tokio::task::spawn_local(tunnel.run());
             }

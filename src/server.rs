@@ -7,6 +7,7 @@ mod watch;
 mod worker;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::io::Door;
+use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Pulse, Wake, WorkerId};
 
 pub use bind::{Bound, Error, bind};
@@ -88,6 +89,14 @@ impl Server {
         ended.await;
         false
     }
+}
+
+/// Serves one connection to its end on the runtime that asks, without acceptor, worker or deadlines: what is left is what every
+/// request costs.
+pub async fn serve<H: Handler>(io: Io, client: Client, limits: Limits, handler: Rc<H>, pulse: Arc<Pulse>) {
+    let connections = Rc::new(watch::Connections::default());
+    let control = connections.open(Arc::new(limits));
+    connection::serve(io, client, handler, control, connections, pulse).await;
 }
 
 /// Waits for a thread without blocking the runtime that asks.

@@ -2,16 +2,33 @@
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::{Buf, Bytes};
 use http::Extensions;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Io;
 
 /// The bytes of an upgraded connection.
-pub type Stream = TokioIo<Upgraded>;
+#[derive(Debug)]
+pub enum Stream {
+    /// A client's.
+    Client(TokioIo<Upgraded>),
+    /// An instance's, with what was read of it already.
+    Instance(Io, Bytes),
+}
 
 /// A connection that will be handed over once its 101 is through.
-pub struct Upgrade(OnUpgrade);
+pub struct Upgrade(Side);
+
+enum Side {
+    Client(OnUpgrade),
+    Instance(Box<(Io, Bytes)>),
+}
 
 impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,9 +37,14 @@ impl fmt::Debug for Upgrade {
 }
 
 impl Upgrade {
-    /// What came with a message that can be upgraded.
+    /// What came with a client's request that can be upgraded.
     pub fn take(extensions: &mut Extensions) -> Option<Upgrade> {
-        extensions.remove().map(Upgrade)
+        extensions.remove().map(|client| Upgrade(Side::Client(client)))
+    }
+
+    /// An instance's connection after its 101, with what it said since.
+    pub fn of(io: Io, read: Bytes) -> Upgrade {
+        Upgrade(Side::Instance(Box::new((io, read))))
     }
 
     /// The bytes, once both ends agreed.
@@ -30,6 +52,47 @@ impl Upgrade {
     /// # Errors
     /// When the connection broke before.
     pub async fn done(self) -> io::Result<Stream> {
-        self.0.await.map(TokioIo::new).map_err(io::Error::other)
+        match self.0 {
+            Side::Client(client) => client.await.map(|io| Stream::Client(TokioIo::new(io))).map_err(io::Error::other),
+            Side::Instance(instance) => Ok(Stream::Instance(instance.0, instance.1)),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Client(io) => Pin::new(io).poll_read(cx, buf),
+            Stream::Instance(io, read) if read.is_empty() => Pin::new(io).poll_read(cx, buf),
+            Stream::Instance(_, read) => {
+                let count = read.len().min(buf.remaining());
+                buf.put_slice(&read[..count]);
+                read.advance(count);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Client(io) => Pin::new(io).poll_write(cx, buf),
+            Stream::Instance(io, _) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Client(io) => Pin::new(io).poll_flush(cx),
+            Stream::Instance(io, _) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Client(io) => Pin::new(io).poll_shutdown(cx),
+            Stream::Instance(io, _) => Pin::new(io).poll_shutdown(cx),
+        }
     }
 }

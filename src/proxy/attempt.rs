@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::Worker;
@@ -42,8 +42,8 @@ pub(super) struct Reply {
     pub(super) permit: Option<Permit>,
 }
 
-/// What an attempt brought, and the request again when it may be sent to another instance instead.
-type Outcome = (Result<Reply, Error>, Option<Request<Body>>);
+/// What an attempt brought, and the request's body again when it may be sent to another instance instead.
+type Outcome = (Result<Reply, Error>, Option<Body>);
 
 /// Attempts until one is answered, or the rules or the instances are used up. `attempts` counts them.
 pub(super) async fn run(
@@ -57,7 +57,7 @@ pub(super) async fn run(
 ) -> Result<Reply, Error> {
     let (body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
     let twice = progress.is_none() && rules.accept.is_none() && rules.policy.retry.methods.contains(&parts.method);
-    let mut request = Request::from_parts(parts, body);
+    let mut body = body;
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Result<Reply, Error>> = None;
@@ -70,12 +70,12 @@ pub(super) async fn run(
         drop(last.take());
         *attempts += 1;
         tried.push(pick.member);
-        let (outcome, again) = sending.attempt(worker, service, pick, request).await;
+        let (outcome, again) = sending.attempt(worker, service, pick, &parts, body).await;
         let Some(again) = again else { return outcome };
         if *attempts > rules.policy.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
             return outcome;
         }
-        request = again;
+        body = again;
         last = Some(outcome);
     }
 }
@@ -98,17 +98,23 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// One attempt at one instance. A connection that died idle is no attempt: the next one is tried.
-    async fn attempt(&self, worker: &Worker, service: &LocalService, pick: Pick, request: Request<Body>) -> Outcome {
+    async fn attempt(
+        &self,
+        worker: &Worker,
+        service: &LocalService,
+        pick: Pick,
+        head: &Parts,
+        mut body: Body,
+    ) -> Outcome {
         let Pick { local, permit, .. } = pick;
         // Where the route says so, its requests are no evidence: one that was let through as a probe leaves its place free.
         let permit = Some(permit).filter(|_| self.rules.policy.breaker);
         let flight = local.instance.enter(worker.id);
         let began = Instant::now();
-        let mut request = request;
         let mut reuse = true;
         loop {
             let pooled = if reuse { local.reuse(!self.twice) } else { None };
-            let mut lease = match pooled {
+            let lease = match pooled {
                 Some(lease) => lease,
                 None => match local.connect(self.limit(self.rules.policy.timeouts.connect)).await {
                     Ok(lease) => lease,
@@ -118,19 +124,20 @@ impl Sending<'_> {
                             return (Err(Error::TotalTimeout), None);
                         }
                         self.blame(service, permit, failure, &flight);
-                        return (Err(error), Some(request));
+                        return (Err(error), Some(body));
                     }
                 },
             };
-            let spare = self.twice.then(|| clone_head(&request));
-            match self.send(&mut lease, request).await {
+            // Only what has no body may be sent twice.
+            let spare = self.twice.then_some(Body::Empty);
+            match self.send(&lease, head, body).await {
                 Ok(response) => {
                     flight.answered(began.elapsed());
                     return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
                 }
-                Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => request = *again,
+                Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => body = again,
                 Err(Sent::Refused(SendError::Reset(_))) if lease.reused && spare.is_some() && !self.failed() => {
-                    request = spare.expect("just seen");
+                    body = Body::Empty;
                 }
                 Err(sent) => return self.missed(service, permit, &flight, sent, spare),
             }
@@ -140,9 +147,9 @@ impl Sending<'_> {
 
     /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the
     /// instance.
-    async fn send(&self, lease: &mut Lease, request: Request<Body>) -> Result<Response<Body>, Sent> {
+    async fn send(&self, lease: &Lease, head: &Parts, body: Body) -> Result<Response<Body>, Sent> {
         let allowed = self.rules.policy.timeouts.first_byte;
-        let sent = lease.connection.send(request);
+        let sent = lease.connection.send(head, body);
         let mut sent = std::pin::pin!(sent);
         let mut deadline = Instant::now() + self.limit(allowed);
         loop {
@@ -158,7 +165,7 @@ impl Sending<'_> {
     }
 
     /// What an answer's status says of its instance; 502, 503 and 504 may be tried elsewhere.
-    fn judge(&self, service: &LocalService, mut reply: Reply, spare: Option<Request<Body>>) -> Outcome {
+    fn judge(&self, service: &LocalService, mut reply: Reply, spare: Option<Body>) -> Outcome {
         let status = reply.response.status();
         let again = match status {
             StatusCode::SWITCHING_PROTOCOLS => {
@@ -195,7 +202,7 @@ impl Sending<'_> {
         permit: Option<Permit>,
         flight: &InFlight,
         sent: Sent,
-        spare: Option<Request<Body>>,
+        spare: Option<Body>,
     ) -> Outcome {
         if let Some(failed) = self.progress.as_deref().and_then(|upload| upload.failed.get()) {
             return (Err(blamed_on_client(failed)), None);
@@ -203,7 +210,7 @@ impl Sending<'_> {
         let (failure, error) = match sent {
             Sent::Total => return (Err(Error::TotalTimeout), None),
             Sent::Late => (Failure::FirstByteTimeout, Error::FirstByteTimeout),
-            Sent::Refused(SendError::Body(_)) => return (Err(Error::ClientGone), None),
+            Sent::Refused(SendError::Body) => return (Err(Error::ClientGone), None),
             Sent::Refused(SendError::BadAnswer(error)) => {
                 tracing::debug!("an instance's answer is not HTTP: {error}");
                 (Failure::BadAnswer, Error::BadAnswer)
@@ -212,9 +219,9 @@ impl Sending<'_> {
                 tracing::debug!("an instance reset the connection: {error}");
                 (Failure::Reset, Error::Reset)
             }
-            Sent::Refused(SendError::Unwritten(request)) => {
+            Sent::Refused(SendError::Unwritten(body)) => {
                 self.blame(service, permit, Failure::Reset, flight);
-                return (Err(Error::Reset), Some(*request));
+                return (Err(Error::Reset), Some(body));
             }
         };
         self.blame(service, permit, failure, flight);
@@ -277,15 +284,6 @@ fn unconnected(error: &ConnectError) -> (Failure, Error) {
         }
         ConnectError::Timeout => (Failure::ConnectTimeout, Error::ConnectTimeout),
     }
-}
-
-/// The head again; only for requests without a body.
-fn clone_head(request: &Request<Body>) -> Request<Body> {
-    let mut again = Request::new(Body::Empty);
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    again
 }
 
 /// `Retry-After` in seconds (RFC 9110 10.2.3). A date is taken as the longest pause: clocks differ.

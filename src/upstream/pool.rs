@@ -109,7 +109,7 @@ impl Local {
 
 impl Lease {
     /// The answer was read to its end. `keep_alive` is what it said of `Keep-Alive: timeout`.
-    pub fn give_back(mut self, keep_alive: Option<Duration>) {
+    pub fn give_back(self, keep_alive: Option<Duration>) {
         let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
         let age = self.home.settings.idle_age.min(told);
         if age.is_zero() || self.connection.is_closed() || self.home.instance.departed() {

@@ -1,28 +1,47 @@
 //! One connection to an instance. Nobody else knows what speaks HTTP on it.
+//!
+//! It has no task of its own: whoever waits for an answer, or reads its body, reads and writes the socket (a task between them
+//! would cost two wake-ups and two channels a request).
 
+mod answer;
+mod body;
+mod message;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http::request::Parts;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpSocket;
 
-use crate::body::Body;
+use crate::body::{Body, Source};
 use crate::io::Io;
+use crate::io::upgrade::Upgrade;
+use answer::Head;
+use body::Framing;
+use message::{Fault, Message};
 
-/// The most that hyper buffers of an answer's head, or of a body on its way.
-const BUFFER: usize = 64 * 1024;
+/// The most that an answer's head may have.
+const HEAD: usize = 64 * 1024;
 
-/// How connections are made: sockets, or pipes in tests.
+/// How much is read at once: of short answers, and of long ones when they fill what there is.
+const READ: (usize, usize) = (8 * 1024, 128 * 1024);
+
+/// How connections are made: sockets, or pipes inside this process.
 #[derive(Clone)]
 pub enum Connector {
     /// TCP with the options that an upstream connection wants.
     Tcp,
-    /// Whatever a test hands out.
-    #[cfg(test)]
+    /// Whatever is handed out: for tests, and for measuring without sockets.
     Memory(std::sync::Arc<dyn Fn(SocketAddr) -> io::Result<Io> + Send + Sync>),
 }
 
@@ -44,24 +63,53 @@ pub enum ConnectError {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum SendError {
-    /// Not a byte of the request was written: here it is again.
-    Unwritten(Box<Request<Body>>),
+    /// Not a byte of the request was written: here is its body again.
+    Unwritten(Body),
     /// What came back is not HTTP, or more than our buffers hold.
-    BadAnswer(hyper::Error),
+    BadAnswer(&'static str),
     /// The request's own body failed: the client's doing.
-    Body(hyper::Error),
+    Body,
     /// The connection broke before the answer's head was complete.
-    Reset(hyper::Error),
+    Reset(io::Error),
 }
 
-/// A connection that can send one request at a time.
+/// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
 #[derive(Debug)]
-pub struct Connection {
-    sender: http1::SendRequest<Body>,
+pub struct Connection(Rc<Wire>);
+
+/// What a connection and the body that is read from it share.
+#[derive(Debug)]
+struct Wire(RefCell<State>);
+
+#[derive(Debug)]
+struct State {
+    /// None after an upgrade.
+    io: Option<Io>,
+    /// What was read and not understood yet.
+    input: BytesMut,
+    /// How much to read at once.
+    read: usize,
+    message: Message,
+    phase: Phase,
+    /// A request was written in part, and will not be written to its end.
+    cut: bool,
+}
+
+/// Where the conversation stands.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is owed by the instance.
+    Idle,
+    /// An answer's head.
+    Head(Head),
+    /// The body of an answer; whether another request may follow.
+    Body(Framing, bool),
+    /// Nothing may follow.
+    Over,
 }
 
 impl Connector {
-    /// Connects, and speaks HTTP/1.1 there.
+    /// Connects.
     ///
     /// # Errors
     /// When nobody answers, or not in time.
@@ -71,7 +119,6 @@ impl Connector {
                 Ok(connected) => connected.map_err(ConnectError::Refused)?,
                 Err(_) => return Err(ConnectError::Timeout),
             },
-            #[cfg(test)]
             Connector::Memory(make) => match make(address) {
                 // As a packet that nobody answers.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -81,14 +128,7 @@ impl Connector {
                 made => made.map_err(ConnectError::Refused)?,
             },
         };
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(io)).await;
-        let (sender, connection) = handshake.map_err(|e| ConnectError::Refused(io::Error::other(e)))?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::trace!(%address, "connection to an instance ended: {error}");
-            }
-        });
-        Ok(Connection { sender })
+        Ok(Connection::new(io))
     }
 }
 
@@ -106,42 +146,209 @@ async fn tcp(address: SocketAddr) -> io::Result<Io> {
 }
 
 impl Connection {
+    /// A connection that carried nothing yet.
+    fn new(io: Io) -> Connection {
+        let (input, message) = (BytesMut::new(), Message::default());
+        let state = State { io: Some(io), input, read: READ.0, message, phase: Phase::Idle, cut: false };
+        Connection(Rc::new(Wire(RefCell::new(state))))
+    }
+
     /// Sends a request and waits for the answer's head. Dropping the future before that closes the connection.
     ///
     /// # Errors
-    /// See [`SendError`]; the request comes back when nothing of it was written.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Body::from)),
-            Err(mut error) => Err(match error.take_message() {
-                Some(request) => SendError::Unwritten(Box::new(request)),
-                None => refused(error.into_error()),
-            }),
-        }
+    /// See [`SendError`]; the body comes back when nothing of the request was written.
+    pub async fn send(&self, head: &Parts, body: Body) -> Result<Response<Body>, SendError> {
+        self.0.0.borrow_mut().begin(head, body);
+        poll_fn(|cx| self.0.0.borrow_mut().poll_answer(cx, &self.0)).await
     }
 
     /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        let mut state = self.0.0.borrow_mut();
+        matches!(state.phase, Phase::Idle) && state.message.is_sent() && state.silent()
     }
 
     /// Whether it never will again.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.0.0.borrow_mut().is_closed()
     }
 
-    /// Until it can take a request; false when it never will.
-    pub async fn ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+    /// Until what is left of the request was sent; false when nothing can be sent after it.
+    pub async fn ready(&self) -> bool {
+        let sent = poll_fn(|cx| {
+            let mut state = self.0.0.borrow_mut();
+            if state.is_closed() {
+                return Poll::Ready(false);
+            }
+            state.poll_send(cx).map(|sent| sent.is_ok())
+        });
+        sent.await && self.is_ready()
+    }
+
+    /// The connection after a 101, when it no longer speaks HTTP.
+    pub fn upgrade(&self) -> Option<Upgrade> {
+        let mut state = self.0.0.borrow_mut();
+        let read = std::mem::take(&mut state.input).freeze();
+        state.io.take().map(|io| Upgrade::of(io, read))
     }
 }
 
-fn refused(error: hyper::Error) -> SendError {
-    if error.is_parse() {
-        SendError::BadAnswer(error)
-    } else if error.is_user() {
-        SendError::Body(error)
-    } else {
-        SendError::Reset(error)
+impl State {
+    fn begin(&mut self, head: &Parts, body: Body) {
+        self.phase = Phase::Head(Head::of(&head.method));
+        self.message.begin(head, body);
+    }
+
+    fn is_closed(&mut self) -> bool {
+        !matches!(self.phase, Phase::Idle) || !self.silent()
+    }
+
+    /// Writes what there is of the request.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        let sent = self.message.poll(io, cx);
+        self.cut |= matches!(sent, Poll::Ready(Err(_)));
+        sent
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>, wire: &Rc<Wire>) -> Poll<Result<Response<Body>, SendError>> {
+        match self.poll_send(cx) {
+            Poll::Ready(Err(Fault::Unwritten(body))) => return Poll::Ready(Err(SendError::Unwritten(body))),
+            Poll::Ready(Err(Fault::Body)) => return Poll::Ready(Err(SendError::Body)),
+            // Who refuses an upload may have said why before it closed.
+            Poll::Ready(Err(Fault::Io) | Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            let Phase::Head(head) = &mut self.phase else {
+                return Poll::Ready(Err(SendError::Reset(io::ErrorKind::NotConnected.into())));
+            };
+            match head.read(&mut self.input) {
+                Err(why) => return Poll::Ready(Err(SendError::BadAnswer(why))),
+                Ok(Some(response)) => return Poll::Ready(Ok(self.answered(response, wire))),
+                Ok(None) => {}
+            }
+            match std::task::ready!(self.fill(cx)) {
+                Ok(0) => return Poll::Ready(Err(SendError::Reset(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(SendError::Reset(error))),
+            }
+        }
+    }
+
+    /// A head is complete: what of the body has come already is taken along.
+    fn answered(&mut self, answer: answer::Answer, wire: &Rc<Wire>) -> Response<Body> {
+        let answer::Answer { response, framing, keep_alive } = answer;
+        let body = match framing {
+            Framing::None => {
+                self.end(keep_alive);
+                Body::Empty
+            }
+            Framing::Length(length) if length <= self.input.len() as u64 => {
+                let whole = self.input.split_to(length as usize).freeze();
+                self.end(keep_alive);
+                Body::from(whole)
+            }
+            framing => {
+                self.phase = Phase::Body(framing, keep_alive);
+                Body::Upstream(wire.clone())
+            }
+        };
+        response.map(|()| body)
+    }
+
+    /// An answer is complete.
+    fn end(&mut self, keep_alive: bool) {
+        // What nobody asked for must not be taken for the answer to the next request.
+        self.phase = if keep_alive && !self.cut && self.input.is_empty() { Phase::Idle } else { Phase::Over };
+        if self.read > READ.0 {
+            (self.input, self.read) = (BytesMut::new(), READ.0);
+        }
+    }
+
+    /// Whether nothing comes from the instance, not even its end. No system call, unless something may have come.
+    fn silent(&mut self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending(),
+            None => false,
+        }
+    }
+
+    /// Reads once.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
+        // Gives back what nobody looks at any more, before it takes new memory.
+        if self.input.capacity() - self.input.len() < self.read / 2 {
+            self.input.reserve(self.read);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let read = std::task::ready!(std::pin::pin!(io.read_buf(&mut self.input)).poll(cx));
+        if matches!(read, Ok(count) if count == room) {
+            self.read = (self.read * 2).min(READ.1);
+        }
+        Poll::Ready(read)
     }
 }
+
+impl Source for Wire {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        let state = &mut *self.0.borrow_mut();
+        // An upload may go on beside its answer; its failure is known by who follows it.
+        if let Poll::Ready(Err(Fault::Body)) = state.poll_send(cx) {
+            state.phase = Phase::Over;
+            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
+        }
+        loop {
+            let Phase::Body(framing, keep_alive) = &mut state.phase else { return Poll::Ready(None) };
+            let keep_alive = *keep_alive;
+            match framing.take(&mut state.input) {
+                Ok(body::Taken::Frame(frame)) => {
+                    if framing.is_over() {
+                        state.end(keep_alive);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(body::Taken::End) => {
+                    state.end(keep_alive);
+                    return Poll::Ready(None);
+                }
+                Ok(body::Taken::More) => {}
+                Err(why) => {
+                    state.phase = Phase::Over;
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
+                }
+            }
+            match std::task::ready!(state.fill(cx)) {
+                Ok(1..) => {}
+                ended => return Poll::Ready(state.broken(ended)),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !matches!(self.0.borrow().phase, Phase::Body(..))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self.0.borrow().phase {
+            Phase::Body(Framing::Length(left), _) => http_body::SizeHint::with_exact(left),
+            _ => http_body::SizeHint::default(),
+        }
+    }
+}
+
+impl State {
+    /// The instance closed while a body was read: for some bodies that is their end.
+    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<http_body::Frame<Bytes>, io::Error>> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        match (phase, ended) {
+            (Phase::Body(Framing::Close, _), Ok(_)) => None,
+            (_, Ok(_)) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            (_, Err(error)) => Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! How many instructions a request costs, counted by callgrind: a figure without noise, held to a recorded budget.
+//!
+//! A run of 1,000 requests is taken from one of 11,000, so that start and end cost nothing. It counts this process's own
+//! instructions, not the kernel's.
+
+mod callgrind;
+mod rig;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use callgrind::{Costs, difference};
+
+/// The paths that are counted: the measuring sticks' own configurations.
+const SCENARIOS: [(&str, &str); 3] = [
+    ("bare", include_str!("../../../measure/bare.toml")),
+    ("full", include_str!("../../../measure/full.toml")),
+    ("cached", include_str!("../../../measure/cached.toml")),
+];
+
+const FEW: usize = 1_000;
+const MANY: usize = 11_000;
+
+/// By how much a path may grow over its budget: a compiler's mood, not a feature.
+const TOLERANCE: f64 = 1.03;
+
+const USAGE: &str = "usage: instructions [--check | --record | --functions SCENARIO]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["run", scenario, requests] => run(scenario, requests),
+        [] => measure().map(|found| print!("{}", table(&found))),
+        ["--check"] => check(),
+        ["--record"] => record(),
+        ["--functions", scenario] => functions(scenario),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What callgrind watches.
+fn run(scenario: &str, requests: &str) -> Result<(), String> {
+    let toml = SCENARIOS.iter().find(|(name, _)| *name == scenario).ok_or(USAGE)?.1;
+    rig::run(toml, requests.parse().map_err(|_| USAGE)?)
+}
+
+/// What a request of each scenario costs.
+fn measure() -> Result<Vec<(&'static str, Costs)>, String> {
+    SCENARIOS.iter().map(|&(name, _)| Ok((name, cost(name)?))).collect()
+}
+
+fn cost(scenario: &str) -> Result<Costs, String> {
+    let (few, many) = (callgrind::count(scenario, FEW)?, callgrind::count(scenario, MANY)?);
+    Ok(difference(&few, &many, (MANY - FEW) as f64))
+}
+
+/// Whose instructions they are, a row for each crate.
+fn table(found: &[(&str, Costs)]) -> String {
+    let mut crates: Vec<&String> = found.iter().flat_map(|(_, costs)| costs.crates.keys()).collect();
+    crates.sort();
+    crates.dedup();
+    let most = |name: &&String| found.iter().map(|(_, costs)| costs.of(name) as i64).sum::<i64>();
+    crates.sort_by_key(|name| -most(name));
+    let row = |name: &str, of: &dyn Fn(&Costs) -> f64| {
+        let cells: String = found.iter().map(|(_, costs)| format!(" {:.0} |", of(costs))).collect();
+        format!("| {name} |{cells}\n")
+    };
+    let names: String = found.iter().map(|(name, _)| format!(" {name} |")).collect();
+    let mut text = format!("| instructions a request |{names}\n| --- |{}\n", " ---: |".repeat(found.len()));
+    text += &row("all", &|costs| costs.total);
+    for name in crates.into_iter().filter(|name| most(name) >= 30) {
+        text += &row(name, &|costs| costs.of(name));
+    }
+    text
+}
+
+/// The budget's file, in the repository.
+fn budget() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("measure/instructions.json")
+}
+
+/// What the figures hold for: another compiler or another libc counts otherwise.
+fn toolchain() -> Result<String, String> {
+    Ok(format!("{}; {}", callgrind::says("rustc", &["--version"])?, callgrind::says("getconf", &["GNU_LIBC_VERSION"])?))
+}
+
+fn record() -> Result<(), String> {
+    let found = measure()?;
+    print!("{}", table(&found));
+    let scenarios: serde_json::Map<_, _> = found.iter().map(|(name, costs)| (name.to_string(), costs.json())).collect();
+    let text = serde_json::json!({ "toolchain": toolchain()?, "instructions a request": scenarios });
+    let text = serde_json::to_string_pretty(&text).map_err(|error| error.to_string())?;
+    std::fs::write(budget(), text + "\n").map_err(|error| format!("{}: {error}", budget().display()))
+}
+
+fn check() -> Result<(), String> {
+    let text = std::fs::read_to_string(budget()).map_err(|error| format!("{}: {error}", budget().display()))?;
+    let recorded: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let (here, there) = (toolchain()?, recorded["toolchain"].as_str().unwrap_or_default());
+    if here != there {
+        return Err(format!(
+            "the budget was recorded with\n  {there}\nand this is\n  {here}\nRecord it anew: cargo instructions --record"
+        ));
+    }
+    let found = measure()?;
+    print!("{}", table(&found));
+    let mut grown = String::new();
+    for (name, costs) in &found {
+        let budget = Costs::from_json(&recorded["instructions a request"][name])?;
+        grown += &costs.over(&budget, TOLERANCE).map(|why| format!("{name}: {why}\n")).unwrap_or_default();
+    }
+    if grown.is_empty() { Ok(()) } else { Err(grown) }
+}
+
+/// Where a scenario's instructions are, function by function.
+fn functions(scenario: &str) -> Result<(), String> {
+    let costs = cost(scenario)?;
+    let mut rows: Vec<_> = costs.functions.iter().filter(|(_, cost)| **cost >= 20.0).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(a.1));
+    for (name, cost) in rows {
+        println!("{cost:8.0}  {name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! One worker's whole path in one thread: a client, the gateway and an instance with pipes between them, no socket and no
+//! clock that matters, so that the same requests cost the same instructions every time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lictor::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
+use lictor::config::{self, Config, Environment, Overrides};
+use lictor::filter::cache::Cache;
+use lictor::io::{Client, Door, Io};
+use lictor::plane::{Handoff, Pulse, WorkerId};
+use lictor::proxy::{Parts, Proxy, Waiting};
+use lictor::server::{self, Limits};
+use lictor::snapshot::{Current, Inputs, Snapshot};
+use lictor::telemetry::metrics::Recorder;
+use lictor::upstream::wire::Connector;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{mpsc, watch};
+
+/// What the measuring sticks' load generator sends.
+const REQUEST: &[u8] =
+    b"GET /api/user_service/users HTTP/1.1\r\nHost: 127.0.0.1:8101\r\nX-API-Key: test-api-key\r\n\r\n";
+
+/// What nginx says before a file of 512 bytes, but for the date: an old answer would not be stored.
+const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\
+    Content-Type: application/json\r\nContent-Length: 512\r\nLast-Modified: Tue, 24 Nov 2026 11:00:00 GMT\r\n\
+    Connection: keep-alive\r\nETag: \"69243c10-200\"\r\nAccept-Ranges: bytes\r\n";
+
+/// Sends so many requests through a gateway of this configuration, one after the other on one connection.
+pub(crate) fn run(toml: &str, requests: usize) -> Result<(), String> {
+    let config = config::parse(Some(toml), "instructions", Overrides::default(), &Environment::default());
+    let config = Arc::new(config.map_err(|errors| errors.to_string())?);
+    let runtime = tokio::runtime::LocalRuntime::new().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let handler = Rc::new(Proxy::new(WorkerId(0), parts(&config), None));
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let served = server::serve(Io::Memory(server), who(), limits(&config), handler, Pulse::new(1));
+        tokio::task::spawn_local(served);
+        ask(&mut client, requests).await.map_err(|error| error.to_string())
+    })
+}
+
+async fn ask(client: &mut DuplexStream, requests: usize) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    for _ in 0..requests {
+        client.write_all(REQUEST).await?;
+        let mut filled = 0;
+        // The body is 512 times an x, and nothing else ends in so many.
+        while !buffer[..filled].ends_with(&[b'x'; 16]) {
+            match client.read(&mut buffer[filled..]).await? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        if !buffer.starts_with(b"HTTP/1.1 200") {
+            let text = String::from_utf8_lossy(&buffer[..filled]).into_owned();
+            return Err(std::io::Error::other(text));
+        }
+    }
+    Ok(())
+}
+
+/// An instance that answers every head with the same bytes.
+async fn instance(mut stream: DuplexStream) {
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let answer = [HEAD, &format!("Date: {date}\r\n\r\n"), &"x".repeat(512)].concat().into_bytes();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut filled = 0;
+    while let Ok(count @ 1..) = stream.read(&mut buffer[filled..]).await {
+        filled += count;
+        if buffer[..filled].ends_with(b"\r\n\r\n") {
+            filled = 0;
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn connector() -> Connector {
+    Connector::Memory(Arc::new(|_| {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::task::spawn_local(instance(theirs));
+        Ok(Io::Memory(ours))
+    }))
+}
+
+fn who() -> Client {
+    let local = SocketAddr::from(([127, 0, 0, 1], 8101));
+    Client::new(SocketAddr::from(([127, 0, 0, 1], 40_000)), local, Door::Public, &[].into())
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        connections: 1,
+        head: Duration::from_secs(60),
+        keep_alive: Duration::from_secs(60),
+        write: config.policy.timeouts.idle,
+        door: Door::Public,
+        trusted: [].into(),
+    }
+}
+
+fn parts(config: &Arc<Config>) -> Parts {
+    let inputs = Inputs { config: config.clone(), catalog: catalog(config), now: tokio::time::Instant::now() };
+    let snapshot = Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot;
+    Parts {
+        current: Current::new(snapshot),
+        old: mpsc::channel(8).0,
+        pulse: Pulse::new(1),
+        handoff: Handoff::new().0,
+        discovery: watch::channel(Arc::default()).1,
+        connector: connector(),
+        cache: Cache::new(&config.store, 1),
+        waiting: Waiting::default(),
+        unrouted: Arc::new(Recorder::new(1)),
+    }
+}
+
+/// The configuration's own services, as its provider reports them.
+fn catalog(config: &Config) -> Arc<Catalog> {
+    let none: Arc<str> = "".into();
+    let service = |name: &ServiceName, addresses: &[SocketAddr]| {
+        let endpoint = |&address: &SocketAddr| Endpoint {
+            key: Key {
+                datacenter: none.clone(),
+                partition: none.clone(),
+                namespace: none.clone(),
+                peer: none.clone(),
+                service: name.clone(),
+                address,
+            },
+            registrations: Vec::new(),
+            health: Health::Passing,
+            weight: 1,
+        };
+        let endpoints = addresses.iter().map(endpoint).collect();
+        Arc::new(Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() })
+    };
+    let mut services = BTreeMap::new();
+    for given in &config.services {
+        let addresses: Vec<_> = given.instances.iter().map(|instance| instance.address).collect();
+        services.insert(given.name.clone(), service(&given.name, &addresses));
+    }
+    Arc::new(Catalog { services, hidden: Vec::new(), told: 0, complete: true })
+}

@@ -1,0 +1,206 @@
+//! The head of an answer (RFC 9112 sections 4 and 6.3).
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use hyper::ext::ReasonPhrase;
+
+use super::HEAD;
+use super::body::Framing;
+
+/// The most header fields that an answer may have.
+const FIELDS: usize = 100;
+
+/// An answer's head, and what follows it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<()>,
+    pub(super) framing: Framing,
+    /// Another request may follow on this connection.
+    pub(super) keep_alive: bool,
+}
+
+/// A head that is being received.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// It answers a HEAD: whatever it says of a body, there is none.
+    bodiless: bool,
+    /// How far it was looked at without finding its end.
+    seen: usize,
+}
+
+impl Head {
+    /// The answer to a request of this method.
+    pub(super) fn of(method: &Method) -> Head {
+        Head { bodiless: *method == Method::HEAD, seen: 0 }
+    }
+
+    /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
+    pub(super) fn read(&mut self, input: &mut BytesMut) -> Result<Option<Answer>, &'static str> {
+        while !input.is_empty() {
+            // A head that comes in pieces is parsed at its first and at its last, not at each.
+            if self.seen > 0 && !ends(&input[self.seen.saturating_sub(3)..]) {
+                self.seen = input.len();
+                return if self.seen > HEAD { Err("its head is too large") } else { Ok(None) };
+            }
+            let Some(answer) = parse(input, self.bodiless)? else {
+                self.seen = input.len();
+                return if self.seen > HEAD { Err("its head is too large") } else { Ok(None) };
+            };
+            self.seen = 0;
+            let status = answer.response.status();
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether an empty line is in here.
+fn ends(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+}
+
+fn parse(input: &mut BytesMut, bodiless: bool) -> Result<Option<Answer>, &'static str> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err("it has too many header fields"),
+        Err(_) => return Err("its head is not HTTP/1"),
+    };
+    if length > HEAD {
+        return Err("its head is too large");
+    }
+    let status =
+        StatusCode::from_u16(parsed.code.unwrap_or_default()).or(Err("its status is not a number of three digits"))?;
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let odd = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = odd.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let start = input.as_ptr() as usize;
+    // Where names and values are: below 64 KiB.
+    let mut places = [[0u16; 4]; FIELDS];
+    let count = parsed.headers.len();
+    for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
+        let (name, value) = (field.name.as_ptr() as usize - start, field.value.as_ptr() as usize - start);
+        *place = [name, name + field.name.len(), value, value + field.value.len()].map(|at| at as u16);
+    }
+    let head = input.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(count + count / 2);
+    for place in &places[..count] {
+        let [name, name_end, value, value_end] = place.map(usize::from);
+        let name = HeaderName::from_bytes(&head[name..name_end]).or(Err("a header's name is not a token"))?;
+        headers.append(name, value_of(&head, value, value_end)?);
+    }
+    let keep_alive = keeps_alive(version, &headers);
+    let (framing, framed) = framing(status, version, bodiless, &mut headers)?;
+    let mut response = Response::new(());
+    (*response.status_mut(), *response.version_mut(), *response.headers_mut()) = (status, version, headers);
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
+    }
+    Ok(Some(Answer { response, framing, keep_alive: keep_alive && framed }))
+}
+
+fn value_of(head: &Bytes, start: usize, end: usize) -> Result<HeaderValue, &'static str> {
+    HeaderValue::from_maybe_shared(head.slice(start..end)).or(Err("a header's value holds a control character"))
+}
+
+/// RFC 9112 section 9.3.
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let mut kept = version == Version::HTTP_11;
+    for value in headers.get_all(header::CONNECTION) {
+        for option in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            kept |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    kept
+}
+
+/// How the body is framed (RFC 9112 section 6.3), and whether its end is the end of the message rather than of the connection.
+fn framing(
+    status: StatusCode,
+    version: Version,
+    bodiless: bool,
+    headers: &mut HeaderMap,
+) -> Result<(Framing, bool), &'static str> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok((Framing::None, false));
+    }
+    if bodiless || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok((Framing::None, true));
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        if version == Version::HTTP_10 {
+            return Err("HTTP/1.0 has no Transfer-Encoding");
+        }
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        if !codings.next().is_some_and(chunked) || codings.next().is_some() {
+            return Err("its Transfer-Encoding is not just chunked");
+        }
+        // Both, and somebody on the way may believe the other one: it ends with this answer.
+        let both = headers.remove(header::CONTENT_LENGTH).is_some();
+        return Ok((Framing::chunked(), !both));
+    }
+    match content_length(headers)? {
+        Some(0) => Ok((Framing::None, true)),
+        Some(length) => Ok((Framing::Length(length), true)),
+        None => Ok((Framing::Close, false)),
+    }
+}
+
+/// RFC 9110 section 8.6: what was said twice must be the same, and is passed on once.
+fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, &'static str> {
+    const BAD: &str = "its Content-Length is not one number";
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if let (Some(length), None) = (number(first.as_bytes()), values.next()) {
+        return Ok(Some(length));
+    }
+    let all = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut numbers =
+        all.flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(|text| number(text.trim_ascii()));
+    let first = numbers.next().flatten().ok_or(BAD)?;
+    if numbers.any(|other| other != Some(first)) {
+        return Err(BAD);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(first));
+    Ok(Some(first))
+}
+
+/// Digits only: neither a sign nor a space. The largest would be mistaken for no length at all.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let digit = |sum: u64, &b: &u8| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    text.iter().try_fold(0, digit).filter(|&length| length < u64::MAX - 1)
+}
+
+/// The fields of a trailer section, which ends in these bytes (RFC 9112 section 7.1.2).
+pub(super) fn trailers(mut section: Bytes) -> Result<HeaderMap, &'static str> {
+    const BAD: &str = "its trailers are not header fields";
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let bytes = section.clone();
+    let Ok(httparse::Status::Complete((length, found))) = httparse::parse_headers(&bytes, &mut fields) else {
+        return Err(BAD);
+    };
+    section.advance(length);
+    let mut trailers = HeaderMap::with_capacity(found.len());
+    for field in found {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).or(Err(BAD))?;
+        trailers.append(name, HeaderValue::from_bytes(field.value).or(Err(BAD))?);
+    }
+    if section.is_empty() { Ok(trailers) } else { Err(BAD) }
+}

@@ -1,0 +1,303 @@
+//! A request on its way out (RFC 9112 sections 3, 6 and 7).
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, header};
+use http_body::Frame;
+use tokio::io::AsyncWrite;
+
+use crate::body::{self, Body};
+use crate::io::Io;
+
+/// Memory for a head that is kept from one request to the next.
+const KEPT: usize = 4 * 1024;
+
+/// Why a request could not be sent.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Not a byte of it was written.
+    Unwritten(Body),
+    /// Its own body failed.
+    Body,
+    /// The connection takes no more of it.
+    Io,
+}
+
+/// A request that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    /// The head, or the line before a piece.
+    line: Vec<u8>,
+    /// A piece of the body, never copied.
+    piece: Bytes,
+    /// What comes after it.
+    tail: &'static [u8],
+    /// How much of the three was written.
+    at: usize,
+    /// Something of the request was written.
+    begun: bool,
+    upload: Option<Upload>,
+}
+
+/// What is to come of a body.
+#[derive(Debug)]
+struct Upload {
+    body: Body,
+    /// How many bytes are to come; `None` where chunks say it.
+    left: Option<u64>,
+    /// Trailers that the head announces.
+    trailers: Vec<HeaderName>,
+}
+
+impl Message {
+    /// Another request.
+    pub(super) fn begin(&mut self, head: &Parts, body: Body) {
+        self.clear();
+        self.begun = false;
+        let upload = match &body {
+            Body::Empty => None,
+            body => Some(http_body::Body::size_hint(body).exact()),
+        };
+        write_head(&mut self.line, head, upload);
+        self.upload = upload.map(|left| {
+            let trailers = if left.is_none() { announced(&head.headers) } else { Vec::new() };
+            Upload { body, left, trailers }
+        });
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_sent(&self) -> bool {
+        self.upload.is_none() && self.unwritten() == 0
+    }
+
+    fn unwritten(&self) -> usize {
+        self.line.len() + self.piece.len() + self.tail.len() - self.at
+    }
+
+    fn clear(&mut self) {
+        self.line.clear();
+        if self.line.capacity() > KEPT {
+            self.line = Vec::new();
+        }
+        (self.piece, self.tail, self.at) = (Bytes::new(), b"", 0);
+    }
+
+    /// Writes as much as can be written now. A body's first piece goes out with its head.
+    pub(super) fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        loop {
+            let mut waits = false;
+            if self.upload.is_some() && self.piece.is_empty() && self.tail.is_empty() {
+                match self.next(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.give_up(fault))),
+                    Poll::Pending => waits = true,
+                }
+            }
+            while self.unwritten() > 0 {
+                match std::task::ready!(self.write(io, cx)) {
+                    Ok(written) => self.at += written,
+                    Err(_) => return Poll::Ready(Err(self.failed())),
+                }
+            }
+            self.clear();
+            match self.upload {
+                Some(_) if waits => return Poll::Pending,
+                Some(_) => {}
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    fn write(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let written = if self.piece.is_empty() && self.tail.is_empty() {
+            Pin::new(io).poll_write(cx, &self.line[self.at..])
+        } else {
+            let mut slices = [IoSlice::new(&self.line), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+            let mut slices = &mut slices[..];
+            IoSlice::advance_slices(&mut slices, self.at);
+            Pin::new(io).poll_write_vectored(cx, slices)
+        };
+        match std::task::ready!(written) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                self.begun = true;
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// The next piece of the body, ready to be written.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        let frame = std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut upload.body), cx));
+        let Some(frame) = frame else {
+            match upload.left {
+                Some(0) => {}
+                Some(_) => return Poll::Ready(Err(Fault::Body)),
+                None => self.line.extend_from_slice(b"0\r\n\r\n"),
+            }
+            self.upload = None;
+            return Poll::Ready(Ok(()));
+        };
+        let frame = frame.or(Err(Fault::Body))?;
+        match frame.into_data() {
+            Ok(data) => self.data(data),
+            Err(frame) => {
+                self.trailers(&frame);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn data(&mut self, data: Bytes) -> Poll<Result<(), Fault>> {
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        match &mut upload.left {
+            Some(left) => match left.checked_sub(data.len() as u64) {
+                Some(rest) => *left = rest,
+                None => return Poll::Ready(Err(Fault::Body)),
+            },
+            // A chunk of no bytes would end the body.
+            None if data.is_empty() => return Poll::Ready(Ok(())),
+            None => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(self.line, "{:x}\r\n", data.len());
+                self.tail = b"\r\n";
+            }
+        }
+        self.piece = data;
+        if upload.left == Some(0) && http_body::Body::is_end_stream(&upload.body) {
+            self.upload = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Trailers end a body of chunks; those that the head announced go on.
+    fn trailers(&mut self, frame: &Frame<Bytes>) {
+        let Some(upload) = self.upload.take_if(|upload| upload.left.is_none()) else { return };
+        self.line.extend_from_slice(b"0\r\n");
+        for (name, value) in frame.trailers_ref().into_iter().flatten() {
+            if upload.trailers.contains(name) && may_trail(name) {
+                write_field(&mut self.line, name.as_str(), value.as_bytes());
+            }
+        }
+        self.line.extend_from_slice(b"\r\n");
+    }
+
+    /// The connection does not take it: where nothing was written, the body is whole again.
+    fn failed(&mut self) -> Fault {
+        let chunked = self.tail == b"\r\n";
+        let piece = std::mem::take(&mut self.piece);
+        let rest = self.upload.take();
+        let (begun, at_end) = (self.begun, rest.is_none());
+        let fault = match rest {
+            _ if begun => Fault::Io,
+            Some(upload) if piece.is_empty() => Fault::Unwritten(upload.body),
+            Some(upload) => Fault::Unwritten(Body::Followed(Box::pin(Again { piece: Some(piece), rest: upload.body }))),
+            // Chunks that ended before anything was written may have had trailers.
+            None if at_end && chunked => Fault::Io,
+            None => Fault::Unwritten(Body::from(piece)),
+        };
+        self.give_up(fault)
+    }
+
+    fn give_up(&mut self, fault: Fault) -> Fault {
+        self.upload = None;
+        self.clear();
+        fault
+    }
+}
+
+/// `upload` is the body's length, when there is a body and it is known.
+fn write_head(out: &mut Vec<u8>, head: &Parts, upload: Option<Option<u64>>) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &head.headers {
+        if *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH {
+            continue;
+        }
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    match upload {
+        // Said by the client, or by nobody: a GET without a body has no length.
+        None if head.headers.contains_key(header::CONTENT_LENGTH) => out.extend_from_slice(b"content-length: 0\r\n"),
+        None => {}
+        Some(Some(length)) => {
+            let mut digits = itoa::Buffer::new();
+            write_field(out, "content-length", digits.format(length).as_bytes());
+        }
+        Some(None) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What `Trailer` says will come (RFC 9110 section 6.6.2).
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::TRAILER).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+}
+
+/// Fields that say how a message is framed, routed or trusted come too late in a trailer (RFC 9110 section 6.5.1).
+fn may_trail(name: &HeaderName) -> bool {
+    !matches!(
+        *name,
+        header::AUTHORIZATION
+            | header::CACHE_CONTROL
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LENGTH
+            | header::CONTENT_RANGE
+            | header::CONTENT_TYPE
+            | header::HOST
+            | header::MAX_FORWARDS
+            | header::SET_COOKIE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::TE
+    )
+}
+
+/// A body whose first piece was taken already.
+struct Again {
+    piece: Option<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Again {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let this = self.get_mut();
+        match this.piece.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut this.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.piece.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let first = self.piece.as_ref().map_or(0, |piece| piece.remaining() as u64);
+        match self.rest.size_hint().exact() {
+            Some(rest) => http_body::SizeHint::with_exact(first + rest),
+            None => http_body::SizeHint::default(),
+        }
+    }
+}
