@@ -20,20 +20,21 @@ pub enum Body {
     Bytes(Bytes),
     /// From a connection, as hyper reads it.
     Incoming(Incoming),
-    /// From a connection to an instance, as it is read.
-    Upstream(Rc<dyn Source>),
+    /// From a connection to an instance, as it is read: the body of that connection's so many-th message.
+    Upstream(Rc<dyn Source>, u64),
     /// Someone follows it to its end: counts, judges, returns a connection.
     Followed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error>>>),
 }
 
-/// Where a body comes from, when whoever reads the body reads the connection.
+/// Where a body comes from, when whoever reads the body reads the connection. A body that is read after its end is empty, whatever
+/// the connection carries by then.
 pub trait Source {
-    /// The next piece; an error is the connection's, or its framing was broken.
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>>;
-    /// Nothing more will come.
-    fn is_end_stream(&self) -> bool;
-    /// How much will come, where that was said.
-    fn size_hint(&self) -> SizeHint;
+    /// The next piece of a message; an error is the connection's, or its framing was broken.
+    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>>;
+    /// Nothing more will come of a message.
+    fn is_end_stream(&self, message: u64) -> bool;
+    /// How much will come of a message, where that was said.
+    fn size_hint(&self, message: u64) -> SizeHint;
 }
 
 /// Why a body ended before its end.
@@ -75,7 +76,7 @@ impl fmt::Debug for Body {
             Body::Empty => "Empty",
             Body::Bytes(_) => "Bytes",
             Body::Incoming(_) => "Incoming",
-            Body::Upstream(_) => "Upstream",
+            Body::Upstream(..) => "Upstream",
             Body::Followed(_) => "Followed",
         })
     }
@@ -106,7 +107,7 @@ impl http_body::Body for Body {
                 _ => Poll::Ready(None),
             },
             Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|e| Error::Broken(io::Error::other(e))),
-            Body::Upstream(body) => body.poll_frame(cx).map_err(Error::Broken),
+            Body::Upstream(body, message) => body.poll_frame(*message, cx).map_err(Error::Broken),
             Body::Followed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -116,7 +117,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Bytes(bytes) => bytes.is_empty(),
             Body::Incoming(body) => body.is_end_stream(),
-            Body::Upstream(body) => body.is_end_stream(),
+            Body::Upstream(body, message) => body.is_end_stream(*message),
             Body::Followed(body) => body.is_end_stream(),
         }
     }
@@ -126,7 +127,7 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Incoming(body) => body.size_hint(),
-            Body::Upstream(body) => body.size_hint(),
+            Body::Upstream(body, message) => body.size_hint(*message),
             Body::Followed(body) => body.size_hint(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod upgrade;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -32,6 +33,29 @@ pub enum Door {
     Admin,
 }
 
+/// The last known key that came on a connection, with its digest: who sends the same again need not be digested again.
+#[derive(Clone, Default)]
+pub struct Learnt(RefCell<Option<(Box<[u8]>, [u8; 32])>>);
+
+impl Learnt {
+    /// The digest of this key, if it was the last one; `same` compares without telling by its time where two keys differ.
+    pub fn digest(&self, key: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> Option<[u8; 32]> {
+        self.0.borrow().as_ref().filter(|(known, _)| same(known, key)).map(|(_, digest)| *digest)
+    }
+
+    /// Remembers a key.
+    pub fn learn(&self, key: &[u8], digest: [u8; 32]) {
+        *self.0.borrow_mut() = Some((key.into(), digest));
+    }
+}
+
+impl std::fmt::Debug for Learnt {
+    /// Never what it holds.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Learnt")
+    }
+}
+
 /// Who is at the other end of a connection: made once, at accept.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -43,6 +67,8 @@ pub struct Client {
     pub door: Door,
     /// Its IP as `X-Forwarded-For` says it: made once, shared by all its requests.
     pub forwarded_for: HeaderValue,
+    /// What was learnt of it: all its requests come one after the other.
+    pub learnt: Learnt,
     /// It is a proxy whose word on its own clients is believed: these networks are.
     pub trusted: Option<Arc<[IpNet]>>,
 }
@@ -54,7 +80,7 @@ impl Client {
         let trusted = trusted.iter().any(|network| network.contains(&ip)).then(|| trusted.clone());
         let text = ip.to_string();
         let forwarded_for = HeaderValue::from_str(&text).expect("an IP address is a header value");
-        Client { address, local, door, forwarded_for, trusted }
+        Client { address, local, door, forwarded_for, learnt: Learnt::default(), trusted }
     }
 
     /// Its IP, an IPv4-mapped IPv6 address taken as the IPv4 address it is.

@@ -155,11 +155,14 @@ struct Forwarding {
 }
 
 impl Forwarding {
-    async fn run(self, worker: &Worker, exchange: &mut Exchange) -> Result<Answered, Error> {
+    /// `now` is when it is asked for, which may be long after the request began.
+    async fn run(self, worker: &Worker, now: Instant, exchange: &mut Exchange) -> Result<Answered, Error> {
         let Forwarding { service, parts, body, route, total, passage, upgrade } = self;
         let (accept, upgrade) = upgrade.unzip();
+        let head = passage.head(&parts, &exchange.id, &mut worker.random.borrow_mut(), upgrade.is_some());
         let rules = Rules { policy: &route.policy, total, accept: accept.as_ref() };
-        let reply = attempt::run(worker, &service, rules, parts, body, exchange.began, &mut exchange.attempts).await?;
+        let asked = attempt::Asked { head, fields: parts.headers, body };
+        let reply = attempt::run(worker, &service, rules, asked, now, &mut exchange.attempts).await?;
         Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, route, total, upgrade })))
     }
 }
@@ -199,7 +202,7 @@ impl Worker {
         if let (Some(method), Some(cors)) = (preflight, &route.cors) {
             return Ok(Answered::Own(cors::preflight(cors, &parts, &method)));
         }
-        self.admit(&snapshot, &found, &parts, exchange)?;
+        self.admit(&snapshot, &found, &parts, client, exchange)?;
         let Some(name) = found.service() else {
             return gate::answer(&found, &target).map(Answered::Own).ok_or(Error::NoRoute);
         };
@@ -224,19 +227,15 @@ impl Worker {
                 }
             }
         }
-        let passage =
-            headers::request(&mut parts, address, &found, client, &exchange.id, &mut self.random.borrow_mut())?;
+        let passage = Passage::new(address, &found, client, &parts.headers)?;
         // From here on the request keeps its service and its route, not the snapshot.
         drop(snapshot);
-        if upgrade.is_some() {
-            websocket::mark(&mut parts.headers);
-        }
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
         let forwarding = Forwarding { service, parts, body, route, total, passage, upgrade };
         match fetch {
             // Boxed: what is asked for on behalf of many need not fit into every request.
             Some((fetch, asked)) => Box::pin(self.fetch(exchange, fetch, asked, forwarding)).await,
-            None => forwarding.run(&self, exchange).await,
+            None => forwarding.run(&self, exchange.began, exchange).await,
         }
     }
 

@@ -91,8 +91,8 @@ impl<'a> Found<'a> {
     pub fn stripped(&self) -> &'a str {
         match &self.route.action {
             Action::Forward { path: PathChange::Prefix { strip, .. }, .. } => {
-                let mut slashes = self.path.match_indices('/').map(|(at, _)| at).skip(*strip);
-                &self.path[..slashes.next().unwrap_or(self.path.len())]
+                let mut slashes = self.path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+                &self.path[..slashes.nth(*strip).unwrap_or(self.path.len())]
             }
             _ => "",
         }

@@ -58,11 +58,11 @@ enum End {
 }
 
 impl Settlement {
-    fn settle(mut self, end: End) {
+    fn settle(mut self, end: End, now: Instant) {
         match (end, self.permit.take()) {
             (End::Complete, permit) => {
                 permit.into_iter().for_each(Permit::succeeded);
-                self.lease.give_back(self.keep_alive);
+                self.lease.give_back(self.keep_alive, now);
             }
             (End::Broken, Some(permit)) => self.service.failed(permit, Failure::Reset, &self.flight),
             (End::Idle, Some(permit)) => self.service.failed(permit, Failure::Idle, &self.flight),
@@ -73,10 +73,12 @@ impl Settlement {
 
 impl Ending {
     fn settle(self, end: End) {
+        let now = Instant::now();
         if let Some(upstream) = self.upstream {
-            upstream.settle(end);
+            upstream.settle(end, now);
         }
         let Some(mut exchange) = self.exchange else { return };
+        exchange.ended = Some(now);
         match end {
             End::Complete => {}
             End::Broken => exchange.because("answer_broken", "upstream"),
@@ -104,11 +106,14 @@ pub(super) struct Pace {
     pub(super) stream: bool,
 }
 
-/// Follows an answer's body to its end; one that is already there is settled at once.
-pub(super) fn follow(body: Body, ending: Ending, pace: Pace) -> Body {
-    if http_body::Body::is_end_stream(&body) {
+/// Follows an answer's body to its end; one that is here to its last byte is settled at once.
+pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace) -> Body {
+    if matches!(body, Body::Bytes(_)) || http_body::Body::is_end_stream(&body) {
+        if let (Body::Bytes(bytes), Some(exchange)) = (&body, &mut ending.exchange) {
+            exchange.bytes = bytes.len() as u64;
+        }
         ending.settle(End::Complete);
-        return Body::Empty;
+        return if let Body::Bytes(_) = body { body } else { Body::Empty };
     }
     Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None, departed: None }))
 }

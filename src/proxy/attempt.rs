@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::config::Policy;
 use crate::upstream::breaker::Failure;
 use crate::upstream::instance::{InFlight, Permit};
 use crate::upstream::pool::{Lease, Local};
-use crate::upstream::wire::{ConnectError, SendError};
+use crate::upstream::wire::{ConnectError, Head, SendError};
 use crate::upstream::{LocalService, Pick, Unavailable};
 
 /// The longest that a 503 with `Retry-After` keeps an instance out of the rotation.
@@ -42,22 +41,29 @@ pub(super) struct Reply {
     pub(super) permit: Option<Permit>,
 }
 
+/// What is asked.
+pub(super) struct Asked {
+    pub(super) head: Head,
+    /// The client's fields, which the head has in its own way by now: their memory holds the answer's.
+    pub(super) fields: HeaderMap,
+    pub(super) body: Body,
+}
+
 /// What an attempt brought, and the request's body again when it may be sent to another instance instead.
 type Outcome = (Result<Reply, Error>, Option<Body>);
 
-/// Attempts until one is answered, or the rules or the instances are used up. `attempts` counts them.
+/// Attempts until one is answered, or the rules or the instances are used up. `began` is now; `attempts` counts them.
 pub(super) async fn run(
     worker: &Worker,
     service: &LocalService,
     rules: Rules<'_>,
-    parts: Parts,
-    body: Body,
+    asked: Asked,
     began: Instant,
     attempts: &mut u32,
 ) -> Result<Reply, Error> {
-    let (body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
-    let twice = progress.is_none() && rules.accept.is_none() && rules.policy.retry.methods.contains(&parts.method);
-    let mut body = body;
+    let Asked { head, mut fields, body } = asked;
+    let (mut body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
+    let twice = progress.is_none() && rules.accept.is_none() && rules.policy.retry.methods.contains(head.method());
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Result<Reply, Error>> = None;
@@ -70,7 +76,8 @@ pub(super) async fn run(
         drop(last.take());
         *attempts += 1;
         tried.push(pick.member);
-        let (outcome, again) = sending.attempt(worker, service, pick, &parts, body).await;
+        let now = if *attempts == 1 { began } else { Instant::now() };
+        let (outcome, again) = sending.attempt(worker, service, pick, now, (&head, &mut fields), body).await;
         let Some(again) = again else { return outcome };
         if *attempts > rules.policy.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
             return outcome;
@@ -103,17 +110,18 @@ impl Sending<'_> {
         worker: &Worker,
         service: &LocalService,
         pick: Pick,
-        head: &Parts,
+        began: Instant,
+        (head, fields): (&Head, &mut HeaderMap),
         mut body: Body,
     ) -> Outcome {
         let Pick { local, permit, .. } = pick;
         // Where the route says so, its requests are no evidence: one that was let through as a probe leaves its place free.
         let permit = Some(permit).filter(|_| self.rules.policy.breaker);
         let flight = local.instance.enter(worker.id);
-        let began = Instant::now();
+        let mut sending = began;
         let mut reuse = true;
         loop {
-            let pooled = if reuse { local.reuse(!self.twice) } else { None };
+            let pooled = if reuse { local.reuse(!self.twice, began) } else { None };
             let lease = match pooled {
                 Some(lease) => lease,
                 None => match local.connect(self.limit(self.rules.policy.timeouts.connect)).await {
@@ -128,9 +136,12 @@ impl Sending<'_> {
                     }
                 },
             };
+            if !lease.reused {
+                sending = Instant::now();
+            }
             // Only what has no body may be sent twice.
             let spare = self.twice.then_some(Body::Empty);
-            match self.send(&lease, head, body).await {
+            match self.send(&lease, sending, (head, fields), body).await {
                 Ok(response) => {
                     flight.answered(began.elapsed());
                     return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
@@ -147,19 +158,28 @@ impl Sending<'_> {
 
     /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the
     /// instance.
-    async fn send(&self, lease: &Lease, head: &Parts, body: Body) -> Result<Response<Body>, Sent> {
+    async fn send(
+        &self,
+        lease: &Lease,
+        began: Instant,
+        (head, fields): (&Head, &mut HeaderMap),
+        body: Body,
+    ) -> Result<Response<Body>, Sent> {
         let allowed = self.rules.policy.timeouts.first_byte;
-        let sent = lease.connection.send(head, body);
-        let mut sent = std::pin::pin!(sent);
-        let mut deadline = Instant::now() + self.limit(allowed);
+        let mut sent = std::pin::pin!(lease.connection.send(head, fields, body));
+        let mut deadline = began + self.limit(allowed);
         loop {
-            match tokio::time::timeout_at(deadline, &mut sent).await {
-                Ok(result) => return result.map_err(Sent::Refused),
-                Err(_) if self.rules.total.is_some_and(|total| total <= Instant::now()) => return Err(Sent::Total),
-                Err(_) => match self.progress.as_deref().and_then(|upload| extended(upload, allowed)) {
-                    Some(later) => deadline = self.rules.total.map_or(later, |total| total.min(later)),
-                    None => return Err(Sent::Late),
-                },
+            tokio::select! {
+                biased;
+                result = &mut sent => return result.map_err(Sent::Refused),
+                () = lease.connection.until(deadline) => {}
+            }
+            if self.rules.total.is_some_and(|total| total <= Instant::now()) {
+                return Err(Sent::Total);
+            }
+            match self.progress.as_deref().and_then(|upload| extended(upload, allowed)) {
+                Some(later) => deadline = self.rules.total.map_or(later, |total| total.min(later)),
+                None => return Err(Sent::Late),
             }
         }
     }

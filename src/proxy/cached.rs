@@ -96,7 +96,7 @@ impl Worker {
         if let Some(now) = now.filter(|now| now.shared.name == forwarding.service.shared.name) {
             forwarding.service = now;
         }
-        forwarding.run(self, exchange).await
+        forwarding.run(self, Instant::now(), exchange).await
     }
 
     /// What there is by now.
@@ -124,7 +124,7 @@ impl Worker {
             lead.tell(Outcome::Pass);
             exchange.past = Some(why);
             self.past(exchange);
-            return forwarding.run(self, exchange).await;
+            return forwarding.run(self, Instant::now(), exchange).await;
         };
         self.parts.cache.count(self.id, if fetch.stale.is_some() { Event::Stale } else { Event::Miss });
         let (told, tells) = oneshot::channel();

@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     worker: Rc<Worker>,
     pub(super) id: TraceId,
     pub(super) began: Instant,
+    /// Just now, where that is known.
+    pub(super) ended: Option<Instant>,
     pub(super) client: IpAddr,
     pub(super) method: Method,
     pub(super) target: Uri,
@@ -63,6 +65,7 @@ impl Exchange {
             worker,
             id,
             began: Instant::now(),
+            ended: None,
             client: origin::address(client, request.headers()),
             method: request.method().clone(),
             target: request.uri().clone(),
@@ -154,7 +157,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let (outcome, duration) = (self.outcome(), self.began.elapsed());
+        let (outcome, duration) = (self.outcome(), self.ended.unwrap_or_else(Instant::now) - self.began);
         self.count(outcome.0, duration);
         // During a panic the writer may be the one that is borrowed.
         if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {

@@ -55,10 +55,11 @@ impl Fill {
     pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
         let mut attempts = 0;
         Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
-        let Forwarding { service, parts, body, route, total, .. } = &mut self.forwarding;
+        let Forwarding { service, parts, body, route, total, passage, .. } = &mut self.forwarding;
+        let head = passage.head(parts, &self.id, &mut self.worker.random.borrow_mut(), false);
         let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
-        let (parts, body) = (std::mem::replace(parts, blank()), std::mem::take(body));
-        let reply = match attempt::run(&self.worker, service, rules, parts, body, began, &mut attempts).await {
+        let asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
+        let reply = match attempt::run(&self.worker, service, rules, asked, Instant::now(), &mut attempts).await {
             Ok(reply) => reply,
             Err(error) => {
                 // Our own deadline is not that of those who wait.
@@ -183,8 +184,4 @@ impl Fill {
 /// What those who wait get of an answer that is stored: itself, unless it must be asked about each time.
 fn reusable(entry: &Arc<Entry>) -> Outcome<Error> {
     if entry.is_fresh(Instant::now()) { Outcome::Stored(entry.clone()) } else { Outcome::Pass }
-}
-
-fn blank() -> http::request::Parts {
-    http::Request::new(()).into_parts().0
 }

@@ -11,8 +11,13 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::head::Target;
 use crate::config::routes::{Action, HeaderRules, Route};
+use crate::io::Client;
 use crate::route::{Asked, Found};
 use crate::snapshot::Snapshot;
+
+/// What is left of a client's limits (draft-ietf-httpapi-ratelimit-headers-10).
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 impl Worker {
     /// The route of a request, and the method that a preflight asks about, when it is one that the gateway answers.
@@ -48,11 +53,12 @@ impl Worker {
         snapshot: &Snapshot,
         found: &Found<'_>,
         parts: &Parts,
+        client: &Client,
         exchange: &mut Exchange,
     ) -> Result<(), Error> {
         let mut known = None;
         if found.route.policy.auth {
-            let consumer = snapshot.auth.check(&parts.headers, exchange.client, exchange.began)?;
+            let consumer = snapshot.auth.check(&parts.headers, &client.learnt, exchange.client, exchange.began)?;
             exchange.consumer = Some(consumer.name.clone());
             known = Some(&**consumer);
         }
@@ -120,21 +126,18 @@ pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Byte
     }
 }
 
-/// Takes away what some servers would take for a header that a route sets or removes: `X_Tenant` becomes `X-Tenant` in CGI and
-/// WSGI.
-pub(super) fn drop_aliases(rules: &HeaderRules, headers: &mut http::HeaderMap) {
+/// What some servers would take for a header that a route sets or removes: `X_Tenant` becomes `X-Tenant` in CGI and WSGI.
+pub(super) fn aliases(rules: &HeaderRules, headers: &http::HeaderMap) -> Vec<HeaderName> {
     let odd = |name: &HeaderName| name.as_str().contains(['_', '.']);
     let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
-    if rules.is_empty() || !headers.keys().chain(named()).any(odd) {
-        return;
+    let managed = [super::origin::X_FORWARDED_FOR, super::origin::X_FORWARDED_PROTO, super::origin::X_FORWARDED_HOST];
+    if !headers.keys().chain(named()).any(odd) {
+        return Vec::new();
     }
     let plain = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
     let alias =
         |name: &&HeaderName| named().any(|own| own != *name && (odd(own) || odd(name)) && plain(own) == plain(name));
-    let gone: Vec<HeaderName> = headers.keys().filter(alias).cloned().collect();
-    for name in gone {
-        headers.remove(name);
-    }
+    headers.keys().chain(&managed).filter(alias).cloned().collect()
 }
 
 /// A route's own changes of headers.
@@ -158,7 +161,7 @@ pub(super) fn dress(route: &Route, exchange: &mut Exchange, headers: &mut http::
         cors::dress(cors, exchange.origin.as_ref(), headers);
     }
     for (policy, left) in exchange.told.iter_mut().filter_map(Option::take) {
-        headers.append("ratelimit-policy", policy);
-        headers.append("ratelimit", left);
+        headers.append(RATELIMIT_POLICY, policy);
+        headers.append(RATELIMIT, left);
     }
 }

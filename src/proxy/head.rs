@@ -24,6 +24,11 @@ impl Target {
         self.path_and_query.path()
     }
 
+    /// Path and query.
+    pub(super) fn as_str(&self) -> &str {
+        self.path_and_query.as_str()
+    }
+
     /// The query, as the client wrote it.
     pub(super) fn query(&self) -> Option<&str> {
         self.path_and_query.query()
@@ -249,31 +254,34 @@ fn dot_segments(path: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The instance's target: the canonical path as the route changes it, and the query.
-pub(super) fn upstream(target: &Target, found: &Found<'_>) -> Result<PathAndQuery, Error> {
+/// The instance's path and query, where they are not just what follows the prefix that is taken off.
+pub(super) fn rewritten(target: &Target, found: &Found<'_>, stripped: usize) -> Result<Option<String>, Error> {
     let given = target.path_and_query.as_str();
     let built = match &found.route.action {
         Action::Forward { path: PathChange::Rewrite(template), .. } => {
             let host = target.host.as_ref().and_then(|host| host.to_str().ok());
             let path = found.fill(template, host);
-            PathAndQuery::try_from(match target.query() {
+            match target.query() {
                 Some(query) => format!("{path}?{query}"),
                 None => path,
-            })
-        }
-        Action::Forward { path: PathChange::Prefix { add, .. }, .. } => {
-            let rest = &given[found.stripped().len()..];
-            match (add.as_str(), rest.as_bytes().first()) {
-                ("", Some(b'/')) if rest.len() == given.len() => return Ok(target.path_and_query.clone()),
-                ("", Some(b'/')) => PathAndQuery::try_from(rest),
-                // A bare `/api/x` reaches the instance as `/`.
-                ("", _) => PathAndQuery::try_from(format!("/{rest}")),
-                (add, _) => PathAndQuery::try_from(format!("{add}{rest}")),
             }
         }
-        Action::Redirect { .. } | Action::Respond { .. } => return Ok(target.path_and_query.clone()),
+        Action::Forward { path: PathChange::Prefix { add, .. }, .. } => {
+            let rest = &given[stripped..];
+            match (add.as_str(), rest.as_bytes().first()) {
+                ("", Some(b'/')) => return Ok(None),
+                // A bare `/api/x` reaches the instance as `/`.
+                ("", _) if stripped > 0 => format!("/{rest}"),
+                ("", _) => return Ok(None),
+                (add, _) => format!("{add}{rest}"),
+            }
+        }
+        Action::Redirect { .. } | Action::Respond { .. } => return Ok(None),
     };
-    built.or_else(|_| bad("bad_path", "The path is not valid"))
+    match PathAndQuery::try_from(built) {
+        Ok(valid) => Ok(Some(valid.as_str().to_owned())),
+        Err(_) => bad("bad_path", "The path is not valid"),
+    }
 }
 
 #[cfg(test)]

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::error::Error;
 use super::gate;
 use super::head;
 use super::origin::{self, Address, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::trace::{self, TraceId};
-use crate::config::routes::{Action, PathChange, Route};
+use crate::config::routes::{Action, HeaderRules, PathChange, Route};
 use crate::filter::auth::{self, X_API_KEY};
 use crate::io::Client;
 use crate::route::Found;
+use crate::upstream::wire::Head;
 
 /// The request's id, both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,52 +25,117 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 
-/// What an answer's headers need to know of its request.
+/// What a request's and its answer's headers need to know of where it goes.
 #[derive(Clone, Debug)]
 pub(super) struct Passage {
     pub(super) address: Address,
     stripped: usize,
     route: Arc<Route>,
+    /// The path and query of the instance, where they are more than what follows the prefix.
+    rewritten: Option<String>,
+    /// Who asked, as `X-Forwarded-For` says it.
+    chain: HeaderValue,
 }
 
-/// Makes a client's head into the instance's.
-pub(super) fn request(
-    parts: &mut Parts,
-    address: Address,
-    found: &Found<'_>,
-    client: &Client,
-    id: &TraceId,
-    random: &mut fastrand::Rng,
-) -> Result<Passage, Error> {
-    let prefix = found.stripped();
-    let mut built = uri::Parts::default();
-    built.path_and_query = Some(head::upstream(&address.target, found)?);
-    parts.uri = Uri::from_parts(built).or(Err(Error::BadRequest("bad_path", "The path is not valid")))?;
-    // The hop to the instance is ours, whatever the client speaks.
-    parts.version = Version::HTTP_11;
-    let headers = &mut parts.headers;
-    let trailers = wants_trailers(headers);
-    let chain = origin::chain(client, headers);
-    drop_hops(headers, is_request_hop);
-    headers.insert(X_FORWARDED_FOR, chain);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
-    headers.extend(address.host.clone().map(|host| (X_FORWARDED_HOST, host)));
-    if !prefix.is_empty()
-        && let Ok(prefix) = HeaderValue::from_str(prefix)
-    {
-        headers.insert(X_FORWARDED_PREFIX, prefix);
+impl Passage {
+    /// A request's way through its route.
+    pub(super) fn new(
+        address: Address,
+        found: &Found<'_>,
+        client: &Client,
+        headers: &HeaderMap,
+    ) -> Result<Passage, Error> {
+        let stripped = found.stripped().len();
+        let rewritten = head::rewritten(&address.target, found, stripped)?;
+        let chain = origin::chain(client, headers);
+        Ok(Passage { address, stripped, route: found.route.clone(), rewritten, chain })
     }
-    headers.insert(X_REQUEST_ID, id.value());
-    headers.append(header::VIA, VIA);
-    trace::propagate(headers, id, random);
-    if trailers {
-        // RFC 9110 10.1.4: who sends TE names it in Connection.
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+
+    fn target(&self) -> &str {
+        self.rewritten.as_deref().unwrap_or_else(|| &self.address.target.as_str()[self.stripped..])
     }
-    gate::drop_aliases(&found.route.request_headers, headers);
-    gate::apply(&found.route.request_headers, headers);
-    Ok(Passage { address, stripped: prefix.len(), route: found.route.clone() })
+
+    /// A client's head as its instance gets it, over a hop that is ours, whatever the client speaks.
+    pub(super) fn head(&self, parts: &Parts, id: &TraceId, random: &mut fastrand::Rng, upgrade: bool) -> Head {
+        let mut head = Head::new(&parts.method, self.target());
+        let headers = &parts.headers;
+        let mut lines = Lines { head: &mut head, rules: Rules::of(&self.route.request_headers, headers) };
+        let named = named_by_connection(headers);
+        let (trace, goes_on) = trace::continued(headers, id, random);
+        for (name, value) in headers {
+            let text = name.as_str();
+            let replaced = text == "traceparent" || (text == "tracestate" && !goes_on);
+            if !replaced && !is_request_hop(text, value) && !named.contains(name) {
+                lines.field(name, value.as_bytes());
+            }
+        }
+        lines.field(&X_FORWARDED_FOR, self.chain.as_bytes());
+        lines.field(&X_FORWARDED_PROTO, self.address.scheme.as_bytes());
+        if let Some(host) = &self.address.host {
+            lines.field(&X_FORWARDED_HOST, host.as_bytes());
+        }
+        if self.stripped > 0 {
+            lines.field(&X_FORWARDED_PREFIX, self.address.target.path()[..self.stripped].as_bytes());
+        }
+        lines.field(&X_REQUEST_ID, id.as_str().as_bytes());
+        lines.field(&header::VIA, VIA.as_bytes());
+        lines.field(&trace::TRACEPARENT, &trace);
+        if wants_trailers(headers) {
+            // RFC 9110 10.1.4: who sends TE names it in Connection.
+            lines.field(&header::TE, b"trailers");
+            lines.field(&header::CONNECTION, b"te");
+        }
+        lines.end();
+        if upgrade {
+            head.field(header::CONNECTION.as_str(), b"upgrade");
+            head.field(header::UPGRADE.as_str(), b"websocket");
+        }
+        head
+    }
+}
+
+/// The lines of a head, as a route changes them.
+struct Lines<'a> {
+    head: &'a mut Head,
+    rules: Option<Rules<'a>>,
+}
+
+/// A route's changes of a request's headers, and what some servers would take for a header that they set or remove.
+struct Rules<'a> {
+    rules: &'a HeaderRules,
+    aliases: Vec<HeaderName>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(rules: &'a HeaderRules, headers: &HeaderMap) -> Option<Rules<'a>> {
+        (!rules.is_empty()).then(|| Rules { rules, aliases: gate::aliases(rules, headers) })
+    }
+
+    fn touch(&self, name: &HeaderName) -> bool {
+        let HeaderRules { remove, set, .. } = self.rules;
+        remove.contains(name) || set.iter().any(|(own, _)| own == name) || self.aliases.contains(name)
+    }
+}
+
+impl Lines<'_> {
+    fn field(&mut self, name: &HeaderName, value: &[u8]) {
+        if !self.rules.as_ref().is_some_and(|rules| rules.touch(name)) {
+            self.head.field(name.as_str(), value);
+        }
+    }
+
+    fn end(self) {
+        let Some(Rules { rules: HeaderRules { set, add, .. }, .. }) = self.rules else { return };
+        for (index, (name, value)) in set.iter().enumerate() {
+            // Of two words on one header the later holds.
+            if set[index + 1..].iter().all(|(later, _)| later != name) {
+                self.head.field(name.as_str(), value.as_bytes());
+            }
+        }
+        for (name, value) in add {
+            self.head.field(name.as_str(), value.as_bytes());
+        }
+    }
 }
 
 /// Makes an instance's answer's head into the client's; how long the instance keeps an idle connection, if it says so.
@@ -80,7 +146,7 @@ pub(super) fn response(
     id: &TraceId,
 ) -> Option<Duration> {
     let keep_alive = headers.get(KEEP_ALIVE).and_then(told_timeout);
-    drop_hops(headers, is_response_hop);
+    drop_hops(headers);
     headers.append(header::VIA, VIA);
     headers.insert(X_REQUEST_ID, id.value());
     if let Some(location) = headers.get(header::LOCATION)
@@ -149,24 +215,28 @@ fn told_timeout(value: &HeaderValue) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// Removes what belongs to this hop: what `hop` says, and what `Connection` names (RFC 9110 7.6.1), unless it names what
-/// is not its to name.
-fn drop_hops(headers: &mut HeaderMap, hop: impl Fn(&str, &HeaderValue) -> bool) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !is_protected(name.as_str()))
-        .collect();
-    for name in named {
+/// Removes from an answer what belongs to its hop, and what `Connection` names.
+fn drop_hops(headers: &mut HeaderMap) {
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    // One pass finds what is there; most requests have nothing to remove, or one thing.
-    while let Some(name) = headers.iter().find(|(name, value)| hop(name.as_str(), value)).map(|(name, _)| name.clone())
-    {
+    // One pass finds what is there; most answers have nothing to remove, or one thing.
+    while let Some(name) = headers.keys().find(|name| is_hop(name.as_str())).cloned() {
         headers.remove(name);
     }
+}
+
+/// What `Connection` names goes no further (RFC 9110 7.6.1), unless it is not its to name.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii);
+    // Options that are no headers, or go anyway.
+    let names = options.filter(|option| {
+        let known: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+        !known.iter().any(|known| known.eq_ignore_ascii_case(option))
+    });
+    let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
+    names.filter(|name| !is_protected(name.as_str())).collect()
 }
 
 fn is_hop(name: &str) -> bool {
@@ -181,10 +251,6 @@ fn is_hop(name: &str) -> bool {
             | "proxy-authenticate"
             | "http2-settings"
     )
-}
-
-fn is_response_hop(name: &str, _: &HeaderValue) -> bool {
-    is_hop(name)
 }
 
 /// Hops, our own key, and what only we may say of the client.

@@ -90,7 +90,7 @@ impl Worker {
         parts: &Parts,
         client: &Client,
     ) -> Result<Response<Bytes>, Error> {
-        let consumer = snapshot.auth.check(&parts.headers, client.ip(), Instant::now())?;
+        let consumer = snapshot.auth.check(&parts.headers, &client.learnt, client.ip(), Instant::now())?;
         if !consumer.admin {
             return Err(Error::Denied(Denied::NoRole));
         }

@@ -60,11 +60,10 @@ impl Local {
     }
 
     /// The connection that was used last, if one waits; `once` asks for one that surely lives.
-    pub fn reuse(self: &Rc<Local>, once: bool) -> Option<Lease> {
+    pub fn reuse(self: &Rc<Local>, once: bool, now: Instant) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        let now = if idle.is_empty() { return None } else { Instant::now() };
         while let Some(candidate) = idle.last() {
-            let lain = now - candidate.since;
+            let lain = now.saturating_duration_since(candidate.since);
             let usable = candidate.connection.is_ready() && lain < candidate.age;
             if usable && once && lain > FRESH {
                 return None;
@@ -98,31 +97,34 @@ impl Local {
         self.idle.borrow().len()
     }
 
-    fn keep(&self, connection: Connection, age: Duration) {
+    /// Keeps a connection that is ready.
+    fn keep(&self, connection: Connection, since: Instant, age: Duration) {
         let mut idle = self.idle.borrow_mut();
-        if self.instance.departed() || connection.is_closed() || idle.len() >= self.settings.idle {
-            return;
+        if !self.instance.departed() && idle.len() < self.settings.idle {
+            idle.push(Idle { connection, since, age });
         }
-        idle.push(Idle { connection, since: Instant::now(), age });
     }
 }
 
 impl Lease {
-    /// The answer was read to its end. `keep_alive` is what it said of `Keep-Alive: timeout`.
-    pub fn give_back(self, keep_alive: Option<Duration>) {
+    /// The answer was read to its end, now. `keep_alive` is what it said of `Keep-Alive: timeout`.
+    pub fn give_back(self, keep_alive: Option<Duration>, now: Instant) {
         let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
         let age = self.home.settings.idle_age.min(told);
-        if age.is_zero() || self.connection.is_closed() || self.home.instance.departed() {
+        if age.is_zero() || self.home.instance.departed() {
             return;
         }
         if self.connection.is_ready() {
-            return self.home.keep(self.connection, age);
+            return self.home.keep(self.connection, now, age);
         }
-        // The request is still being written, or hyper has not turned yet.
+        if self.connection.is_closed() {
+            return;
+        }
+        // The request is still being written.
         tokio::task::spawn_local(async move {
             let ready = tokio::time::timeout(SETTLE, self.connection.ready()).await;
             if ready.unwrap_or(false) {
-                self.home.keep(self.connection, age);
+                self.home.keep(self.connection, Instant::now(), age);
             }
         });
     }

@@ -7,8 +7,8 @@ mod answer;
 mod body;
 mod message;
 
-use std::cell::RefCell;
-use std::future::poll_fn;
+use std::cell::{RefCell, RefMut};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,21 +17,22 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
-use http::request::Parts;
+use http::{HeaderMap, Response};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpSocket;
+use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, Source};
 use crate::io::Io;
 use crate::io::upgrade::Upgrade;
-use answer::Head;
+use answer::Expected;
 use body::Framing;
+pub use message::Head;
 use message::{Fault, Message};
 
 /// The most that an answer's head may have.
-const HEAD: usize = 64 * 1024;
+const LARGEST: usize = 64 * 1024;
 
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);
@@ -75,7 +76,10 @@ pub enum SendError {
 
 /// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
 #[derive(Debug)]
-pub struct Connection(Rc<Wire>);
+pub struct Connection {
+    wire: Rc<Wire>,
+    timer: RefCell<Option<Pin<Box<Sleep>>>>,
+}
 
 /// What a connection and the body that is read from it share.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ struct State {
     read: usize,
     message: Message,
     phase: Phase,
+    /// Counts the messages: a body belongs to one.
+    number: u64,
     /// A request was written in part, and will not be written to its end.
     cut: bool,
 }
@@ -101,7 +107,7 @@ enum Phase {
     /// Nothing is owed by the instance.
     Idle,
     /// An answer's head.
-    Head(Head),
+    Head(Expected),
     /// The body of an answer; whether another request may follow.
     Body(Framing, bool),
     /// Nothing may follow.
@@ -146,37 +152,57 @@ async fn tcp(address: SocketAddr) -> io::Result<Io> {
 }
 
 impl Connection {
+    fn state(&self) -> RefMut<'_, State> {
+        self.wire.0.borrow_mut()
+    }
+
     /// A connection that carried nothing yet.
     fn new(io: Io) -> Connection {
         let (input, message) = (BytesMut::new(), Message::default());
-        let state = State { io: Some(io), input, read: READ.0, message, phase: Phase::Idle, cut: false };
-        Connection(Rc::new(Wire(RefCell::new(state))))
+        let state = State { io: Some(io), input, read: READ.0, message, phase: Phase::Idle, number: 0, cut: false };
+        Connection { wire: Rc::new(Wire(RefCell::new(state))), timer: RefCell::default() }
     }
 
-    /// Sends a request and waits for the answer's head. Dropping the future before that closes the connection.
+    /// Sends a request and waits for the answer's head, whose fields take the memory of `fields`. Dropping the future before
+    /// that closes the connection.
     ///
     /// # Errors
     /// See [`SendError`]; the body comes back when nothing of the request was written.
-    pub async fn send(&self, head: &Parts, body: Body) -> Result<Response<Body>, SendError> {
-        self.0.0.borrow_mut().begin(head, body);
-        poll_fn(|cx| self.0.0.borrow_mut().poll_answer(cx, &self.0)).await
+    pub async fn send(&self, head: &Head, fields: &mut HeaderMap, body: Body) -> Result<Response<Body>, SendError> {
+        self.state().begin(head, body);
+        poll_fn(|cx| self.state().poll_answer(cx, fields, &self.wire)).await
+    }
+
+    /// Until a moment. One timer serves all requests of a connection: it is only put off, which costs no lock, and not made and
+    /// taken away again by each.
+    pub async fn until(&self, moment: Instant) {
+        let mut fresh = true;
+        poll_fn(|cx| {
+            let mut timer = self.timer.borrow_mut();
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(moment)));
+            if std::mem::take(&mut fresh) && timer.deadline() != moment {
+                timer.as_mut().reset(moment);
+            }
+            timer.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
-        let mut state = self.0.0.borrow_mut();
+        let mut state = self.state();
         matches!(state.phase, Phase::Idle) && state.message.is_sent() && state.silent()
     }
 
     /// Whether it never will again.
     pub fn is_closed(&self) -> bool {
-        self.0.0.borrow_mut().is_closed()
+        self.state().is_closed()
     }
 
     /// Until what is left of the request was sent; false when nothing can be sent after it.
     pub async fn ready(&self) -> bool {
         let sent = poll_fn(|cx| {
-            let mut state = self.0.0.borrow_mut();
+            let mut state = self.state();
             if state.is_closed() {
                 return Poll::Ready(false);
             }
@@ -187,15 +213,16 @@ impl Connection {
 
     /// The connection after a 101, when it no longer speaks HTTP.
     pub fn upgrade(&self) -> Option<Upgrade> {
-        let mut state = self.0.0.borrow_mut();
+        let mut state = self.state();
         let read = std::mem::take(&mut state.input).freeze();
         state.io.take().map(|io| Upgrade::of(io, read))
     }
 }
 
 impl State {
-    fn begin(&mut self, head: &Parts, body: Body) {
-        self.phase = Phase::Head(Head::of(&head.method));
+    fn begin(&mut self, head: &Head, body: Body) {
+        self.number += 1;
+        self.phase = Phase::Head(Expected::to(head.method()));
         self.message.begin(head, body);
     }
 
@@ -211,7 +238,12 @@ impl State {
         sent
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>, wire: &Rc<Wire>) -> Poll<Result<Response<Body>, SendError>> {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        fields: &mut HeaderMap,
+        wire: &Rc<Wire>,
+    ) -> Poll<Result<Response<Body>, SendError>> {
         match self.poll_send(cx) {
             Poll::Ready(Err(Fault::Unwritten(body))) => return Poll::Ready(Err(SendError::Unwritten(body))),
             Poll::Ready(Err(Fault::Body)) => return Poll::Ready(Err(SendError::Body)),
@@ -219,10 +251,10 @@ impl State {
             Poll::Ready(Err(Fault::Io) | Ok(())) | Poll::Pending => {}
         }
         loop {
-            let Phase::Head(head) = &mut self.phase else {
+            let Phase::Head(expected) = &mut self.phase else {
                 return Poll::Ready(Err(SendError::Reset(io::ErrorKind::NotConnected.into())));
             };
-            match head.read(&mut self.input) {
+            match expected.read(&mut self.input, fields) {
                 Err(why) => return Poll::Ready(Err(SendError::BadAnswer(why))),
                 Ok(Some(response)) => return Poll::Ready(Ok(self.answered(response, wire))),
                 Ok(None) => {}
@@ -250,7 +282,7 @@ impl State {
             }
             framing => {
                 self.phase = Phase::Body(framing, keep_alive);
-                Body::Upstream(wire.clone())
+                Body::Upstream(wire.clone(), self.number)
             }
         };
         response.map(|()| body)
@@ -292,53 +324,72 @@ impl State {
 }
 
 impl Source for Wire {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
-        let state = &mut *self.0.borrow_mut();
-        // An upload may go on beside its answer; its failure is known by who follows it.
-        if let Poll::Ready(Err(Fault::Body)) = state.poll_send(cx) {
-            state.phase = Phase::Over;
-            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
-        }
-        loop {
-            let Phase::Body(framing, keep_alive) = &mut state.phase else { return Poll::Ready(None) };
-            let keep_alive = *keep_alive;
-            match framing.take(&mut state.input) {
-                Ok(body::Taken::Frame(frame)) => {
-                    if framing.is_over() {
-                        state.end(keep_alive);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(body::Taken::End) => {
-                    state.end(keep_alive);
-                    return Poll::Ready(None);
-                }
-                Ok(body::Taken::More) => {}
-                Err(why) => {
-                    state.phase = Phase::Over;
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
-                }
-            }
-            match std::task::ready!(state.fill(cx)) {
-                Ok(1..) => {}
-                ended => return Poll::Ready(state.broken(ended)),
-            }
+    fn poll_frame(
+        &self,
+        message: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        match self.of(message) {
+            Some(mut state) => state.poll_body(cx),
+            None => Poll::Ready(None),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        !matches!(self.0.borrow().phase, Phase::Body(..))
+    fn is_end_stream(&self, message: u64) -> bool {
+        self.of(message).is_none()
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
-        match self.0.borrow().phase {
-            Phase::Body(Framing::Length(left), _) => http_body::SizeHint::with_exact(left),
-            _ => http_body::SizeHint::default(),
+    fn size_hint(&self, message: u64) -> http_body::SizeHint {
+        match self.of(message).as_deref() {
+            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => http_body::SizeHint::with_exact(*left),
+            Some(_) => http_body::SizeHint::default(),
+            None => http_body::SizeHint::with_exact(0),
         }
     }
 }
 
+impl Wire {
+    /// The connection, while it carries the body of this message.
+    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
+        let state = self.0.borrow_mut();
+        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
+    }
+}
+
 impl State {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        // An upload may go on beside its answer; why it failed is known by who follows it.
+        if let Poll::Ready(Err(Fault::Body)) = self.poll_send(cx) {
+            self.phase = Phase::Over;
+            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
+        }
+        loop {
+            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
+            let keep_alive = *keep_alive;
+            match framing.take(&mut self.input) {
+                Ok(body::Taken::Frame(frame)) => {
+                    if framing.is_over() {
+                        self.end(keep_alive);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(body::Taken::End) => {
+                    self.end(keep_alive);
+                    return Poll::Ready(None);
+                }
+                Ok(body::Taken::More) => {}
+                Err(why) => {
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
+                }
+            }
+            match std::task::ready!(self.fill(cx)) {
+                Ok(1..) => {}
+                ended => return Poll::Ready(self.broken(ended)),
+            }
+        }
+    }
+
     /// The instance closed while a body was read: for some bodies that is their end.
     fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<http_body::Frame<Bytes>, io::Error>> {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);

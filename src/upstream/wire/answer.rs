@@ -6,11 +6,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 
-use super::HEAD;
+use super::LARGEST;
 use super::body::Framing;
 
 /// The most header fields that an answer may have.
 const FIELDS: usize = 100;
+
+/// Memory for more fields than this is not passed on from one message to the next.
+const KEPT: usize = 64;
 
 /// An answer's head, and what follows it.
 #[derive(Debug)]
@@ -23,30 +26,34 @@ pub(super) struct Answer {
 
 /// A head that is being received.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct Expected {
     /// It answers a HEAD: whatever it says of a body, there is none.
     bodiless: bool,
     /// How far it was looked at without finding its end.
     seen: usize,
 }
 
-impl Head {
+impl Expected {
     /// The answer to a request of this method.
-    pub(super) fn of(method: &Method) -> Head {
-        Head { bodiless: *method == Method::HEAD, seen: 0 }
+    pub(super) fn to(method: &Method) -> Expected {
+        Expected { bodiless: *method == Method::HEAD, seen: 0 }
     }
 
     /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
-    pub(super) fn read(&mut self, input: &mut BytesMut) -> Result<Option<Answer>, &'static str> {
+    pub(super) fn read(
+        &mut self,
+        input: &mut BytesMut,
+        fields: &mut HeaderMap,
+    ) -> Result<Option<Answer>, &'static str> {
         while !input.is_empty() {
             // A head that comes in pieces is parsed at its first and at its last, not at each.
             if self.seen > 0 && !ends(&input[self.seen.saturating_sub(3)..]) {
                 self.seen = input.len();
-                return if self.seen > HEAD { Err("its head is too large") } else { Ok(None) };
+                return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             }
-            let Some(answer) = parse(input, self.bodiless)? else {
+            let Some(answer) = parse(input, fields, self.bodiless)? else {
                 self.seen = input.len();
-                return if self.seen > HEAD { Err("its head is too large") } else { Ok(None) };
+                return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             };
             self.seen = 0;
             let status = answer.response.status();
@@ -63,7 +70,7 @@ fn ends(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
-fn parse(input: &mut BytesMut, bodiless: bool) -> Result<Option<Answer>, &'static str> {
+fn parse(input: &mut BytesMut, memory: &mut HeaderMap, bodiless: bool) -> Result<Option<Answer>, &'static str> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -73,7 +80,7 @@ fn parse(input: &mut BytesMut, bodiless: bool) -> Result<Option<Answer>, &'stati
         Err(httparse::Error::TooManyHeaders) => return Err("it has too many header fields"),
         Err(_) => return Err("its head is not HTTP/1"),
     };
-    if length > HEAD {
+    if length > LARGEST {
         return Err("its head is too large");
     }
     let status =
@@ -90,7 +97,10 @@ fn parse(input: &mut BytesMut, bodiless: bool) -> Result<Option<Answer>, &'stati
         *place = [name, name + field.name.len(), value, value + field.value.len()].map(|at| at as u16);
     }
     let head = input.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(count + count / 2);
+    let mut headers = if memory.capacity() > KEPT { HeaderMap::new() } else { std::mem::take(memory) };
+    headers.clear();
+    // With room for what the gateway adds.
+    headers.reserve(count + 4);
     for place in &places[..count] {
         let [name, name_end, value, value_end] = place.map(usize::from);
         let name = HeaderName::from_bytes(&head[name..name_end]).or(Err("a header's name is not a token"))?;

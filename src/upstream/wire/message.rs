@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, Method, header};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
@@ -15,6 +14,9 @@ use crate::io::Io;
 
 /// Memory for a head that is kept from one request to the next.
 const KEPT: usize = 4 * 1024;
+
+/// Memory for a head, to begin with.
+const ROOM: usize = 512;
 
 /// Why a request could not be sent.
 #[derive(Debug)]
@@ -25,6 +27,71 @@ pub(super) enum Fault {
     Body,
     /// The connection takes no more of it.
     Io,
+}
+
+/// A request's head: written once, sent as often as it takes. How its body is framed is added when it is sent.
+#[derive(Debug)]
+pub struct Head {
+    method: Method,
+    /// The request line and the fields.
+    text: Vec<u8>,
+    /// The client said that there is no body (`Content-Length: 0`), instead of saying nothing.
+    says_length: bool,
+    /// Trailers that it announces.
+    trailers: Vec<HeaderName>,
+}
+
+impl Head {
+    /// A head without fields, for this path and query.
+    pub fn new(method: &Method, target: &str) -> Head {
+        let mut text = Vec::with_capacity(ROOM);
+        text.extend_from_slice(method.as_str().as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(target.as_bytes());
+        text.extend_from_slice(b" HTTP/1.1\r\n");
+        Head { method: method.clone(), text, says_length: false, trailers: Vec::new() }
+    }
+
+    /// Another field. `Content-Length` and `Transfer-Encoding` are the connection's to say.
+    pub fn field(&mut self, name: &str, value: &[u8]) {
+        match name {
+            "transfer-encoding" => return,
+            "content-length" => {
+                self.says_length = true;
+                return;
+            }
+            // RFC 9110 6.6.2
+            "trailer" => self
+                .trailers
+                .extend(value.split(|&b| b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())),
+            _ => {}
+        }
+        write_field(&mut self.text, name, value);
+    }
+
+    /// The request line and the fields, each line with its end.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// All of it, with how the body is framed: `upload` is the body's length, when there is a body and its length is known.
+    fn write(&self, out: &mut Vec<u8>, upload: Option<Option<u64>>) {
+        out.extend_from_slice(&self.text);
+        match upload {
+            None if self.says_length => out.extend_from_slice(b"content-length: 0\r\n"),
+            None => {}
+            Some(Some(length)) => {
+                write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
+            }
+            Some(None) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// A request that is being written.
@@ -55,18 +122,15 @@ struct Upload {
 
 impl Message {
     /// Another request.
-    pub(super) fn begin(&mut self, head: &Parts, body: Body) {
+    pub(super) fn begin(&mut self, head: &Head, body: Body) {
         self.clear();
         self.begun = false;
         let upload = match &body {
             Body::Empty => None,
             body => Some(http_body::Body::size_hint(body).exact()),
         };
-        write_head(&mut self.line, head, upload);
-        self.upload = upload.map(|left| {
-            let trailers = if left.is_none() { announced(&head.headers) } else { Vec::new() };
-            Upload { body, left, trailers }
-        });
+        head.write(&mut self.line, upload);
+        self.upload = upload.map(|left| Upload { body, left, trailers: head.trailers.clone() });
     }
 
     /// Whether nothing is left of it.
@@ -212,44 +276,12 @@ impl Message {
     }
 }
 
-/// `upload` is the body's length, when there is a body and it is known.
-fn write_head(out: &mut Vec<u8>, head: &Parts, upload: Option<Option<u64>>) {
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
-        if *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH {
-            continue;
-        }
-        write_field(out, name.as_str(), value.as_bytes());
-    }
-    match upload {
-        // Said by the client, or by nobody: a GET without a body has no length.
-        None if head.headers.contains_key(header::CONTENT_LENGTH) => out.extend_from_slice(b"content-length: 0\r\n"),
-        None => {}
-        Some(Some(length)) => {
-            let mut digits = itoa::Buffer::new();
-            write_field(out, "content-length", digits.format(length).as_bytes());
-        }
-        Some(None) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// What `Trailer` says will come (RFC 9110 section 6.6.2).
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::TRAILER).iter();
-    let names = values.flat_map(|value| value.as_bytes().split(|&b| b == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
 /// Fields that say how a message is framed, routed or trusted come too late in a trailer (RFC 9110 section 6.5.1).
