@@ -1,0 +1,245 @@
+//! What single steps cost, room by room and with no socket between: those of a request, and the next snapshot.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use lictor::catalog::{Catalog, Check, Endpoint, Health, Key, Registration, Service, ServiceName};
+use lictor::config::{self, Config, Environment, Overrides};
+use lictor::filter::auth::X_API_KEY;
+use lictor::filter::cache::{Cache, Found, Place, Whole};
+use lictor::plane::WorkerId;
+use lictor::route::Asked;
+use lictor::snapshot::{Inputs, Next, Snapshot};
+use lictor::upstream::Upstreams;
+use lictor::upstream::breaker::Failure;
+use lictor::upstream::pool::Settings;
+use lictor::upstream::wire::Connector;
+use tokio::time::Instant;
+
+const WORKER: WorkerId = WorkerId(0);
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+fn main() {
+    let long = Duration::from_secs(2);
+    let mut criterion = Criterion::default().warm_up_time(long / 4).measurement_time(long).configure_from_args();
+    routes(&mut criterion);
+    picks(&mut criterion);
+    keys_and_limits(&mut criterion);
+    cache(&mut criterion);
+    snapshots(&mut criterion);
+    criterion.final_summary();
+}
+
+fn routes(criterion: &mut Criterion) {
+    for count in [10, 10_000] {
+        let mut text = String::new();
+        for n in 0..count {
+            let host = n % 10;
+            let path = format!("path = {{ prefix = \"/a/{n}\" }}");
+            let _ = writeln!(text, "[[route]]\nhost = \"h{host}.example.com\"\n{path}\nservice = \"s\"");
+        }
+        let snapshot = Snapshot::empty(config(&text));
+        let headers = request();
+        for (which, n, is_there) in [("first", 0, true), ("last", count - 1, true), ("missing", count, false)] {
+            let (host, path) = (format!("h{}.example.com", n % 10), format!("/a/{n}/x"));
+            let asked = Asked { host: Some(&host), path: &path, query: None, method: &Method::GET, headers: &headers };
+            assert_eq!(snapshot.routes.find(&asked).is_ok(), is_there);
+            criterion.bench_function(&format!("route/lookup/{count} routes/{which}"), |b| {
+                b.iter(|| snapshot.routes.find(&asked));
+            });
+        }
+    }
+}
+
+fn picks(criterion: &mut Criterion) {
+    for (count, tripped) in [(3, 0), (1000, 0), (1000, 100)] {
+        // Who has tripped stays so for as long as this runs.
+        let config = config("[breaker]\nopen = \"1h\"\nopen_max = \"1h\"\n");
+        let snapshot = next(&config, &catalog(1, count), &Snapshot::empty(config.clone())).snapshot;
+        let upstreams = upstreams(&snapshot);
+        let local = upstreams.service(0).expect("its only service");
+        for member in local.shared.members.iter().step_by(10).take(tripped) {
+            while let Some(permit) = member.instance.acquire(WORKER) {
+                permit.failed(Failure::ConnectRefused, &local.shared.state, || true);
+            }
+        }
+        let left = local.shared.members.iter().filter(|member| member.instance.eligible(&mut None)).count();
+        assert_eq!(left, count - tripped);
+        let name = format!("pick/{count} instances, {tripped} tripped");
+        criterion.bench_function(&format!("{name}/permit dropped"), |b| {
+            b.iter(|| local.pick(&[]).map(|pick| pick.member));
+        });
+        criterion.bench_function(&format!("{name}/succeeded"), |b| {
+            b.iter(|| local.pick(&[]).map(|pick| pick.permit.succeeded()));
+        });
+    }
+}
+
+/// A thousand consumers with a plan, and a route that limits addresses; no limit is ever reached.
+fn keys_and_limits(criterion: &mut Criterion) {
+    let limit = "1000000000/s";
+    let mut text = format!(
+        "[[plan]]\nname = \"plan\"\nlimits = [\"{limit}\"]\n\
+         [[route]]\nname = \"open\"\npath = {{ prefix = \"/open\" }}\nservice = \"s\"\n\
+         limits = [{{ rate = \"{limit}\", by = \"address\" }}]\n"
+    );
+    for n in 0..1000 {
+        let digest: String = config::digest(&format!("key-{n}")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let _ = writeln!(text, "[[consumer]]\nname = \"c{n}\"\nkeys = [\"sha256:{digest}\"]\nplan = \"plan\"");
+    }
+    let snapshot = Snapshot::empty(config(&text));
+    let now = Instant::now();
+    let headers = request();
+    criterion.bench_function("auth/known key of 1000", |b| {
+        b.iter(|| snapshot.auth.check(&headers, CLIENT, now));
+    });
+    let consumer = snapshot.auth.check(&headers, CLIENT, now).expect("it is known");
+    let index = |path| {
+        let asked = Asked { host: None, path, query: None, method: &Method::GET, headers: &headers };
+        snapshot.routes.find(&asked).expect("a route").index
+    };
+    for (whose, route, consumer) in
+        [("a consumer's", index("/api/s"), Some(&**consumer)), ("an address's", index("/open"), None)]
+    {
+        criterion.bench_function(&format!("limit/take one of {whose}, with what is left as a header"), |b| {
+            b.iter(|| snapshot.limits.take(route, consumer, CLIENT, now));
+        });
+        let told = snapshot.limits.take(route, consumer, CLIENT, now).expect("it is not used up");
+        assert_eq!(told.iter().flatten().count(), 1);
+    }
+}
+
+fn cache(criterion: &mut Criterion) {
+    let config = config("[api]\ncache = { ttl = \"1h\" }\n");
+    let cache = Cache::new(&config.store, config.workers);
+    let (headers, path, host) = (request(), "/api/orders/1", "shop.example.com");
+    let place = Place { scheme: "http", host, told: None, path, query: Some("page=2"), form: 1, has_body: false };
+    let now = Instant::now();
+    let find = || cache.find(&Method::GET, &headers, &place, now);
+    let Found::Fetch(fetch) = find() else { panic!("nothing is stored yet") };
+    let answer = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let policy = &config.routes[0].policy.cache;
+    let whole = Whole {
+        life: cache.judge(policy, &headers, StatusCode::OK, &answer).expect("it may be stored"),
+        status: StatusCode::OK,
+        headers: &answer,
+        request: &headers,
+        pieces: &[Bytes::from_static(&[b'x'; 512])],
+        service: "orders".into(),
+        path,
+        now,
+    };
+    cache.store(&fetch.key, whole, WORKER);
+    assert!(matches!(find(), Found::Fresh(_)));
+    criterion.bench_function("cache/key and lookup/hit", |b| b.iter(find));
+}
+
+/// What it costs to free a snapshot is not counted.
+fn snapshots(criterion: &mut Criterion) {
+    let mut criterion = criterion.benchmark_group("snapshot");
+    criterion.sample_size(20);
+    for (services, each) in [(5000, 10), (1, 1000)] {
+        let config = config("");
+        let (empty, whole) = (Snapshot::empty(config.clone()), catalog(services, each));
+        let one_gone = without_one(&whole);
+        let before = next(&config, &whole, &empty).snapshot;
+        let after = next(&config, &one_gone, &before);
+        assert_eq!((after.changes.len(), after.effects.len()), (1, 1));
+        let of = format!("{services} x {each} instances");
+        for (what, catalog, previous) in [
+            ("nothing changed", &whole, &before),
+            ("one instance gone", &one_gone, &before),
+            ("from scratch", &whole, &empty),
+        ] {
+            criterion.bench_function(format!("next/{of}/{what}"), |b| {
+                b.iter_batched(|| (), |()| next(&config, catalog, previous), BatchSize::PerIteration);
+            });
+        }
+        // By turns one instance is gone and back.
+        let upstreams = upstreams(&before);
+        let mut turns = [&after.snapshot, &before].into_iter().cycle();
+        criterion.bench_function(format!("follow by a worker/{of}/one instance gone or back"), |b| {
+            b.iter(|| turns.next().map(|snapshot| upstreams.follow(&snapshot.services)));
+        });
+    }
+}
+
+fn config(text: &str) -> Arc<Config> {
+    let (text, env) = (format!("workers = 2\n{text}"), Environment::of(&[("LICTOR_API_KEY", "key-500")]));
+    Arc::new(config::parse(Some(&text), "bench", Overrides::default(), &env).unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// A request's headers, as a program sends them.
+fn request() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::HOST, HeaderValue::from_static("shop.example.com")),
+        (header::USER_AGENT, HeaderValue::from_static("bench/1.0")),
+        (header::ACCEPT, HeaderValue::from_static("*/*")),
+        (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        (X_API_KEY, HeaderValue::from_static("key-500")),
+    ])
+}
+
+fn next(config: &Arc<Config>, catalog: &Arc<Catalog>, previous: &Snapshot) -> Next {
+    let inputs = Inputs { config: config.clone(), catalog: catalog.clone(), now: Instant::now() };
+    Snapshot::next(&inputs, previous)
+}
+
+fn upstreams(snapshot: &Snapshot) -> Upstreams {
+    let settings = Settings { connector: Connector::Tcp, idle: 1, idle_age: Duration::from_secs(60) };
+    let upstreams = Upstreams::new(WORKER, settings);
+    upstreams.follow(&snapshot.services);
+    upstreams
+}
+
+/// What Consul would tell of so many services, each with so many instances.
+fn catalog(services: usize, each: usize) -> Arc<Catalog> {
+    let service = |number: usize| {
+        let name = ServiceName::new(&format!("service-{number}")).expect("a name");
+        let endpoints = (0..each).map(|index| endpoint(&name, number * each + index)).collect();
+        let service = Service { name: name.clone(), provider: "consul", endpoints, unroutable: Vec::new() };
+        (name, Arc::new(service))
+    };
+    Arc::new(Catalog { services: (0..services).map(service).collect(), complete: true, ..Catalog::default() })
+}
+
+/// The same, but one service has an instance less.
+fn without_one(catalog: &Catalog) -> Arc<Catalog> {
+    let mut catalog = catalog.clone();
+    let services = catalog.services.values_mut();
+    let service = Arc::make_mut(services.last().expect("there is one"));
+    service.endpoints.pop();
+    Arc::new(catalog)
+}
+
+fn endpoint(service: &ServiceName, number: usize) -> Endpoint {
+    let [.., high, low] = number.to_be_bytes();
+    let check = |id: &str, node| Check { id: id.to_owned(), status: "passing".to_owned(), node };
+    let registration = Registration {
+        node: format!("node-{high}"),
+        id: format!("{service}-{number}"),
+        create_index: 1,
+        modify_index: 1,
+        checks: vec![check("serfHealth", true), check("http", false)],
+        health: Health::Passing,
+        weight: 1,
+        tags: vec!["gateway".to_owned()],
+        meta: BTreeMap::new(),
+    };
+    let key = Key {
+        datacenter: "dc1".into(),
+        partition: "".into(),
+        namespace: "".into(),
+        peer: "".into(),
+        service: service.clone(),
+        address: ([10, 0, high, low], 8080).into(),
+    };
+    Endpoint { key, registrations: vec![registration], health: Health::Passing, weight: 1 }
+}
