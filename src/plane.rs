@@ -18,10 +18,23 @@ use crate::io::Client;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerId(pub usize);
 
+/// How a request is answered.
+#[derive(Debug)]
+pub enum Answer<F> {
+    /// At once: nobody has to be asked.
+    Now(Response<Body>),
+    /// When this is done.
+    Later(F),
+}
+
 /// What a worker runs for its connections. One per worker, so it may be `!Send`.
 pub trait Handler: 'static {
     /// Answers a request; it always answers.
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> impl Future<Output = Response<Body>> + 'static;
+    fn call(
+        &self,
+        request: Request<Body>,
+        client: &Rc<Client>,
+    ) -> Answer<impl Future<Output = Response<Body>> + 'static>;
     /// The control plane has something new: a snapshot.
     fn woken(&self);
     /// Called about ten times a second while the worker lives: flush, age, prune.

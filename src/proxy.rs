@@ -32,10 +32,10 @@ use crate::body::Body;
 use crate::catalog::DiscoveryStatus;
 use crate::config::routes::{Action, Target};
 use crate::config::{Route, Timeouts};
-use crate::filter::cache::{Cache, Found as Stored};
+use crate::filter::cache::{Cache, Fetch, Found as Stored};
 use crate::io::Client;
 use crate::io::upgrade::Upgrade;
-use crate::plane::{Handler, Handoff, Pulse, WorkerId};
+use crate::plane::{Answer, Handler, Handoff, Pulse, WorkerId};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
@@ -51,6 +51,7 @@ use error::Error;
 use exchange::Exchange;
 use headers::Passage;
 use origin::Address;
+use own::Own;
 use trace::TraceId;
 use tunnel::Tunnel;
 
@@ -119,8 +120,18 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> impl Future<Output = Response<Body>> + 'static {
-        self.0.clone().answer(request, client.clone())
+    fn call(
+        &self,
+        request: Request<Body>,
+        client: &Rc<Client>,
+    ) -> Answer<impl Future<Output = Response<Body>> + 'static> {
+        let worker = self.0.clone();
+        let mut exchange = Exchange::new(worker.clone(), &request, client);
+        match worker.story(&mut exchange, request, client) {
+            Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
+            Ok(Step::Ask(ask)) => Answer::Later(worker.ask(exchange, client.clone(), ask)),
+            Err(error) => Answer::Now(worker.failed(exchange, &error, client)),
+        }
     }
 
     fn woken(&self) {
@@ -144,9 +155,14 @@ impl Handler for Proxy {
 
 /// A request on its way to its service.
 struct Forwarding {
-    service: Rc<LocalService>,
     parts: http::request::Parts,
     body: Body,
+    way: Way,
+}
+
+/// The way of a request, there and back.
+struct Way {
+    service: Rc<LocalService>,
     route: Arc<Route>,
     total: Option<Instant>,
     passage: Passage,
@@ -154,57 +170,105 @@ struct Forwarding {
     upgrade: Option<(HeaderValue, Upgrade)>,
 }
 
+impl Way {
+    /// The same way for an answer that is asked for elsewhere; what is upgraded has one way only.
+    fn again(&self) -> Way {
+        let Way { service, route, total, passage, .. } = self;
+        let (service, route, passage) = (service.clone(), route.clone(), passage.clone());
+        Way { service, route, total: *total, passage, upgrade: None }
+    }
+}
+
+/// How far a request comes without anybody being asked.
+enum Step {
+    /// To its answer.
+    Page(Response<Bytes>),
+    /// To somebody who has it.
+    Ask(Ask),
+}
+
+/// Who is asked.
+enum Ask {
+    /// The control plane.
+    Plane(own::Errand),
+    /// A service.
+    Service(Forwarding),
+    /// A service, for what is to be stored. Boxed: what is asked for on behalf of many need not fit into every request.
+    Fill(Option<Box<(Fetch, Asked, Forwarding)>>),
+}
+
 impl Forwarding {
     /// `now` is when it is asked for, which may be long after the request began.
-    async fn run(self, worker: &Worker, now: Instant, exchange: &mut Exchange) -> Result<Answered, Error> {
-        let Forwarding { service, parts, body, route, total, passage, upgrade } = self;
-        let (accept, upgrade) = upgrade.unzip();
-        let head = passage.head(&parts, &exchange.id, &mut worker.random.borrow_mut(), upgrade.is_some());
-        let rules = Rules { policy: &route.policy, total, accept: accept.as_ref() };
-        let asked = attempt::Asked { head, fields: parts.headers, body };
-        let reply = attempt::run(worker, &service, rules, asked, now, &mut exchange.attempts).await?;
-        Ok(Answered::Upstream(Box::new(Passed { reply, service, passage, route, total, upgrade })))
+    async fn run(&mut self, worker: &Worker, now: Instant, exchange: &mut Exchange) -> Result<Reply, Error> {
+        let Way { service, route, total, passage, upgrade } = &self.way;
+        let head = passage.head(&self.parts, &exchange.id, &mut worker.random.borrow_mut(), upgrade.is_some());
+        let accept = upgrade.as_ref().map(|(accept, _)| accept);
+        let rules = Rules { policy: &route.policy, total: *total, accept };
+        let fields = std::mem::take(&mut self.parts.headers);
+        let mut asked = attempt::Asked { head, fields, body: std::mem::take(&mut self.body) };
+        attempt::run(worker, service, rules, &mut asked, now, &mut exchange.attempts).await
     }
 }
 
 impl Worker {
-    /// Always answers: what the inner function cannot, a page explains.
-    async fn answer(self: Rc<Worker>, request: Request<Body>, client: Rc<Client>) -> Response<Body> {
-        let mut exchange = Exchange::new(self.clone(), &request, &client);
-        match self.clone().forward(&mut exchange, request, &client).await {
-            Ok(Answered::Upstream(passed)) => self.pass_on(exchange, *passed),
-            Ok(Answered::Streamed(response)) => stream_on(exchange, response),
-            Ok(Answered::Own(response)) => finish(exchange, response),
-            Err(error) => {
-                exchange.because(error.reason(), error.blame().as_str());
-                let response = error::page(&error, &exchange.id, &self.hint(&error, &client));
-                finish(exchange, response)
+    /// Always answers: what the inner functions cannot, a page explains. (A block and not an `async fn`, which would keep its
+    /// arguments twice.)
+    fn ask(
+        self: Rc<Worker>,
+        mut exchange: Exchange,
+        client: Rc<Client>,
+        mut ask: Ask,
+    ) -> impl Future<Output = Response<Body>> + 'static {
+        async move {
+            let answered = match &mut ask {
+                Ask::Service(forwarding) => match forwarding.run(&self, exchange.began, &mut exchange).await {
+                    Ok(reply) => return self.pass_on(exchange, reply, &mut forwarding.way),
+                    Err(error) => Err(error),
+                },
+                Ask::Fill(fill) => match fill.take() {
+                    Some(fill) => Box::pin(self.fetch(&mut exchange, *fill)).await,
+                    None => Err(Error::Panicked),
+                },
+                Ask::Plane(errand) => self.fetch_page(errand).await.map(Answered::Own),
+            };
+            match answered {
+                Ok(Answered::Upstream(passed)) => {
+                    let (reply, mut way) = *passed;
+                    self.pass_on(exchange, reply, &mut way)
+                }
+                Ok(Answered::Streamed(response)) => stream_on(exchange, response),
+                Ok(Answered::Own(response)) => finish(exchange, response),
+                Err(error) => self.failed(exchange, &error, &client),
             }
         }
     }
 
-    /// The story: each step may end it with an error.
-    async fn forward(
-        self: Rc<Worker>,
-        exchange: &mut Exchange,
-        request: Request<Body>,
-        client: &Client,
-    ) -> Result<Answered, Error> {
+    /// A page that explains an error.
+    fn failed(&self, mut exchange: Exchange, error: &Error, client: &Client) -> Response<Body> {
+        exchange.because(error.reason(), error.blame().as_str());
+        let response = error::page(error, &exchange.id, &self.hint(error, client));
+        finish(exchange, response)
+    }
+
+    /// The story, as far as nobody is asked: each step may end it with an error.
+    fn story(&self, exchange: &mut Exchange, request: Request<Body>, client: &Client) -> Result<Step, Error> {
         let snapshot = self.snapshot();
         let (mut parts, body) = request.into_parts();
         let target = head::check(&parts, &snapshot.config.request)?;
-        if let Some(page) = self.own(&snapshot, &target, &parts, client).await? {
-            return Ok(Answered::Own(page));
+        match self.own(&snapshot, &target, &parts, client)? {
+            Some(Own::Page(page)) => return Ok(Step::Page(page)),
+            Some(Own::Errand(errand)) => return Ok(Step::Ask(Ask::Plane(errand))),
+            None => {}
         }
         let (found, preflight) = self.find(&snapshot, &target, &parts)?;
         let route = found.route.clone();
         exchange.enter(&found, &parts.headers);
         if let (Some(method), Some(cors)) = (preflight, &route.cors) {
-            return Ok(Answered::Own(cors::preflight(cors, &parts, &method)));
+            return Ok(Step::Page(cors::preflight(cors, &parts, &method)));
         }
         self.admit(&snapshot, &found, &parts, client, exchange)?;
         let Some(name) = found.service() else {
-            return gate::answer(&found, &target).map(Answered::Own).ok_or(Error::NoRoute);
+            return gate::answer(&found, &target).map(Step::Page).ok_or(Error::NoRoute);
         };
         if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&body).lower() > limit) {
             return Err(Error::BodyTooLarge);
@@ -216,7 +280,7 @@ impl Worker {
         let mut fetch = None;
         if upgrade.is_none() && route.policy.cache.enabled {
             match self.cached(&parts.method, &parts.headers, &address, found.form, &body, exchange.began) {
-                Stored::Fresh(entry) => return Ok(Answered::Own(self.hit(exchange, &entry, &parts.headers))),
+                Stored::Fresh(entry) => return Ok(Step::Page(self.hit(exchange, &entry, &parts.headers))),
                 Stored::NotCached => return Err(Error::NotCached),
                 Stored::Past(why) => {
                     exchange.past = Some(why);
@@ -228,26 +292,24 @@ impl Worker {
             }
         }
         let passage = Passage::new(address, &found, client, &parts.headers)?;
-        // From here on the request keeps its service and its route, not the snapshot.
-        drop(snapshot);
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
-        let forwarding = Forwarding { service, parts, body, route, total, passage, upgrade };
-        match fetch {
-            // Boxed: what is asked for on behalf of many need not fit into every request.
-            Some((fetch, asked)) => Box::pin(self.fetch(exchange, fetch, asked, forwarding)).await,
-            None => forwarding.run(&self, exchange.began, exchange).await,
-        }
+        // From here on the request keeps its service and its route, not the snapshot.
+        let forwarding = Forwarding { parts, body, way: Way { service, route, total, passage, upgrade } };
+        Ok(Step::Ask(match fetch {
+            Some((fetch, asked)) => Ask::Fill(Some(Box::new((fetch, asked, forwarding)))),
+            None => Ask::Service(forwarding),
+        }))
     }
 
     /// The instance's answer, on its way to the client.
-    fn pass_on(&self, mut exchange: Exchange, passed: Passed) -> Response<Body> {
-        let Passed { reply, service, passage, route, total, upgrade } = passed;
+    fn pass_on(&self, mut exchange: Exchange, reply: Reply, way: &mut Way) -> Response<Body> {
+        let Way { service, passage, route, total, upgrade } = way;
         let Reply { mut response, local, lease, flight, permit } = reply;
         let instance = local.instance.key.address;
         exchange.status = Some(response.status());
         exchange.instance = Some(instance);
-        self.invalidate(&exchange.method, response.status(), &passage);
-        let keep_alive = headers::response(response.headers_mut(), &passage, instance, &exchange.id);
+        self.invalidate(&exchange.method, response.status(), passage);
+        let keep_alive = headers::response(response.headers_mut(), passage, instance, &exchange.id);
         if let Some(why) = exchange.past {
             response = cached::mark(response, &format!("lictor; fwd={}", why.as_str()));
         }
@@ -257,16 +319,17 @@ impl Worker {
             exchange.stream = true;
             websocket::mark(response.headers_mut());
             permit.into_iter().for_each(Permit::succeeded);
+            let upgrade = upgrade.take().map(|(_, client)| client);
             if let Some((client, instance)) = upgrade.zip(lease.connection.upgrade()) {
                 let tunnel = Tunnel { exchange, client, instance, flight, lease, idle: timeouts.stream_idle };
                 tokio::task::spawn_local(tunnel.run());
             }
             return response.map(|_| Body::Empty);
         }
-        let pace = pace(response.headers(), timeouts, total);
+        let pace = pace(response.headers(), timeouts, *total);
         exchange.stream = pace.stream;
         let began = exchange.began;
-        let upstream = Some(Settlement { service, permit, flight, lease, keep_alive });
+        let upstream = Some(Settlement { service: service.clone(), permit, flight, lease, keep_alive });
         let ending = Ending { exchange: Some(exchange), began, upstream };
         response.map(|body| answer::follow(body, ending, pace))
     }
@@ -332,20 +395,10 @@ fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Bod
 
 /// How a request was answered when nothing went wrong.
 enum Answered {
-    Upstream(Box<Passed>),
+    /// By an instance, on behalf of this request alone.
+    Upstream(Box<(Reply, Way)>),
     Streamed(Response<Body>),
     Own(Response<Bytes>),
-}
-
-/// An instance's answer, with what it takes to pass it on.
-struct Passed {
-    reply: Reply,
-    service: Rc<LocalService>,
-    passage: Passage,
-    route: Arc<Route>,
-    total: Option<Instant>,
-    /// The client's connection, when it asked for a WebSocket.
-    upgrade: Option<Upgrade>,
 }
 
 #[cfg(test)]

@@ -57,33 +57,33 @@ pub(super) async fn run(
     worker: &Worker,
     service: &LocalService,
     rules: Rules<'_>,
-    asked: Asked,
+    asked: &mut Asked,
     began: Instant,
     attempts: &mut u32,
 ) -> Result<Reply, Error> {
-    let Asked { head, mut fields, body } = asked;
-    let (mut body, progress) = upload::follow(body, rules.policy.timeouts.idle, rules.policy.body);
+    let Asked { head, fields, body } = asked;
+    let (mut body, progress) = upload::follow(std::mem::take(body), rules.policy.timeouts.idle, rules.policy.body);
     let twice = progress.is_none() && rules.accept.is_none() && rules.policy.retry.methods.contains(head.method());
     let sending = Sending { rules, progress, twice };
     let mut tried: Vec<usize> = Vec::new();
-    let mut last: Option<Result<Reply, Error>> = None;
+    let mut last: Option<Box<Result<Reply, Error>>> = None;
     service.shared.budget.request(worker.id, began);
     loop {
         let pick = match service.pick(&tried) {
             Ok(pick) => pick,
-            Err(why) => return last.unwrap_or_else(|| Err(unavailable(why))),
+            Err(why) => return last.map_or_else(|| Err(unavailable(why)), |last| *last),
         };
         drop(last.take());
         *attempts += 1;
         tried.push(pick.member);
         let now = if *attempts == 1 { began } else { Instant::now() };
-        let (outcome, again) = sending.attempt(worker, service, pick, now, (&head, &mut fields), body).await;
+        let (outcome, again) = sending.attempt(worker, service, pick, now, (&*head, &mut *fields), body).await;
         let Some(again) = again else { return outcome };
         if *attempts > rules.policy.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
             return outcome;
         }
         body = again;
-        last = Some(outcome);
+        last = Some(Box::new(outcome));
     }
 }
 

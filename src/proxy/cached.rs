@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::fill::{Fill, Led, What};
 use super::headers::Passage;
 use super::origin::Address;
-use super::{Answered, Forwarding, Passed, Worker};
+use super::{Answered, Forwarding, Worker};
 use crate::body::Body;
 use crate::config::Timeouts;
 use crate::filter::cache::fills::{Fills, Lead, Outcome, Role};
@@ -61,9 +61,7 @@ impl Worker {
     pub(super) async fn fetch(
         self: &Rc<Worker>,
         exchange: &mut Exchange,
-        mut fetch: Fetch,
-        asked: Asked,
-        mut forwarding: Forwarding,
+        (mut fetch, asked, mut forwarding): (Fetch, Asked, Forwarding),
     ) -> Result<Answered, Error> {
         for _ in 0..ROUNDS {
             match self.parts.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
@@ -71,8 +69,8 @@ impl Worker {
                 // Who wants it fresh from the instance is not served by what was asked for before.
                 Role::Follow(_) if fetch.why == Forward::Request => break,
                 Role::Follow(outcome) => {
-                    let timeouts = &forwarding.route.policy.timeouts;
-                    match follow(outcome, timeouts, forwarding.total).await? {
+                    let timeouts = &forwarding.way.route.policy.timeouts;
+                    match follow(outcome, timeouts, forwarding.way.total).await? {
                         Followed::Entry(entry) if entry.fits(&asked.headers) => {
                             self.parts.cache.count(self.id, Event::Coalesced);
                             let told = Told::Collapsed(fetch.why);
@@ -92,17 +90,23 @@ impl Worker {
         exchange.past = Some(fetch.why);
         self.past(exchange);
         // Its instances may have changed while it waited.
-        let now = self.upstreams.service(forwarding.service.shared.slot);
-        if let Some(now) = now.filter(|now| now.shared.name == forwarding.service.shared.name) {
-            forwarding.service = now;
+        let now = self.upstreams.service(forwarding.way.service.shared.slot);
+        if let Some(now) = now.filter(|now| now.shared.name == forwarding.way.service.shared.name) {
+            forwarding.way.service = now;
         }
-        forwarding.run(self, Instant::now(), exchange).await
+        self.alone(exchange, forwarding).await
+    }
+
+    /// Asks on behalf of this request alone.
+    async fn alone(&self, exchange: &mut Exchange, mut forwarding: Forwarding) -> Result<Answered, Error> {
+        let reply = forwarding.run(self, Instant::now(), exchange).await?;
+        Ok(Answered::Upstream(Box::new((reply, forwarding.way))))
     }
 
     /// What there is by now.
     fn again(&self, forwarding: &Forwarding, asked: &Asked) -> Found {
-        let Forwarding { parts, passage, body, .. } = forwarding;
-        self.cached(&parts.method, &asked.headers, &passage.address, asked.form, body, Instant::now())
+        let Forwarding { parts, body, way } = forwarding;
+        self.cached(&parts.method, &asked.headers, &way.passage.address, asked.form, body, Instant::now())
     }
 
     /// The one who asks. On a task of its own: it goes on when its client leaves.
@@ -124,12 +128,11 @@ impl Worker {
             lead.tell(Outcome::Pass);
             exchange.past = Some(why);
             self.past(exchange);
-            return forwarding.run(self, Instant::now(), exchange).await;
+            return self.alone(exchange, forwarding).await;
         };
         self.parts.cache.count(self.id, if fetch.stale.is_some() { Event::Stale } else { Event::Miss });
         let (told, tells) = oneshot::channel();
-        let (passage, service) = (forwarding.passage.clone(), forwarding.service.clone());
-        let (route, total) = (forwarding.route.clone(), forwarding.total);
+        let way = forwarding.way.again();
         let asked = Rc::new(asked.headers);
         let fill = Fill {
             worker: self.clone(),
@@ -154,8 +157,7 @@ impl Worker {
             }
             What::Passed(reply) => {
                 (exchange.cache, exchange.past) = ("pass", Some(why));
-                let passed = Passed { reply: *reply, service, passage, route, total, upgrade: None };
-                Ok(Answered::Upstream(Box::new(passed)))
+                Ok(Answered::Upstream(Box::new((*reply, way))))
             }
         }
     }

@@ -15,7 +15,7 @@ use super::attempt::{self, Reply};
 use super::error::Error;
 use super::tee::Tee;
 use super::trace::TraceId;
-use super::{Forwarding, Worker, headers};
+use super::{Forwarding, Way, Worker, headers};
 use crate::body::{self, Body};
 use crate::config::Policy;
 use crate::filter::cache::fills::{Filling, Lead, Outcome};
@@ -55,11 +55,11 @@ impl Fill {
     pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
         let mut attempts = 0;
         Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
-        let Forwarding { service, parts, body, route, total, passage, .. } = &mut self.forwarding;
+        let Forwarding { parts, body, way: Way { service, route, total, passage, .. } } = &mut self.forwarding;
         let head = passage.head(parts, &self.id, &mut self.worker.random.borrow_mut(), false);
         let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
-        let asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
-        let reply = match attempt::run(&self.worker, service, rules, asked, Instant::now(), &mut attempts).await {
+        let mut asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
+        let reply = match attempt::run(&self.worker, service, rules, &mut asked, Instant::now(), &mut attempts).await {
             Ok(reply) => reply,
             Err(error) => {
                 // Our own deadline is not that of those who wait.
@@ -103,7 +103,7 @@ impl Fill {
     }
 
     fn policy(&self) -> &Policy {
-        &self.forwarding.route.policy
+        &self.forwarding.way.route.policy
     }
 
     /// What is stored, as a 304 says that it is now.
@@ -118,7 +118,7 @@ impl Fill {
     /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
     fn settled(&self, reply: Reply, began: Instant) -> Response<Body> {
         let Reply { mut response, local, lease, flight, permit } = reply;
-        let Forwarding { service, route, total, passage, .. } = &self.forwarding;
+        let Way { service, route, total, passage, .. } = &self.forwarding.way;
         let keep_alive = headers::response(response.headers_mut(), passage, local.instance.key.address, &self.id);
         let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive };
         let ending = Ending { exchange: None, began, upstream: Some(upstream) };
@@ -171,8 +171,8 @@ impl Fill {
             headers: &head.headers,
             request: &self.asked,
             pieces: &pieces,
-            service: self.forwarding.service.shared.name.as_str().into(),
-            path: self.forwarding.passage.address.target.path(),
+            service: self.forwarding.way.service.shared.name.as_str().into(),
+            path: self.forwarding.way.passage.address.target.path(),
             now,
         };
         let entry = cache.store(&self.fetch.key, whole, self.worker.id);

@@ -1,6 +1,5 @@
 //! What the gateway answers by itself: health, readiness, and admin pages through the control plane.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,15 +19,29 @@ use crate::snapshot::Snapshot;
 /// A worker that did not turn for this long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
 
+/// A page of our own.
+pub(super) enum Own {
+    /// Here it is.
+    Page(Response<Bytes>),
+    /// The control plane has it.
+    Errand(Errand),
+}
+
+/// A page that the control plane is asked for.
+pub(super) struct Errand {
+    request: Request<Bytes>,
+    consumer: String,
+}
+
 impl Worker {
     /// The page for a path of our own, `None` for anybody else's.
-    pub(super) async fn own(
+    pub(super) fn own(
         &self,
-        snapshot: &Arc<Snapshot>,
+        snapshot: &Snapshot,
         target: &Target,
         parts: &Parts,
         client: &Client,
-    ) -> Result<Option<Response<Bytes>>, Error> {
+    ) -> Result<Option<Own>, Error> {
         let path = target.path();
         let page = match path {
             "/health" => self.health(),
@@ -38,7 +51,7 @@ impl Worker {
                 if client.door != Door::Admin && !snapshot.config.admin.public {
                     return Ok(None);
                 }
-                return self.admin(snapshot, target, parts, client).await.map(Some);
+                return admin(snapshot, target, parts, client).map(|errand| Some(Own::Errand(errand)));
             }
             _ if client.door == Door::Admin => return Err(Error::NoRoute),
             _ => return Ok(None),
@@ -46,7 +59,7 @@ impl Worker {
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Err(Error::MethodNotOfPage("GET, HEAD"));
         }
-        Ok(Some(page))
+        Ok(Some(Own::Page(page)))
     }
 
     /// Alive: every worker turns.
@@ -83,24 +96,10 @@ impl Worker {
         page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
     }
 
-    async fn admin(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        target: &Target,
-        parts: &Parts,
-        client: &Client,
-    ) -> Result<Response<Bytes>, Error> {
-        let consumer = snapshot.auth.check(&parts.headers, &client.learnt, client.ip(), Instant::now())?;
-        if !consumer.admin {
-            return Err(Error::Denied(Denied::NoRole));
-        }
-        let uri = match target.query() {
-            Some(query) => format!("{}?{query}", target.path()),
-            None => target.path().to_owned(),
-        };
-        let request = Request::builder().method(&parts.method).uri(uri).body(Bytes::new());
-        let request = request.or(Err(Error::NoRoute))?;
-        let answer = self.parts.handoff.ask(request, consumer.name.to_string()).await.ok_or(Error::Overloaded)?;
+    /// The control plane's page.
+    pub(super) async fn fetch_page(&self, errand: &mut Errand) -> Result<Response<Bytes>, Error> {
+        let (request, consumer) = (std::mem::take(&mut errand.request), std::mem::take(&mut errand.consumer));
+        let answer = self.parts.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
         match answer.status() {
             StatusCode::NOT_FOUND => Err(Error::NoRoute),
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -142,6 +141,16 @@ impl Worker {
             _ => String::new(),
         }
     }
+}
+
+/// An admin page, for whoever may see it.
+fn admin(snapshot: &Snapshot, target: &Target, parts: &Parts, client: &Client) -> Result<Errand, Error> {
+    let consumer = snapshot.auth.check(&parts.headers, &client.learnt, client.ip(), Instant::now())?;
+    if !consumer.admin {
+        return Err(Error::Denied(Denied::NoRole));
+    }
+    let request = Request::builder().method(&parts.method).uri(target.as_str()).body(Bytes::new());
+    Ok(Errand { request: request.or(Err(Error::NoRoute))?, consumer: consumer.name.to_string() })
 }
 
 fn options() -> Response<Bytes> {

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use super::watch::{Connections, Control, Order, Watched};
 use crate::body::{self, Body};
 use crate::io::{Client, Io};
-use crate::plane::{Handler, Pulse};
+use crate::plane::{Answer, Handler, Pulse};
 
 /// The most that hyper buffers of a head or a body, each way. Ours are stricter (`[request]`), so that ordinary excess
 /// gets a page that explains itself.
@@ -38,7 +38,8 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let guard = Open { control: control.clone(), connections };
     let io = TokioIo::new(Watched::new(io, &control));
-    let desk = Desk { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() };
+    let desk =
+        Desk(Rc::new(Place { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() }));
     let ended = {
         let connection = http1::Builder::new()
             .half_close(false)
@@ -81,11 +82,31 @@ impl Drop for Open {
 }
 
 /// Where hyper brings the requests of a connection.
-struct Desk<H> {
+struct Desk<H>(Rc<Place<H>>);
+
+/// What all requests of a connection share.
+struct Place<H> {
     handler: Rc<H>,
     client: Rc<Client>,
     control: Rc<Control>,
     pulse: Arc<Pulse>,
+}
+
+impl<H: Handler> Place<H> {
+    /// A panic's message is logged by the panic hook; here it becomes an answer.
+    fn panicked(&self) -> Response<Body> {
+        self.pulse.panics.fetch_add(1, Ordering::Relaxed);
+        self.handler.panicked()
+    }
+
+    fn last(&self, mut response: Response<Body>) -> Response<Outgoing> {
+        // A 101 says what the connection becomes.
+        if self.control.draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let control = self.control.clone();
+        response.map(|body| Outgoing { body, control })
+    }
 }
 
 impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
@@ -94,46 +115,35 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
     type Future = Answering<H>;
 
     fn call(&self, request: Request<Incoming>) -> Answering<H> {
-        self.control.begin();
-        let answer = self.handler.call(request.map(Body::from), &self.client);
-        Answering {
-            answer: Box::pin(answer),
-            handler: self.handler.clone(),
-            control: self.control.clone(),
-            pulse: self.pulse.clone(),
+        let place = &self.0;
+        place.control.begin();
+        let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request.map(Body::from), &place.client)));
+        match called {
+            Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response))),
+            Ok(Answer::Later(answer)) => Answering::Under(Box::pin(answer), place.clone()),
+            Err(_) => Answering::Done(Some(place.last(place.panicked()))),
         }
     }
 }
 
-/// A request being answered. Only the handler's part is boxed: an idle connection does not carry its size, and it is
-/// moved once.
-struct Answering<H> {
-    answer: Pin<Box<dyn Future<Output = Response<Body>>>>,
-    handler: Rc<H>,
-    control: Rc<Control>,
-    pulse: Arc<Pulse>,
+/// A request being answered. What takes longer is boxed: an idle connection does not carry its size, and it is moved once.
+enum Answering<H> {
+    Done(Option<Response<Outgoing>>),
+    Under(Pin<Box<dyn Future<Output = Response<Body>>>>, Rc<Place<H>>),
 }
 
 impl<H: Handler> Future for Answering<H> {
     type Output = Result<Response<Outgoing>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        // A panic's message is logged by the panic hook; here it becomes an answer.
-        let mut response = match catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(response)) => response,
-            Err(_) => {
-                this.pulse.panics.fetch_add(1, Ordering::Relaxed);
-                this.handler.panicked()
-            }
-        };
-        // A 101 says what the connection becomes.
-        if this.control.draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        match self.get_mut() {
+            Answering::Done(response) => Poll::Ready(Ok(response.take().expect("polled once, as every future"))),
+            Answering::Under(answer, place) => match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(response)) => Poll::Ready(Ok(place.last(response))),
+                Err(_) => Poll::Ready(Ok(place.last(place.panicked()))),
+            },
         }
-        let control = this.control.clone();
-        Poll::Ready(Ok(response.map(|body| Outgoing { body, control })))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
-use crate::plane::{Handler, Handoff, Pulse, WorkerId};
+use crate::plane::{Answer, Handler, Handoff, Pulse, WorkerId};
 use crate::proxy::{Parts, Proxy, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
@@ -180,7 +180,13 @@ impl Rig {
             request = request.header(name, value);
         }
         let request = request.header("x-api-key", "test").body(body).expect("a request");
-        self.proxy.call(request, &self.client)
+        let answer = self.proxy.call(request, &self.client);
+        async {
+            match answer {
+                Answer::Now(response) => response,
+                Answer::Later(response) => response.await,
+            }
+        }
     }
 
     /// A request with its whole answer: status, body or why it broke.
