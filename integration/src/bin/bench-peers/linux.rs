@@ -17,6 +17,7 @@ mod system;
 mod tables;
 mod template;
 mod transfers;
+mod wrk;
 
 use std::fs;
 use std::process::ExitCode;

@@ -108,7 +108,8 @@ impl Peer {
     }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// Where a program is.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

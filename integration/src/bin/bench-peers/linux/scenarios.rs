@@ -9,7 +9,7 @@ use super::peers::{Found, LICTOR, Mode, Running, Setting};
 use super::program::busy;
 use super::stage::{Backend, Stage};
 use super::system::{Outcome, pin, settle, stopped};
-use super::{template, transfers};
+use super::{template, transfers, wrk};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,9 +56,12 @@ pub(crate) struct Measured {
 }
 
 /// The row that says what the generator itself adds.
-pub(crate) const DIRECT: &str = "no proxy: generator and backend alone";
+const DIRECT: &str = "no proxy: generator and backend alone";
 
-/// The CPU of what is measured, and the one of the generator and the backend.
+/// The same with another generator.
+const WRK: &str = "no proxy: wrk and backend alone";
+
+/// The CPU of what is measured.
 pub(crate) const GATEWAY: &[usize] = &[0];
 /// The generator's and the backend's.
 pub(crate) const REST: &[usize] = &[1];
@@ -161,6 +164,10 @@ impl Scenario {
                 if self != Scenario::Idle {
                     let (name, cpus, backend) = (DIRECT.to_owned(), GATEWAY, &stage.backend);
                     entries.push(Entry { name, found: None, mode, cpus, services: 1, backend });
+                    if self == Scenario::Bare && wrk::here() {
+                        let name = WRK.to_owned();
+                        entries.push(Entry { name, found: None, mode, cpus, services: 1, backend });
+                    }
                 }
                 entries
             }
@@ -181,6 +188,9 @@ impl Scenario {
                 let fresh = self == Scenario::Close;
                 let requests = (0..entry.services).map(|number| entry.request("users", fresh, number)).collect();
                 let work = Work { address, requests, fresh };
+                if entry.name == WRK {
+                    return wrk::window(&work, stage.options.conns, stage.options.seconds.unwrap_or(6.0));
+                }
                 requests_of(self, stage, running.as_ref(), work)
             }
         }
