@@ -1,4 +1,5 @@
-//! The whole of it: `cargo bench-peers`, and the two things that this program is for its own use, `--backend` and `--on`.
+//! The whole of it: `cargo bench-peers`, and the two things that this program is for its own use, `--backend` and
+//! `--on`.
 
 mod answer;
 mod backend;

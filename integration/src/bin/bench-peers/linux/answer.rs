@@ -46,8 +46,8 @@ enum Chunk {
 }
 
 impl Reader {
-    /// Takes what came. Says how much of it belongs to this answer, and the answer if that is complete; the rest of the bytes belongs
-    /// to the next one.
+    /// Takes what came. Says how much of it belongs to this answer, and the answer if that is complete; the rest of
+    /// the bytes belongs to the next one.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Outcome<(usize, Option<Answer>)> {
         let mut at = 0;
         if self.rest == Rest::Head {

@@ -1,4 +1,5 @@
-//! What stands behind every proxy: `bench-peers --backend`, two listening addresses, one thread, and as little work as possible.
+//! What stands behind every proxy: `bench-peers --backend`, two listening addresses, one thread, and as little work as
+//! possible.
 //!
 //! `/bytes/N` is answered with N bytes; a body is read and thrown away; all else gets 512 bytes of JSON.
 
@@ -171,7 +172,8 @@ fn some(result: std::io::Result<usize>) -> std::io::Result<usize> {
     }
 }
 
-/// The length of a request's body, and of the answer if it asks for a large one. No length is understood but `Content-Length`.
+/// The length of a request's body, and of the answer if it asks for a large one. No length is understood but
+/// `Content-Length`.
 fn wanted(head: &[u8]) -> Option<(u64, Option<u64>)> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut fields);

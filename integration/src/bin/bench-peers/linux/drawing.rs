@@ -20,9 +20,9 @@ const GROUP: f64 = 48.0;
 const TOP: f64 = 64.0;
 
 /// No font is fetched; the page's colours are guessed from what the reader's system prefers.
-const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .quiet { fill: #59636e } .bare { fill: #2f6fab } \
-                     .full { fill: #c2762b } @media (prefers-color-scheme: dark) { text { fill: #f0f6fc } .quiet { fill: #9198a1 } \
-                     .bare { fill: #5a9bd8 } .full { fill: #e09a50 } }";
+const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .quiet { fill: #59636e } .bare { fill: \
+                     #2f6fab } .full { fill: #c2762b } @media (prefers-color-scheme: dark) { text { fill: #f0f6fc } \
+                     .quiet { fill: #9198a1 } .bare { fill: #5a9bd8 } .full { fill: #e09a50 } }";
 
 /// Draws them. Multiples are of the bars of `measure`.
 pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
@@ -31,8 +31,8 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
     let base = groups.iter().find(|group| group.name == measure);
     let title = "CPU time of a request in µs: less is better";
     let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{title}\">\n<style>{STYLE}</style>\n<text x=\"8\" y=\"20\">{title}</text>\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n<text x=\"8\" y=\"20\">{title}</text>\n\
          <text x=\"8\" y=\"40\" class=\"quiet\">{}, one worker each; in brackets: multiples of {}</text>\n",
         escape(date),
         escape(measure)

@@ -1,4 +1,5 @@
-//! The generator's connections, and the closed loop: each connection sends its next request when the answer to the last is complete.
+//! The generator's connections, and the closed loop: each connection sends its next request when the answer to the
+//! last is complete.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -107,7 +108,8 @@ impl Load {
         let request = &self.work.requests[self.next % self.work.requests.len()];
         self.next += 1;
         if let Some(mut socket) = self.clients[number].socket.as_ref()
-            // An empty buffer has room for a hundred bytes; a connection that takes less has broken, which reading tells.
+            // An empty buffer has room for a hundred bytes; a connection that takes less has broken, which reading
+            // tells.
             && !matches!(socket.write(request), Ok(length) if length == request.len())
         {
             let _ = socket.shutdown(std::net::Shutdown::Both);
@@ -164,7 +166,8 @@ impl Load {
         (0..self.clients.len()).try_for_each(|number| self.send(number, now()))
     }
 
-    /// A window of the closed loop, which must have begun: answers that come in it are counted; the latency, of requests sent in it.
+    /// A window of the closed loop, which must have begun: answers that come in it are counted; the latency, of
+    /// requests sent in it.
     pub(crate) fn window(&mut self, seconds: f64) -> Outcome<Tally> {
         let mut tally = Tally::new()?;
         let mut ready = Vec::with_capacity(256);

@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_late_request_counts_its_latency_from_when_it_was_due() {
-        // A server that answers nothing for 200 ms: of 100 requests a second on one connection, those that wait in the generator
-        // are as late as those that wait in the server.
+        // A server that answers nothing for 200 ms: of 100 requests a second on one connection, those that wait in the
+        // generator are as late as those that wait in the server.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! Programs that are measured: started on their CPUs, observed through /proc with all their children, and ended with their handle.
+//! Programs that are measured: started on their CPUs, observed through /proc with all their children, and ended with
+//! their handle.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -104,8 +105,8 @@ impl Drop for Program {
 }
 
 impl Spent {
-    /// What was spent since `before`: the scheduler's exact times of the threads, or, should a thread have ended in between and taken
-    /// its time with it, the ticks if they are more.
+    /// What was spent since `before`: the scheduler's exact times of the threads, or, should a thread have ended in
+    /// between and taken its time with it, the ticks if they are more.
     pub(crate) fn since(&self, before: &Spent) -> Cost {
         let exact: u64 = self
             .threads

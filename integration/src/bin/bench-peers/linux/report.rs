@@ -66,14 +66,15 @@ fn said(program: &str, arguments: &[&str]) -> String {
 pub(crate) fn report(stage: &Stage, setting: &Setting, measured: &[Measured]) -> String {
     let versions: Vec<_> = stage.found.iter().map(|found| format!("{} {}", found.peer.name, found.version)).collect();
     let mut text = format!(
-        "{}, {}; load average before: {}. {}; Lictor at commit {}, release profile, {}. The proxy alone is pinned to CPU 0; the \
-         generator and the backend (both this program, one thread each) share CPU 1, and each proxy has one worker, unless a \
-         table says otherwise. The backend listens on two addresses and answers 512 bytes of JSON over keep-alive connections; \
-         everything is on 127.0.0.1. The proxies are measured in turn within each round. CPU is the time of the proxy's whole \
-         process tree, user and system, from the scheduler's counters (`/proc/PID/task/*/schedstat`), over the counted window \
-         only, divided by the answers in it. *Others on CPU 0* is the share of that CPU which somebody else had, the kernel's \
-         interrupts included, in the worst round. The row without a proxy is what generator and backend take by themselves. \
-         Configurations: `integration/measure/peers/` and `integration/measure/*.toml`. To repeat: `{}`.\n",
+        "{}, {}; load average before: {}. {}; Lictor at commit {}, release profile, {}. The proxy alone is pinned to \
+         CPU 0; the generator and the backend (both this program, one thread each) share CPU 1, and each proxy has \
+         one worker, unless a table says otherwise. The backend listens on two addresses and answers 512 bytes of \
+         JSON over keep-alive connections; everything is on 127.0.0.1. The proxies are measured in turn within each \
+         round. CPU is the time of the proxy's whole process tree, user and system, from the scheduler's counters \
+         (`/proc/PID/task/*/schedstat`), over the counted window only, divided by the answers in it. *Others on CPU \
+         0* is the share of that CPU which somebody else had, the kernel's interrupts included, in the worst round. \
+         The row without a proxy is what generator and backend take by themselves. Configurations: \
+         `integration/measure/peers/` and `integration/measure/*.toml`. To repeat: `{}`.\n",
         setting.date,
         setting.machine(),
         setting.load,

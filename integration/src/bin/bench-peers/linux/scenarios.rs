@@ -103,7 +103,10 @@ impl Scenario {
         let mut rows: Vec<Row> =
             entries.iter().map(|entry| Row { name: entry.name.clone(), rounds: Vec::new() }).collect();
         for round in 1..=rounds {
-            for (entry, row) in entries.iter().zip(&mut rows) {
+            // Another one begins each time, so that nobody always follows the same neighbour's work.
+            for turn in 0..entries.len() {
+                let at = (turn + round - 1) % entries.len();
+                let (entry, row) = (&entries[at], &mut rows[at]);
                 pin(if self == Scenario::Workers && entry.cpus.len() > 1 { BOTH } else { REST })?;
                 let place = format!("{} {round}/{rounds} {}", self.name(), entry.name);
                 match self.round(stage, entry) {

@@ -27,8 +27,8 @@ pub(crate) fn go_on() -> Outcome<()> {
     if stopped() { Err("stopped before all was measured".into()) } else { Ok(()) }
 }
 
-/// From now on Ctrl-C and SIGTERM only set a mark that every loop looks at, so that what was started is ended; a second one ends this
-/// process at once, and the system ends its children.
+/// From now on Ctrl-C and SIGTERM only set a mark that every loop looks at, so that what was started is ended; a
+/// second one ends this process at once, and the system ends its children.
 pub(crate) fn heed_signals() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let listen = async {
@@ -86,8 +86,8 @@ pub(crate) fn raise_open_files() -> Outcome<()> {
         .map_err(|error| format!("the number of open files cannot be raised: {error}"))
 }
 
-/// `bench-peers --on CPUS -- PROGRAM …`: becomes the program, on these CPUs, and gets SIGTERM when its parent has gone. A program of
-/// its own because what runs between fork and exec would be unsafe code.
+/// `bench-peers --on CPUS PARENT PROGRAM …`: becomes the program, on these CPUs, and gets SIGTERM when its parent has
+/// gone. A program of its own because what runs between fork and exec would be unsafe code.
 pub(crate) fn become_program(mut arguments: impl Iterator<Item = String>) -> String {
     let cpus: Vec<usize> = arguments.next().iter().flat_map(|list| list.split(',')).flat_map(str::parse).collect();
     let parent = arguments.next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);

@@ -16,30 +16,31 @@ impl Scenario {
         match self {
             Scenario::Bare => format!("Routing, round robin over two instances, forwarding headers. {closed}"),
             Scenario::Full => format!(
-                "And an API key, a limit for each key that is never reached, and what the proxy has for a breaker (Lictor counts \
-                 metrics in every scenario; Caddy as shipped has no limits). {closed}"
+                "And an API key, a limit for each key that is never reached, and what the proxy has for a breaker \
+                 (Lictor counts metrics in every scenario; Caddy as shipped has no limits). {closed}"
             ),
             Scenario::Logged => format!(
-                "Bare, and a line in a file for each request, buffered where the proxy buffers (HAProxy has no buffered log). {closed}"
+                "Bare, and a line in a file for each request, buffered where the proxy buffers (HAProxy has no \
+                 buffered log). {closed}"
             ),
             Scenario::Cached => format!("Full without the breaker, every answer from the cache. {closed}"),
             Scenario::Close => format!("Bare, a new connection of the client for each request. {closed}"),
             Scenario::Open => format!(
-                "Bare, open loop: {} requests a second for {seconds} s over at most {connections} connections, {rounds} rounds; \
-                 medians of the rounds. Latency counts from when a request was due, wherever it waited. *Sent late* is how long \
-                 after that the generator sent it.",
+                "Bare, open loop: {} requests a second for {seconds} s over at most {connections} connections, \
+                 {rounds} rounds; medians of the rounds. Latency counts from when a request was due, wherever it \
+                 waited. *Sent late* is how long after that the generator sent it.",
                 options.rate
             ),
             Scenario::Idle => {
                 format!("Resident memory, one request served on each connection; {rounds} rounds, medians.")
             }
             Scenario::Bodies => format!(
-                "1 GiB down, then 1 GiB up, over one connection; then 64 downloads at once for 10 s, every second one reading \
-                 1 MiB/s: how much resident memory grew. {rounds} rounds, medians."
+                "1 GiB down, then 1 GiB up, over one connection; then 64 downloads at once for 10 s, every second one \
+                 reading 1 MiB/s: how much resident memory grew. {rounds} rounds, medians."
             ),
             Scenario::Workers => format!(
-                "Lictor alone. With one worker the generator and the backend have CPU 1 for themselves; with two they share both \
-                 CPUs with the gateway. {closed}"
+                "Lictor alone. With one worker the generator and the backend have CPU 1 for themselves; with two they \
+                 share both CPUs with the gateway. {closed}"
             ),
             Scenario::Services => format!("Bare, 200 services with two instances each, asked in turn. {closed}"),
         }

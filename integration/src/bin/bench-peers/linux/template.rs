@@ -1,5 +1,5 @@
-//! Configurations with parts: `#: bare full` begins what only these scenarios have, `#: all` what all of them have, and `#: each`
-//! what the scenario with many services has for each of them.
+//! Configurations with parts: `#: bare full` begins what only these scenarios have, `#: all` what all of them have,
+//! and `#: each` what the scenario with many services has for each of them.
 
 use super::peers::Mode;
 

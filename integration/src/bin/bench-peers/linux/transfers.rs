@@ -87,8 +87,8 @@ pub(crate) fn up(address: SocketAddr, head: &[u8]) -> Outcome<f64> {
     Ok((now() - start) as f64 / 1e9)
 }
 
-/// So many downloads at once for so long; every second one reads no more than 1 MiB/s. `look` is called four times a second.
-/// Says how many bytes came in all.
+/// So many downloads at once for so long; every second one reads no more than 1 MiB/s. `look` is called four times a
+/// second. Says how many bytes came in all.
 pub(crate) fn crowd(
     address: SocketAddr,
     request: &[u8],
