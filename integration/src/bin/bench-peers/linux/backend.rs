@@ -78,11 +78,11 @@ fn listen() -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// An answer with 512 bytes of JSON. It says nothing about caching.
+/// An answer with 512 bytes of JSON. It says nothing about caching but what HAProxy asks for to store it, a validator.
 fn small() -> Vec<u8> {
     let frame = r#"[{"id":1,"name":""}]"#;
     let body = format!(r#"[{{"id":1,"name":"{}"}}]"#, "a".repeat(512 - frame.len()));
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 512\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: \"1\"\r\nContent-Length: 512\r\n\r\n";
     format!("{head}{body}").into_bytes()
 }
 

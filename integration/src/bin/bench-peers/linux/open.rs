@@ -45,14 +45,14 @@ impl Schedule {
 pub(crate) struct OpenLoop {
     load: Load,
     free: VecDeque<usize>,
-    /// When there was no free one last, from and until.
-    none: (u64, u64),
+    /// Since when there has been none for what is due.
+    starved: Option<u64>,
 }
 
 impl OpenLoop {
     /// Connects.
     pub(crate) fn new(work: Work, connections: usize) -> Outcome<OpenLoop> {
-        Ok(OpenLoop { load: Load::new(work, connections)?, free: (0..connections).collect(), none: (0, 0) })
+        Ok(OpenLoop { load: Load::new(work, connections)?, free: (0..connections).collect(), starved: None })
     }
 
     /// A window: `rate` requests in each of so many seconds, and what became of each.
@@ -76,9 +76,6 @@ impl OpenLoop {
             self.load.poll.wait(&mut ready)?;
             for number in &ready {
                 let Some(event) = self.load.read(*number)? else { continue };
-                if self.free.is_empty() {
-                    self.none.1 = now();
-                }
                 self.free.push_back(*number);
                 missing -= 1;
                 match event {
@@ -103,18 +100,18 @@ impl OpenLoop {
     /// Sends all that is due, on connections that are free.
     fn send_due(&mut self, schedule: &mut Schedule, tally: &mut Tally) -> Outcome<()> {
         loop {
+            let moment = now();
             if self.free.is_empty() {
+                self.starved.get_or_insert(moment);
                 return Ok(());
             }
-            let moment = now();
-            let Some(due) = schedule.take(moment) else { return Ok(()) };
-            let Some(number) = self.free.pop_front() else { return Ok(()) };
-            let late = moment - due;
-            tally.lateness.saturating_record(late.max(1));
-            tally.waited += u64::from(self.none.0 < due && due < self.none.1);
-            if self.free.is_empty() {
-                self.none.0 = moment;
-            }
+            let due = schedule.take(moment);
+            let Some((due, number)) = due.and_then(|due| Some((due, self.free.pop_front()?))) else {
+                self.starved = None;
+                return Ok(());
+            };
+            tally.lateness.saturating_record((moment - due).max(1));
+            tally.waited += u64::from(self.starved.is_some_and(|since| due > since));
             self.load.send(number, due)?;
         }
     }
@@ -164,5 +161,6 @@ mod tests {
         let slow = tally.latency.len() - tally.latency.count_between(0, 50_000_000);
         assert!((10..=20).contains(&slow), "{slow} of 30 were due while nothing was answered");
         assert!(tally.lateness.max() > 100_000_000);
+        assert!((10..=29).contains(&tally.waited), "{} waited for the one connection", tally.waited);
     }
 }

@@ -7,7 +7,7 @@ use super::load::{Load, Tally, Work};
 use super::open::OpenLoop;
 use super::peers::{Found, LICTOR, Mode, Running, Setting};
 use super::program::busy;
-use super::stage::{Backend, Stage};
+use super::stage::{Backend, Options, Stage};
 use super::system::{Outcome, pin, settle, stopped};
 use super::{template, transfers, wrk};
 
@@ -194,7 +194,7 @@ impl Scenario {
                 if entry.name == WRK {
                     return wrk::window(&work, stage.options.conns, stage.options.seconds.unwrap_or(6.0));
                 }
-                requests_of(self, stage, running.as_ref(), work)
+                requests_of(self, &stage.options, running.as_ref(), entry.backend, work)
             }
         }
     }
@@ -218,9 +218,14 @@ impl Entry<'_> {
 }
 
 /// A round of small requests, in a closed or an open loop.
-fn requests_of(scenario: Scenario, stage: &Stage, running: Option<&Running>, work: Work) -> Outcome<Figures> {
-    let options = &stage.options;
-    let spent = || running.map(|running| running.program.spent());
+fn requests_of(
+    scenario: Scenario,
+    options: &Options,
+    running: Option<&Running>,
+    backend: &Backend,
+    work: Work,
+) -> Outcome<Figures> {
+    let spent = || (running.map(|running| running.program.spent()), backend.program.spent());
     let (tally, before, others);
     if scenario == Scenario::Open {
         let seconds = options.seconds.unwrap_or(20.0);
@@ -237,7 +242,9 @@ fn requests_of(scenario: Scenario, stage: &Stage, running: Option<&Running>, wor
     }
     let mut figures = told(&tally);
     let answers = tally.answers as f64;
-    if let (Some(running), Some(before), Some(after)) = (running, before, spent()) {
+    let after = spent();
+    figures.insert("backend_us", after.1.since(&before.1).total / answers / 1e3);
+    if let (Some(running), Some(before), Some(after)) = (running, before.0, after.0) {
         let cost = after.since(&before);
         figures.insert("cpu_us", cost.total / answers / 1e3);
         figures.insert("user_us", cost.user / answers / 1e3);

@@ -69,7 +69,7 @@ impl Options {
 /// Two instances that listen, on CPUs of their own.
 pub(crate) struct Backend {
     /// Held until the run is over.
-    _program: Program,
+    pub(crate) program: Program,
     pub(crate) ports: [u16; 2],
 }
 
@@ -85,7 +85,7 @@ impl Backend {
             let line = lines.next().and_then(Result::ok).and_then(|line| line.parse().ok());
             *port = line.ok_or("the backend does not say where it listens")?;
         }
-        Ok(Backend { _program: program, ports })
+        Ok(Backend { program, ports })
     }
 
     /// One of the two.

@@ -48,8 +48,8 @@ pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&st
         text += &format!("| {name} {version} | {} |\n", cells.join(" | "));
     }
     text + &format!(
-        "\nIn brackets: multiples of {MEASURE}. One worker each, alone on its CPU, {}. `cargo bench-peers` repeats it, \
-         `integration/README.md` says what is switched on and what is pinned where.\n",
+        "\nIn brackets: multiples of {MEASURE}. One worker each, alone on its CPU, {}.\n`cargo bench-peers` repeats \
+         it, `integration/README.md` says what is switched on and what is pinned where.\n",
         setting.machine()
     )
 }

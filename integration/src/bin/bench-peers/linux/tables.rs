@@ -23,7 +23,9 @@ impl Scenario {
                 "Bare, and a line in a file for each request, buffered where the proxy buffers (HAProxy has no \
                  buffered log). {closed}"
             ),
-            Scenario::Cached => format!("Full without the breaker, every answer from the cache. {closed}"),
+            Scenario::Cached => format!(
+                "Full without the breaker, every answer from the cache, so that the backend does nothing. {closed}"
+            ),
             Scenario::Close => format!("Bare, a new connection of the client for each request. {closed}"),
             Scenario::Open => format!(
                 "Bare, open loop: {} requests a second for {seconds} s over at most {connections} connections, \
@@ -66,13 +68,14 @@ impl Scenario {
             _ => "x nginx",
         };
         let cpu = [
-            column("CPU us a request", "cpu_us", Median(1)),
+            column("CPU µs a request", "cpu_us", Median(1)),
             column("from..to", "cpu_us", Range(1)),
             column(title, "cpu_us", Times(whose)),
             column("of it user", "user_us", Median(1)),
         ];
         let generator = [
-            column("generator's CPU us", "generator_us", Median(1)),
+            column("generator's CPU µs", "generator_us", Median(1)),
+            column("backend's CPU µs", "backend_us", Median(1)),
             column("others on CPU 0, %", "others_percent", Most(1)),
             column("errors", "errors", Sum),
         ];
@@ -107,8 +110,8 @@ impl Scenario {
                 column("x nginx", "p99_ms", Times(whose)),
                 column("p99.9 ms", "p999_ms", Median(2)),
                 column("slowest of all, ms", "max_ms", Most(1)),
-                column("sent late: p50 us", "late_p50_us", Median(0)),
-                column("p99 us", "late_p99_us", Median(0)),
+                column("sent late: p50 µs", "late_p50_us", Median(0)),
+                column("p99 µs", "late_p99_us", Median(0)),
                 column("waited for a connection", "waited", Sum),
             ],
             _ => vec![
