@@ -37,7 +37,7 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
         escape(date),
         escape(measure)
     );
-    let legend = [("bare", "bare", 560.0), ("full", "full: key, limit, breaker", 610.0)];
+    let legend = [("bare", "bare", 500.0), ("full", "full: key, limit, breaker", 550.0)];
     for (class, label, x) in legend {
         let _ = writeln!(
             text,

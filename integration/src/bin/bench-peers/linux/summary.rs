@@ -48,8 +48,8 @@ pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&st
         text += &format!("| {name} {version} | {} |\n", cells.join(" | "));
     }
     text + &format!(
-        "\nIn brackets: multiples of {MEASURE}. One worker each, alone on its CPU, {}.\n`cargo bench-peers` repeats \
-         it, `integration/README.md` says what is switched on and what is pinned where.\n",
+        "\nBare is routing and round robin, full is a key, a limit and a breaker besides; in brackets: multiples of \
+         {MEASURE}. One worker each, alone on its CPU, {}.\n`cargo bench-peers` repeats it, `integration/README.md` says what is switched on and what is pinned where.\n",
         setting.machine()
     )
 }
