@@ -174,8 +174,8 @@ mod tests {
     use super::*;
 
     const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    const CHUNKED: &[u8] =
-        b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\nConnection: close\r\n\r\n5;x=1\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nA: b\r\n\r\n";
+    const CHUNKED: &[u8] = b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\nConnection: close\r\n\r\n\
+        5;x=1\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nA: b\r\n\r\n";
     const EMPTY: &[u8] = b"HTTP/1.1 204 None\r\n\r\n";
 
     fn read(reader: &mut Reader, parts: &[&[u8]]) -> Vec<Answer> {

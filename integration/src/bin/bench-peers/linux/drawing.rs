@@ -32,7 +32,8 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
     let title = "CPU time of a request in µs: less is better";
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n<text x=\"8\" y=\"20\">{title}</text>\n\
+         height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
+         <text x=\"8\" y=\"20\">{title}</text>\n\
          <text x=\"8\" y=\"40\" class=\"quiet\">{}, one worker each; in brackets: multiples of {}</text>\n",
         escape(date),
         escape(measure)
@@ -41,7 +42,8 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
     for (class, label, x) in legend {
         let _ = writeln!(
             text,
-            "<rect class=\"{class}\" x=\"{x}\" y=\"10\" width=\"10\" height=\"10\"/><text x=\"{}\" y=\"20\">{label}</text>",
+            "<rect class=\"{class}\" x=\"{x}\" y=\"10\" width=\"10\" height=\"10\"/>\
+             <text x=\"{}\" y=\"20\">{label}</text>",
             x + 14.0
         );
     }

@@ -20,6 +20,8 @@ pub(crate) enum Show {
     Range(usize),
     /// The median as a multiple of the first row's that has this name.
     Times(&'static str),
+    /// The same, of the row that begins like this one, up to its comma, and goes on like this.
+    TimesOwn(&'static str),
     /// The most of all rounds.
     Most(usize),
     /// All rounds together.
@@ -77,14 +79,20 @@ fn cell(rows: &[Row], row: &Row, column: &Column) -> String {
         Show::Range(decimals) => {
             least.zip(most).map(|(least, most)| format!("{}..{}", number(least, decimals), number(most, decimals)))
         }
-        Show::Times(whose) => {
-            let other = rows.iter().find(|row| row.name == whose).and_then(|row| row.median(column.key));
-            times(row.median(column.key), other).map(|times| format!("{times:.2}"))
+        Show::Times(whose) => multiple(rows, row, whose, column.key),
+        Show::TimesOwn(rest) => {
+            let own = row.name.split(',').next().unwrap_or_default();
+            multiple(rows, row, &format!("{own}{rest}"), column.key)
         }
         Show::Most(decimals) => most.map(|figure| number(figure, decimals)),
         Show::Sum => most.map(|_| number(all.iter().sum(), 0)),
     };
     text.unwrap_or_else(|| "-".into())
+}
+
+fn multiple(rows: &[Row], row: &Row, whose: &str, key: &str) -> Option<String> {
+    let other = rows.iter().find(|row| row.name == whose).and_then(|row| row.median(key));
+    times(row.median(key), other).map(|times| format!("{times:.2}"))
 }
 
 /// With commas between thousands.
@@ -138,6 +146,13 @@ mod tests {
                         | nginx | 20.0 | 10..40 | 1.00 | 70 |\n| Lictor | 30.0 | 30..30 | 1.50 | 30 |\n\
                         | none | - | - | - | - |\n";
         assert_eq!(table(&rows, &columns), expected);
+    }
+
+    #[test]
+    fn a_row_may_be_a_multiple_of_its_own_other_row() {
+        let rows = [row("a, one", &[2.0]), row("a, many", &[3.0]), row("b, one", &[9.0]), row("b, many", &[9.0])];
+        let column = Column { title: "", key: "cpu", show: Show::TimesOwn(", one") };
+        assert_eq!(rows.each_ref().map(|row| cell(&rows, row, &column)), ["1.00", "1.50", "1.00", "1.00"]);
     }
 
     #[test]

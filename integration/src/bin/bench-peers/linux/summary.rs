@@ -49,7 +49,8 @@ pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&st
     }
     text + &format!(
         "\nBare is routing and round robin, full is a key, a limit and a breaker besides; in brackets: multiples of \
-         {MEASURE}. One worker each, alone on its CPU, {}.\n`cargo bench-peers` repeats it, `integration/README.md` says what is switched on and what is pinned where.\n",
+         {MEASURE}. One worker\neach, alone on its CPU, {}. `cargo bench-peers` repeats it;\n`integration/README.md` \
+         says what is pinned where and what is switched on.\n",
         setting.machine()
     )
 }

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn what_wrk_says_is_read_with_its_units() {
         let said = "Running 1s test @ http://127.0.0.1:1/users\n  1 threads and 64 connections\n  Latency \
-                    Distribution\n     50%  841.00us\n     75%    0.91ms\n     99%    1.05ms\n  77349 requests in 1.00s, 46.18MB read\n\
+                    Distribution\n     50%  841.00us\n     75%    0.91ms\n     99%    1.05ms\n  \
+                    77349 requests in 1.00s, 46.18MB read\n\
                     Requests/sec:  77214.57\nTransfer/sec:     46.10MB\n";
         let figures = read(said).expect("as wrk speaks");
         assert_eq!(figures["p50_ms"], 0.841);
