@@ -24,7 +24,7 @@ impl Scenario {
                  buffered log). {closed}"
             ),
             Scenario::Cached => format!(
-                "Full without the breaker, every answer from the cache, so that the backend does nothing. {closed}"
+                "A key, a limit and a cache: every answer from the cache, so that the backend does nothing. {closed}"
             ),
             Scenario::Close => format!(
                 "Bare, a new connection of the client for each request. Connecting costs the generator more than \
