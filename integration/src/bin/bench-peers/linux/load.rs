@@ -1,0 +1,216 @@
+//! The generator's connections, and the closed loop: each connection sends its next request when the answer to the
+//! last is complete.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use hdrhistogram::Histogram;
+use rustix::event::epoll::EventFlags;
+
+use super::answer::{Answer, Reader};
+use super::poll::Poll;
+use super::system::{Outcome, go_on, now, thread_cpu};
+
+/// What a request looks like, and where it goes.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub(crate) address: SocketAddr,
+    /// Whole requests, sent in turn.
+    pub(crate) requests: Vec<Vec<u8>>,
+    /// A new connection for each.
+    pub(crate) fresh: bool,
+}
+
+/// What a window of time came to. Times are in nanoseconds.
+pub(crate) struct Tally {
+    pub(crate) answers: u64,
+    /// Connections that broke, and answers other than 200.
+    pub(crate) errors: u64,
+    pub(crate) latency: Histogram<u64>,
+    /// How late requests were sent; in an open loop only.
+    pub(crate) lateness: Histogram<u64>,
+    /// How many of them found no free connection.
+    pub(crate) waited: u64,
+    pub(crate) seconds: f64,
+    /// CPU time of the generator.
+    pub(crate) generator: u64,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Outcome<Tally> {
+        // From a nanosecond to a minute, three digits.
+        let empty = || Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|error| error.to_string());
+        let (latency, lateness) = (empty()?, empty()?);
+        Ok(Tally { answers: 0, errors: 0, latency, lateness, waited: 0, seconds: 0.0, generator: 0 })
+    }
+}
+
+/// One connection.
+struct Client {
+    socket: Option<TcpStream>,
+    reader: Reader,
+    /// When its request was due; for a closed loop, when it was sent.
+    due: u64,
+    /// Connecting is under way, and the request is sent when it is through.
+    connecting: bool,
+}
+
+/// What happened to a connection.
+pub(crate) enum Event {
+    /// An answer to the request that was due at this time.
+    Answered(u64),
+    /// It broke, or the answer was another one than hoped for.
+    Failed,
+}
+
+/// All connections of a generator.
+pub(crate) struct Load {
+    work: Work,
+    next: usize,
+    clients: Vec<Client>,
+    pub(crate) poll: Poll,
+    buffer: Vec<u8>,
+}
+
+impl Load {
+    /// Connects, unless every request brings its own connection.
+    pub(crate) fn new(work: Work, connections: usize) -> Outcome<Load> {
+        let idle = |_| Client { socket: None, reader: Reader::default(), due: 0, connecting: false };
+        let clients = (0..connections).map(idle).collect();
+        let mut load = Load { work, next: 0, clients, poll: Poll::new()?, buffer: vec![0; 256 * 1024] };
+        for number in 0..connections {
+            if !load.work.fresh {
+                let socket = TcpStream::connect(load.work.address).map_err(|error| format!("connecting: {error}"))?;
+                socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true)).map_err(|e| e.to_string())?;
+                load.poll.add(&socket, number, EventFlags::IN)?;
+                load.clients[number].socket = Some(socket);
+            }
+        }
+        Ok(load)
+    }
+
+    /// Sends the next request on a connection that has none.
+    pub(crate) fn send(&mut self, number: usize, due: u64) -> Outcome<()> {
+        let client = &mut self.clients[number];
+        client.due = due;
+        if client.socket.is_none() {
+            let socket = begin(self.work.address).map_err(|error| format!("connecting: {error}"))?;
+            self.poll.add(&socket, number, EventFlags::OUT)?;
+            client.socket = Some(socket);
+            client.connecting = true;
+            return Ok(());
+        }
+        self.write(number);
+        Ok(())
+    }
+
+    fn write(&mut self, number: usize) {
+        let request = &self.work.requests[self.next % self.work.requests.len()];
+        self.next += 1;
+        if let Some(mut socket) = self.clients[number].socket.as_ref()
+            // An empty buffer has room for a hundred bytes; a connection that takes less has broken, which reading
+            // tells.
+            && !matches!(socket.write(request), Ok(length) if length == request.len())
+        {
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Reads what there is for a connection that epoll named.
+    pub(crate) fn read(&mut self, number: usize) -> Outcome<Option<Event>> {
+        let client = &mut self.clients[number];
+        let Some(mut socket) = client.socket.as_ref() else { return Ok(None) };
+        if client.connecting {
+            client.connecting = false;
+            self.poll.change(socket, number, EventFlags::IN)?;
+            self.write(number);
+            return Ok(None);
+        }
+        let length = match socket.read(&mut self.buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Ok(length) if length > 0 => length,
+            _ => {
+                let answer = client.reader.end();
+                self.close(number);
+                return Ok(Some(answer.map_or(Event::Failed, |answer| self.verdict(number, answer))));
+            }
+        };
+        match client.reader.take(&self.buffer[..length]) {
+            Ok((taken, Some(answer))) if taken == length => {
+                if self.work.fresh || answer.closes {
+                    self.close(number);
+                }
+                Ok(Some(self.verdict(number, answer)))
+            }
+            Ok((_, None)) => Ok(None),
+            // Nonsense, or more than was asked for.
+            _ => {
+                self.close(number);
+                Ok(Some(Event::Failed))
+            }
+        }
+    }
+
+    fn verdict(&self, number: usize, answer: Answer) -> Event {
+        if answer.status == 200 { Event::Answered(self.clients[number].due) } else { Event::Failed }
+    }
+
+    fn close(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        client.socket = None;
+        client.reader = Reader::default();
+    }
+
+    /// Sends the first request on each connection.
+    pub(crate) fn begin(&mut self) -> Outcome<()> {
+        (0..self.clients.len()).try_for_each(|number| self.send(number, now()))
+    }
+
+    /// A window of the closed loop, which must have begun: answers that come in it are counted; the latency, of
+    /// requests sent in it.
+    pub(crate) fn window(&mut self, seconds: f64) -> Outcome<Tally> {
+        let mut tally = Tally::new()?;
+        let mut ready = Vec::with_capacity(256);
+        let (start, spent) = (now(), thread_cpu());
+        let end = start + (seconds * 1e9) as u64;
+        loop {
+            self.poll.wait(&mut ready)?;
+            for number in &ready {
+                match self.read(*number)? {
+                    None => continue,
+                    Some(Event::Answered(sent)) => {
+                        tally.answers += 1;
+                        if sent >= start {
+                            tally.latency.saturating_record(now() - sent);
+                        }
+                    }
+                    Some(Event::Failed) => {
+                        tally.errors += 1;
+                        if tally.errors > 1000 {
+                            return Err("more than 1,000 requests failed".into());
+                        }
+                    }
+                }
+                self.send(*number, now())?;
+            }
+            if now() >= end {
+                break;
+            }
+            go_on()?;
+        }
+        tally.seconds = (now() - start) as f64 / 1e9;
+        tally.generator = thread_cpu() - spent;
+        Ok(tally)
+    }
+}
+
+/// Begins to connect.
+fn begin(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}

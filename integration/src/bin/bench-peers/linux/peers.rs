@@ -1,0 +1,273 @@
+//! Who is measured: how each is found, told what to do, and started.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use integration::agent::free_ports;
+
+use super::program::Program;
+use super::system::Outcome;
+use super::template::{Values, fill};
+
+/// What a proxy has switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Routing, round robin, forwarding headers.
+    Bare,
+    /// And a key, a limit that is never reached, and a breaker.
+    Full,
+    /// And a cache of ten minutes.
+    Cached,
+    /// Bare, with a line in a file for each request.
+    Logged,
+    /// Bare, for 10,064 connections.
+    Idle,
+    /// Bare, and bodies are streamed.
+    Bodies,
+    /// Bare, with many services.
+    Services,
+}
+
+impl Mode {
+    /// As the templates call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Bare => "bare",
+            Mode::Full => "full",
+            Mode::Cached => "cached",
+            Mode::Logged => "logged",
+            Mode::Idle => "idle",
+            Mode::Bodies => "bodies",
+            Mode::Services => "services",
+        }
+    }
+}
+
+/// A proxy.
+pub(crate) struct Peer {
+    /// As tables call it.
+    pub(crate) name: &'static str,
+    program: &'static str,
+    version: &'static [&'static str],
+    can: &'static [Mode],
+}
+
+const MOST: &[Mode] = &[Mode::Bare, Mode::Full, Mode::Logged, Mode::Idle, Mode::Bodies];
+const ALL: &[Mode] = &[Mode::Bare, Mode::Full, Mode::Cached, Mode::Logged, Mode::Idle, Mode::Bodies, Mode::Services];
+
+/// Ours.
+pub(crate) const LICTOR: &str = "Lictor";
+/// The one that the others are multiples of.
+pub(crate) const MEASURE: &str = "nginx";
+
+/// All, in the order of tables.
+pub(crate) const PEERS: [Peer; 7] = [
+    Peer { name: LICTOR, program: "lictor", version: &["--version"], can: ALL },
+    Peer { name: MEASURE, program: "nginx", version: &["-v"], can: ALL },
+    Peer { name: "HAProxy", program: "haproxy", version: &["-v"], can: ALL },
+    Peer { name: "Envoy", program: "envoy", version: &["--version"], can: MOST },
+    Peer { name: "Traefik", program: "traefik", version: &["version"], can: MOST },
+    Peer { name: "Caddy", program: "caddy", version: &["version"], can: MOST },
+    Peer { name: "Fabio", program: "fabio", version: &["-v"], can: &[Mode::Bare, Mode::Idle, Mode::Bodies] },
+];
+
+/// A proxy that this machine has.
+pub(crate) struct Found {
+    pub(crate) peer: &'static Peer,
+    program: PathBuf,
+    /// What it says of itself.
+    pub(crate) version: String,
+}
+
+/// A proxy at work.
+pub(crate) struct Running {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
+}
+
+/// How one is started.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) cpus: &'a [usize],
+    /// The two instances.
+    pub(crate) backend: [u16; 2],
+    pub(crate) services: usize,
+}
+
+impl Peer {
+    /// Looks for it: ours is the one just built.
+    pub(crate) fn find(&'static self, ours: &Path) -> Option<Found> {
+        let program = if self.name == LICTOR { Some(ours.to_owned()) } else { on_path(self.program) }?;
+        let output = Command::new(&program).args(self.version).output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        let version = version(&String::from_utf8_lossy(&said));
+        Some(Found { peer: self, program, version })
+    }
+}
+
+/// Where a program is.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// The first number with a dot in it.
+fn version(said: &str) -> String {
+    let words = said.split(|c: char| c.is_whitespace() || c == '/').map(|word| word.trim_start_matches('v'));
+    let mut numbers = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
+    numbers.next().unwrap_or("of an unknown version").to_owned()
+}
+
+impl Found {
+    /// Whether it takes part.
+    pub(crate) fn can(&self, mode: Mode) -> bool {
+        self.peer.can.contains(&mode)
+    }
+
+    /// Starts it, and waits until it answers `request` with 200.
+    pub(crate) fn start(&self, folder: &Path, setting: Setting<'_>, request: &[u8]) -> Outcome<Running> {
+        let folder = folder.join(self.peer.program);
+        // What the last one left would be this one's cache and log.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let [port, other] = free_ports();
+        let command = self.command(&folder, setting, port, other)?;
+        let out = match setting.mode {
+            Mode::Logged => fs::File::create(folder.join("access.log")).map_err(|error| error.to_string())?.into(),
+            _ => Stdio::null(),
+        };
+        let said = folder.join("said");
+        let mut program = Program::start(self.peer.name, setting.cpus, &command, out, &said)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        program.until(&said, || super::transfers::answers(address, request))?;
+        Ok(Running { program, address })
+    }
+
+    /// Writes its configuration. Says how it is started.
+    fn command(&self, folder: &Path, setting: Setting<'_>, port: u16, other: u16) -> Outcome<Vec<String>> {
+        let Setting { mode, backend, services, .. } = setting;
+        let place = folder.display().to_string();
+        let values = Values { folder: &place, port, backend, services };
+        let write = |name: &str, text: String| {
+            let file = folder.join(name);
+            fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+            Ok::<String, String>(file.display().to_string())
+        };
+        let file = |name: &str, template: &str| write(name, fill(template, mode, &values));
+        let arguments: Vec<String> = match self.peer.program {
+            "lictor" => {
+                let file = write("lictor.toml", ours(setting, port))?;
+                ["run", "--config", &file].map(String::from).into()
+            }
+            "nginx" => {
+                let file = file("nginx.conf", include_str!("../../../../measure/peers/nginx.conf"))?;
+                ["-e", "stderr", "-c", &file].map(String::from).into()
+            }
+            "haproxy" => {
+                let file = file("haproxy.cfg", include_str!("../../../../measure/peers/haproxy.cfg"))?;
+                ["-f", &file].map(String::from).into()
+            }
+            "envoy" => {
+                let file = file("envoy.yaml", include_str!("../../../../measure/peers/envoy.yaml"))?;
+                let fixed = ["--concurrency", "1", "-l", "critical", "--disable-hot-restart", "-c", &file];
+                fixed.map(String::from).into()
+            }
+            "traefik" => {
+                file("routes.yml", include_str!("../../../../measure/peers/traefik_routes.yml"))?;
+                let file = file("traefik.yml", include_str!("../../../../measure/peers/traefik.yml"))?;
+                vec![format!("--configFile={file}")]
+            }
+            "caddy" => {
+                let file = file("Caddyfile", include_str!("../../../../measure/peers/Caddyfile"))?;
+                ["run", "--adapter", "caddyfile", "--config", &file].map(String::from).into()
+            }
+            _ => fabio(setting, port, other),
+        };
+        Ok([vec![self.program.display().to_string()], arguments].concat())
+    }
+}
+
+/// Fabio has no file of routes: they are an argument.
+fn fabio(setting: Setting<'_>, port: u16, other: u16) -> Vec<String> {
+    let route = |to: u16| {
+        let strip = "opts \"strip=/api/user_service\"";
+        format!("route add user_service /api/user_service/ http://127.0.0.1:{to}/ {strip}")
+    };
+    let routes = setting.backend.map(route).join("\n");
+    let (clients, pages) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{other}"));
+    [
+        ["-proxy.addr", &clients],
+        ["-ui.addr", &pages],
+        ["-log.level", "WARN"],
+        ["-proxy.maxconn", "512"],
+        ["-registry.backend", "static"],
+        ["-registry.static.routes", &routes],
+    ]
+    .concat()
+    .into_iter()
+    .chain(["-insecure"])
+    .map(String::from)
+    .collect()
+}
+
+/// Ours is what `measure/*.toml` say, with other ports and what a scenario changes.
+fn ours(setting: Setting<'_>, port: u16) -> String {
+    let [one, two] = setting.backend;
+    let instances = format!("instances = [\"127.0.0.1:{one}\", \"127.0.0.1:{two}\"]");
+    let text = match setting.mode {
+        Mode::Full => include_str!("../../../../measure/full.toml"),
+        Mode::Cached => include_str!("../../../../measure/cached.toml"),
+        _ => include_str!("../../../../measure/bare.toml"),
+    };
+    let mut text = text
+        .replace("instances = [\"127.0.0.1:9101\", \"127.0.0.1:9102\"]", &instances)
+        .replace("workers = 1", &format!("workers = {}", setting.cpus.len()));
+    for fixed in ["8101", "8102", "8103"] {
+        // As long as the peers let a connection lie idle; and more connections than 10,000.
+        let idle = "keep_alive = \"600s\"\nmax_connections = 20000";
+        text = text.replace(&format!("\"127.0.0.1:{fixed}\""), &format!("\"127.0.0.1:{port}\"\n{idle}"));
+    }
+    if setting.mode == Mode::Logged {
+        text = text.replace("access = false", "access = true");
+    }
+    if setting.mode == Mode::Services {
+        for number in 0..setting.services {
+            text += &format!("\n[[service]]\nname = \"{}\"\n{instances}\n", super::template::service(number));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say_of_themselves() {
+        for (said, expected) in [
+            ("nginx version: nginx/1.22.1", "1.22.1"),
+            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12-1+deb12u4"),
+            ("\nenvoy  version: 9e5580933739775e8bce696a57a2e1bc99368f23/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
+            ("Version:      3.7.15\nCodename:     langres\n", "3.7.15"),
+            ("v2.11.7 h1:yj0Y4fYZGPkSvibBJ1sTWE33xC0fxztVyXEW5iIdUT4=", "2.11.7"),
+            ("lictor 0.1.0", "0.1.0"),
+        ] {
+            assert_eq!(version(said), expected);
+        }
+    }
+
+    #[test]
+    fn our_configurations_get_the_ports_of_this_run() {
+        for mode in ALL {
+            let text = ours(Setting { mode: *mode, cpus: &[0, 1], backend: [11, 12], services: 2 }, 7);
+            assert!(text.contains("address = \"127.0.0.1:7\""), "{text}");
+            assert!(text.contains("instances = [\"127.0.0.1:11\", \"127.0.0.1:12\"]"), "{text}");
+            assert!(text.contains("workers = 2") && !text.contains("910") && !text.contains("810"), "{text}");
+            assert_eq!(text.contains("access = true"), *mode == Mode::Logged);
+            assert_eq!(text.contains("service_1"), *mode == Mode::Services);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Configurations with parts: `#: bare full` begins what only these scenarios have, `#: all` what all of them have,
+//! and `#: each` what the scenario with many services has for each of them.
+
+use super::peers::Mode;
+
+/// What stands for `{…}` in a template.
+pub(crate) struct Values<'a> {
+    pub(crate) folder: &'a str,
+    pub(crate) port: u16,
+    /// The two instances.
+    pub(crate) backend: [u16; 2],
+    /// How many services there are.
+    pub(crate) services: usize,
+}
+
+/// The configuration for one scenario.
+pub(crate) fn fill(template: &str, mode: Mode, values: &Values<'_>) -> String {
+    let mut filled = String::new();
+    for part in format!("#: all\n{template}").split("#: ").skip(1) {
+        let (scenarios, text) = part.split_once('\n').unwrap_or((part, ""));
+        let mut scenarios = scenarios.split_whitespace();
+        if scenarios.clone().any(|name| name == "each") {
+            let services = if mode == Mode::Services { values.services } else { 0 };
+            (0..services).for_each(|number| filled += &text.replace("{service}", &service(number)));
+        } else if scenarios.any(|name| name == "all" || name == mode.name()) {
+            filled += text;
+        }
+    }
+    filled
+        .replace("{folder}", values.folder)
+        .replace("{port}", &values.port.to_string())
+        .replace("{one}", &values.backend[0].to_string())
+        .replace("{two}", &values.backend[1].to_string())
+}
+
+/// The name of one of many services.
+pub(crate) fn service(number: usize) -> String {
+    format!("service_{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: Values<'_> = Values { folder: "/x", port: 1, backend: [2, 3], services: 2 };
+
+    #[test]
+    fn a_scenario_has_its_parts_and_no_others() {
+        let template = "a {port}\n#: full cached\nb {one}\n#: each\nc {service}\n#: all\nd {two} {folder}\n";
+        assert_eq!(fill(template, Mode::Bare, &VALUES), "a 1\nd 3 /x\n");
+        assert_eq!(fill(template, Mode::Cached, &VALUES), "a 1\nb 2\nd 3 /x\n");
+        assert_eq!(fill(template, Mode::Services, &VALUES), "a 1\nc service_0\nc service_1\nd 3 /x\n");
+    }
+}
