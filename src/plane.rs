@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub struct Pulse {
     /// When the process began.
     pub began: SystemTime,
     workers: Box<[Beat]>,
+    /// Taken once a connection, not once a request.
+    placing: Mutex<()>,
     /// Set when the process begins to end: `/ready` says so while everything is still served.
     pub draining: AtomicBool,
     /// Connections refused because descriptors ran out.
@@ -75,6 +78,7 @@ impl Pulse {
             start: Instant::now(),
             began: SystemTime::now(),
             workers: (0..workers).map(|_| Beat::default()).collect(),
+            placing: Mutex::default(),
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             unparsed: AtomicU64::new(0),
@@ -119,11 +123,14 @@ impl Pulse {
         self.workers[worker.0].open.load(Ordering::Relaxed)
     }
 
-    /// The worker with the fewest open connections; a connection is counted there until the guard falls.
-    pub fn place(self: &Arc<Pulse>) -> Placed {
-        let fewest = (0..self.workers.len()).min_by_key(|&i| self.open(WorkerId(i))).unwrap_or(0);
-        self.workers[fewest].open.fetch_add(1, Ordering::Relaxed);
-        Placed { pulse: self.clone(), worker: WorkerId(fewest) }
+    /// A worker for a connection that this one accepted: itself, unless it has two more than the one with the fewest. The
+    /// connection is counted there until the guard falls.
+    pub fn place(self: &Arc<Pulse>, own: WorkerId) -> Placed {
+        let _one_at_a_time = self.placing.lock();
+        let fewest = (0..self.workers.len()).map(WorkerId).min_by_key(|&id| self.open(id)).unwrap_or(own);
+        let worker = if self.open(own) >= self.open(fewest) + 2 { fewest } else { own };
+        self.workers[worker.0].open.fetch_add(1, Ordering::Relaxed);
+        Placed { pulse: self.clone(), worker }
     }
 }
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Pulse, Wake, WorkerId};
@@ -40,7 +40,6 @@ pub struct Limits {
 /// Everything that accepts and serves.
 #[derive(Debug)]
 pub struct Server {
-    acceptor: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     workers: Vec<(mpsc::Sender<worker::Command>, JoinHandle<()>)>,
 }
 
@@ -54,27 +53,37 @@ impl Server {
         H: Handler,
         F: Fn(WorkerId) -> H + Send + Clone + 'static,
     {
+        let doors: Arc<[_]> = bound.into_iter().map(accept::Listening::new).collect();
+        let (senders, commands): (Vec<_>, Vec<_>) = (0..pulse.workers()).map(|_| mpsc::channel(1024)).unzip();
+        let all: Arc<[_]> = senders.iter().map(mpsc::Sender::downgrade).collect();
         let mut workers = Vec::new();
-        for id in (0..pulse.workers()).map(WorkerId) {
-            workers.push(worker::start(id, pulse.clone(), wake.clone(), make.clone())?);
+        for (id, (sender, commands)) in senders.into_iter().zip(commands).enumerate() {
+            let post = worker::Post {
+                id: WorkerId(id),
+                pulse: pulse.clone(),
+                wake: wake.clone(),
+                doors: doors.clone(),
+                workers: all.clone(),
+            };
+            workers.push((sender, worker::start(post, commands, make.clone())?));
         }
-        let (stop, stopped) = oneshot::channel();
-        let senders = workers.iter().map(|(sender, _)| sender.clone()).collect();
-        let thread = accept::start(bound, pulse.clone(), senders, stopped)?;
-        Ok(Server { acceptor: Some((stop, thread)), workers })
+        Ok(Server { workers })
     }
 
     /// Stops accepting (what already waits in the queue is still taken), lets requests in flight end, and gives up on
     /// what is left after `deadline`. True when nothing had to be cut.
-    pub async fn drain(mut self, deadline: Duration) -> bool {
-        if let Some((stop, thread)) = self.acceptor.take() {
-            let _ = stop.send(());
-            join(thread).await;
+    pub async fn drain(self, deadline: Duration) -> bool {
+        let commands: Vec<_> = self.workers.iter().map(|(commands, _)| commands.clone()).collect();
+        // Nobody drains before all have stopped: who still accepts may hand over to any.
+        let (done, mut stopped) = mpsc::channel(1);
+        for commands in &commands {
+            let _ = commands.send(worker::Command::Stop(done.clone())).await;
         }
-        for (commands, _) in &self.workers {
+        drop(done);
+        while stopped.recv().await.is_some() {}
+        for commands in &commands {
             let _ = commands.send(worker::Command::Drain).await;
         }
-        let commands: Vec<_> = self.workers.iter().map(|(commands, _)| commands.clone()).collect();
         let mut ended = std::pin::pin!(async move {
             for (_, thread) in self.workers {
                 join(thread).await;

@@ -1,49 +1,44 @@
-//! One thread accepts for all listeners and places each connection on the worker with the fewest open ones.
+//! Workers accept for themselves: a connection costs no thread but the one that serves it, unless that one has more than its
+//! part. Then it is handed over.
 
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::Limits;
 use super::bind::Bound;
 use super::worker::{Arrival, Command};
 use crate::io::Client;
-use crate::plane::Pulse;
+use crate::plane::{Pulse, WorkerId};
 
-/// Starts the acceptor's thread. It ends when told to, after taking what already waits in the queues.
-pub(super) fn start(
-    bound: Vec<Bound>,
-    pulse: Arc<Pulse>,
-    workers: Vec<mpsc::Sender<Command>>,
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("lictor-accept".into()).spawn(move || {
-        let workers: Rc<[_]> = workers.into();
-        runtime.block_on(tokio::task::LocalSet::new().run_until(async move {
-            let (stop, stopping) = watch::channel(false);
-            let tasks: Vec<_> = bound
-                .into_iter()
-                .map(|bound| {
-                    let door = Acceptor { pulse: pulse.clone(), workers: workers.clone(), reserve: reserve() };
-                    tokio::task::spawn_local(door.run(bound, stopping.clone()))
-                })
-                .collect();
-            let _ = stopped.await;
-            let _ = stop.send(true);
-            for task in tasks {
-                let _ = task.await;
-            }
-        }));
-    })
+/// How many workers watch a listener: each new connection wakes all of them that have nothing to do, and one gets it.
+const WATCHERS: usize = 4;
+
+/// A listener that is served.
+#[derive(Debug)]
+pub(super) struct Listening {
+    socket: TcpListener,
+    limits: Arc<Limits>,
+    address: SocketAddr,
+    /// For connections that may still be opened.
+    slots: Arc<Semaphore>,
+}
+
+impl Listening {
+    pub(super) fn new(bound: Bound) -> Arc<Listening> {
+        let Bound { socket, limits, address } = bound;
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        Arc::new(Listening { socket, limits: Arc::new(limits), address, slots })
+    }
 }
 
 /// A descriptor to give up when none is left, so that a waiting connection can be taken and closed, not left hanging.
@@ -51,24 +46,36 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-struct Acceptor {
+/// A listener as one worker watches it.
+pub(super) struct Acceptor<S> {
+    id: WorkerId,
     pulse: Arc<Pulse>,
-    workers: Rc<[mpsc::Sender<Command>]>,
+    workers: Arc<[mpsc::WeakSender<Command>]>,
     reserve: Option<File>,
+    serve: Rc<S>,
 }
 
-impl Acceptor {
-    async fn run(mut self, bound: Bound, mut stopping: watch::Receiver<bool>) {
-        let Bound { socket, limits, address } = bound;
-        let slots = Arc::new(Semaphore::new(limits.connections));
-        let limits = Arc::new(limits);
-        let socket = match watch(socket) {
+impl<S: Fn(Arrival)> Acceptor<S> {
+    /// For a worker that serves what it accepts, and knows all workers; `None` where enough others accept.
+    pub(super) fn new(
+        id: WorkerId,
+        pulse: &Arc<Pulse>,
+        workers: &Arc<[mpsc::WeakSender<Command>]>,
+        serve: &Rc<S>,
+    ) -> Option<Acceptor<S>> {
+        let (pulse, workers, serve) = (pulse.clone(), workers.clone(), serve.clone());
+        (id.0 < WATCHERS).then(|| Acceptor { id, pulse, workers, reserve: reserve(), serve })
+    }
+
+    /// Accepts until it is told to stop, and then what already waits in the queue (it would be reset).
+    pub(super) async fn run(mut self, door: Arc<Listening>, mut stopping: watch::Receiver<bool>) {
+        let socket = match watch(door.clone()) {
             Ok(socket) => socket,
-            Err(error) => return tracing::error!(%address, "cannot watch the listener: {error}"),
+            Err(error) => return tracing::error!(address = %door.address, "cannot watch the listener: {error}"),
         };
         loop {
             let slot = tokio::select! {
-                slot = slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+                slot = door.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
                 _ = stopping.changed() => break,
             };
             let accepted = tokio::select! {
@@ -76,43 +83,41 @@ impl Acceptor {
                 _ = stopping.changed() => break,
             };
             match accepted {
-                Ok(connection) => self.place(connection, address, &limits, slot).await,
+                Ok(connection) => self.place(connection, &door, slot).await,
                 Err(error) => self.failed(&socket, &error).await,
             }
         }
-        // The end: whoever was already in the queue is served (connections that we leave there would be reset).
-        while let Ok(slot) = slots.clone().try_acquire_owned() {
-            let Ok(connection) = accept_now(socket.get_ref()) else { break };
-            self.place(connection, address, &limits, slot).await;
+        while let Ok(slot) = door.slots.clone().try_acquire_owned() {
+            let Ok(connection) = accept_now(&door.socket) else { break };
+            self.place(connection, &door, slot).await;
         }
     }
 
-    async fn accept(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(socket: &AsyncFd<Watched>) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             let mut ready = socket.readable().await?;
-            if let Ok(accepted) = ready.try_io(|socket| accept_now(socket.get_ref())) {
+            if let Ok(accepted) = ready.try_io(|socket| accept_now(&socket.get_ref().0.socket)) {
                 return accepted;
             }
         }
     }
 
-    async fn place(
-        &self,
-        (stream, address): (TcpStream, SocketAddr),
-        listener: SocketAddr,
-        limits: &Arc<super::Limits>,
-        slot: tokio::sync::OwnedSemaphorePermit,
-    ) {
-        let placed = self.pulse.place();
-        let worker = &self.workers[placed.worker.0];
-        let client = Client::new(address, listener, limits.door, &limits.trusted);
-        let arrival = Arrival { stream, client, limits: limits.clone(), placed, slot };
-        // A worker whose queue is full holds up the acceptor: the kernel's backlog is the next queue.
-        let _ = worker.send(Command::Arrival(arrival)).await;
+    async fn place(&self, (stream, address): (TcpStream, SocketAddr), door: &Listening, slot: OwnedSemaphorePermit) {
+        let placed = self.pulse.place(self.id);
+        let worker = placed.worker;
+        let client = Client::new(address, door.address, door.limits.door, &door.limits.trusted);
+        let arrival = Arrival { stream, client, limits: door.limits.clone(), placed, slot };
+        if worker == self.id {
+            return (self.serve)(arrival);
+        }
+        // A worker whose queue is full holds up who hands over: the kernel's backlog is the next queue.
+        if let Some(worker) = self.workers[worker.0].upgrade() {
+            let _ = worker.send(Command::Arrival(arrival)).await;
+        }
     }
 
     /// Descriptors ran out: give up the reserve, take one connection, close it, so that its client learns at once.
-    async fn failed(&mut self, socket: &AsyncFd<TcpListener>, error: &io::Error) {
+    async fn failed(&mut self, socket: &AsyncFd<Watched>, error: &io::Error) {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         if !matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
@@ -123,7 +128,7 @@ impl Acceptor {
         self.pulse.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("out of file descriptors: a connection is refused; raise the limit (ulimit -n)");
         drop(self.reserve.take());
-        drop(accept_now(socket.get_ref()));
+        drop(accept_now(&socket.get_ref().0.socket));
         self.reserve = reserve();
         if self.reserve.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -131,10 +136,25 @@ impl Acceptor {
     }
 }
 
+/// A listener's descriptor, which lives as long as anybody watches it.
+struct Watched(Arc<Listening>);
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.socket.as_raw_fd()
+    }
+}
+
 /// Tokio's own listener would register each accepted socket here, only for its worker to register it again.
 #[expect(deprecated, reason = "its successor is unsafe; a TcpListener keeps its descriptor for as long as it lives")]
-fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
-    AsyncFd::new(socket)
+fn watch(door: Arc<Listening>) -> io::Result<AsyncFd<Watched>> {
+    AsyncFd::new(Watched(door))
 }
 
 /// One system call: accepted, non-blocking, closed on exec.

@@ -25,6 +25,8 @@ pub(super) struct Activity {
     read: AtomicU32,
     wrote: AtomicU32,
     blocked: AtomicBool,
+    /// It speaks HTTP no more.
+    tunnel: AtomicBool,
     /// The connection's bytes are with nobody any more.
     closed: Notify,
 }
@@ -99,8 +101,13 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
 
+    /// An HTTP connection that shuts down is dropped next, and closes by that: a system call less.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        match this.activity.tunnel.load(Ordering::Relaxed) {
+            true => Pin::new(&mut this.io).poll_shutdown(cx),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -176,6 +183,7 @@ impl Control {
     /// Until its bytes are with nobody any more: at once, unless it was upgraded.
     pub(super) async fn closed(&self) {
         self.phase.set(Phase::Tunnel);
+        self.activity.tunnel.store(true, Ordering::Relaxed);
         if Arc::strong_count(&self.activity) > 1 {
             self.activity.closed.notified().await;
         }

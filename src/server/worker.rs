@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::LocalRuntime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Limits;
+use super::accept::{Acceptor, Listening};
 use super::connection;
 use super::watch::{Connections, TICK};
 use crate::io::{Client, Io};
@@ -31,48 +33,68 @@ pub(super) struct Arrival {
 pub(super) enum Command {
     /// Serve this.
     Arrival(Arrival),
+    /// Accept no more; what is given is dropped when that is done.
+    Stop(mpsc::Sender<()>),
     /// Close what is idle, let the rest end, then end.
     Drain,
     /// End now.
     End,
 }
 
+/// A worker's place among all.
+#[derive(Debug)]
+pub(super) struct Post {
+    pub(super) id: WorkerId,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) wake: Wake,
+    pub(super) doors: Arc<[Arc<Listening>]>,
+    /// All workers, itself among them: weak, so that a worker ends when nobody commands it any more.
+    pub(super) workers: Arc<[mpsc::WeakSender<Command>]>,
+}
+
 /// Starts a worker's thread.
-pub(super) fn start<H, F>(
-    id: WorkerId,
-    pulse: Arc<Pulse>,
-    wake: Wake,
-    make: F,
-) -> io::Result<(mpsc::Sender<Command>, JoinHandle<()>)>
+pub(super) fn start<H, F>(post: Post, commands: mpsc::Receiver<Command>, make: F) -> io::Result<JoinHandle<()>>
 where
     H: Handler,
     F: FnOnce(WorkerId) -> H + Send + 'static,
 {
-    let (sender, commands) = mpsc::channel(1024);
+    let id = post.id;
     let name = format!("lictor-worker-{}", id.0);
-    let thread = std::thread::Builder::new().name(name).spawn(move || match LocalRuntime::new() {
-        Ok(runtime) => runtime.block_on(Box::pin(run(id, commands, pulse, wake, make))),
+    std::thread::Builder::new().name(name).spawn(move || match LocalRuntime::new() {
+        Ok(runtime) => runtime.block_on(Box::pin(run(post, commands, make))),
         Err(error) => tracing::error!(worker = id.0, "cannot start a runtime: {error}"),
-    })?;
-    Ok((sender, thread))
+    })
 }
 
-async fn run<H: Handler>(
-    id: WorkerId,
-    mut commands: mpsc::Receiver<Command>,
-    pulse: Arc<Pulse>,
-    wake: Wake,
-    make: impl FnOnce(WorkerId) -> H,
-) {
+async fn run<H: Handler>(post: Post, mut commands: mpsc::Receiver<Command>, make: impl FnOnce(WorkerId) -> H) {
+    let Post { id, pulse, wake, doors, workers } = post;
     let handler = Rc::new(make(id));
     let connections = Rc::new(Connections::default());
+    let serve = {
+        let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
+        Rc::new(move |arrival| serve(arrival, &handler, &connections, &pulse))
+    };
+    let (stop, stopping) = watch::channel(false);
+    let mut accepting = JoinSet::new();
+    for door in doors.iter() {
+        if let Some(acceptor) = Acceptor::new(id, &pulse, &workers, &serve) {
+            accepting.spawn_local(acceptor.run(door.clone(), stopping.clone()));
+        }
+    }
+    // The listeners close with the last who watches them.
+    drop((doors, stopping));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
+    let mut stopped = None;
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Arrival(arrival)) => serve(arrival, &handler, &connections, &pulse),
+                Some(Command::Arrival(arrival)) => serve(arrival),
+                Some(Command::Stop(done)) => {
+                    let _ = stop.send(true);
+                    stopped = Some(done);
+                }
                 Some(Command::Drain) => {
                     draining = true;
                     connections.drain();
@@ -80,6 +102,11 @@ async fn run<H: Handler>(
                 Some(Command::End) | None => break,
             },
             () = wake.woken(id) => handler.woken(),
+            ended = accepting.join_next(), if stopped.is_some() => {
+                if ended.is_none() {
+                    stopped = None;
+                }
+            }
             _ = tick.tick() => {
                 pulse.beat(id);
                 connections.sweep();

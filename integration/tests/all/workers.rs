@@ -27,7 +27,7 @@ async fn connections(world: &World, count: usize) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixteen_connections_lie_four_on_each_of_four_workers() {
+async fn of_sixteen_connections_no_worker_of_four_has_more_than_two_more_than_another() {
     let world = World::start(integration::world::config(
         "workers = 4\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n",
     ))
@@ -39,7 +39,8 @@ async fn sixteen_connections_lie_four_on_each_of_four_workers() {
     }
     let pulse = world.gateway.as_ref().expect("it runs").pulse.clone();
     let open: Vec<_> = (0..4).map(|worker| pulse.open(WorkerId(worker))).collect();
-    assert_eq!(open, [4, 4, 4, 4]);
+    assert_eq!(open.iter().sum::<usize>(), 16, "{open:?}");
+    assert!(open.iter().max() <= open.iter().min().map(|fewest| fewest + 2).as_ref(), "{open:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
