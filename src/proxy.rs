@@ -192,7 +192,7 @@ enum Ask {
     /// The control plane.
     Plane(own::Errand),
     /// A service.
-    Service(Forwarding),
+    Service(Box<Forwarding>),
     /// A service, for what is to be stored. Boxed: what is asked for on behalf of many need not fit into every request.
     Fill(Option<Box<(Fetch, Asked, Forwarding)>>),
 }
@@ -215,7 +215,7 @@ impl Worker {
     /// arguments twice.)
     fn ask(
         self: Rc<Worker>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         client: Rc<Client>,
         mut ask: Ask,
     ) -> impl Future<Output = Response<Body>> + 'static {
@@ -244,7 +244,7 @@ impl Worker {
     }
 
     /// A page that explains an error.
-    fn failed(&self, mut exchange: Exchange, error: &Error, client: &Client) -> Response<Body> {
+    fn failed(&self, mut exchange: Box<Exchange>, error: &Error, client: &Client) -> Response<Body> {
         exchange.because(error.reason(), error.blame().as_str());
         let response = error::page(error, &exchange.id, &self.hint(error, client));
         finish(exchange, response)
@@ -297,12 +297,12 @@ impl Worker {
         let forwarding = Forwarding { parts, body, way: Way { service, route, total, passage, upgrade } };
         Ok(Step::Ask(match fetch {
             Some((fetch, asked)) => Ask::Fill(Some(Box::new((fetch, asked, forwarding)))),
-            None => Ask::Service(forwarding),
+            None => Ask::Service(Box::new(forwarding)),
         }))
     }
 
     /// The instance's answer, on its way to the client.
-    fn pass_on(&self, mut exchange: Exchange, reply: Reply, way: &mut Way) -> Response<Body> {
+    fn pass_on(&self, mut exchange: Box<Exchange>, reply: Reply, way: &mut Way) -> Response<Body> {
         let Way { service, passage, route, total, upgrade } = way;
         let Reply { mut response, local, lease, flight, permit } = reply;
         let instance = local.instance.key.address;
@@ -361,7 +361,7 @@ impl Worker {
 }
 
 /// An answer that is stored at the same time, on its way to the client.
-fn stream_on(mut exchange: Exchange, mut response: Response<Body>) -> Response<Body> {
+fn stream_on(mut exchange: Box<Exchange>, mut response: Response<Body>) -> Response<Body> {
     exchange.status = Some(response.status());
     exchange.dress(response.headers_mut());
     let pace = Pace { idle: STORING, total: None, stream: false };
@@ -384,7 +384,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// A page of our own.
-fn finish(mut exchange: Exchange, mut response: Response<Bytes>) -> Response<Body> {
+fn finish(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
     exchange.status = Some(response.status());
     let head = exchange.method == Method::HEAD;
     exchange.bytes = if head { 0 } else { response.body().len() as u64 };

@@ -26,7 +26,7 @@ pub(super) const DEPARTED: Duration = Duration::from_secs(300);
 /// What is settled when an answer's body ends.
 pub(super) struct Ending {
     /// The request that it answers; none while it is only stored.
-    pub(super) exchange: Option<Exchange>,
+    pub(super) exchange: Option<Box<Exchange>>,
     /// When the request began.
     pub(super) began: Instant,
     /// The instance's side; none when somebody else settles it.

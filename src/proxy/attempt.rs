@@ -124,7 +124,8 @@ impl Sending<'_> {
             let pooled = if reuse { local.reuse(!self.twice, began) } else { None };
             let lease = match pooled {
                 Some(lease) => lease,
-                None => match local.connect(self.limit(self.rules.policy.timeouts.connect)).await {
+                // Boxed: few requests need a new connection, and the others need not have room for it.
+                None => match Box::pin(local.connect(self.limit(self.rules.policy.timeouts.connect))).await {
                     Ok(lease) => lease,
                     Err(error) => {
                         let (failure, error) = unconnected(&error);

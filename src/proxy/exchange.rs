@@ -59,9 +59,9 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// A request that just came.
-    pub(super) fn new<B>(worker: Rc<Worker>, request: &Request<B>, client: &Client) -> Exchange {
+    pub(super) fn new<B>(worker: Rc<Worker>, request: &Request<B>, client: &Client) -> Box<Exchange> {
         let id = TraceId::new(&mut worker.random.borrow_mut());
-        Exchange {
+        Box::new(Exchange {
             worker,
             id,
             began: Instant::now(),
@@ -84,7 +84,7 @@ impl Exchange {
             past: None,
             reason: "",
             blame: "",
-        }
+        })
     }
 
     /// It has a route.

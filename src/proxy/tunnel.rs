@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Everything that a tunnel keeps while it lasts.
 pub(super) struct Tunnel {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) client: Upgrade,
     pub(super) instance: Upgrade,
     pub(super) flight: InFlight,

@@ -200,7 +200,8 @@ impl Search<'_> {
             self.places.end(at);
             return self.first(&node.here).or_else(|| self.first(&node.below));
         }
-        let end = path[at + 1..].find('/').map_or(path.len(), |slash| at + 1 + slash);
+        let slash = path.as_bytes()[at + 1..].iter().position(|&byte| byte == b'/');
+        let end = slash.map_or(path.len(), |slash| at + 1 + slash);
         let segment = &path[at + 1..end];
         if let Some(index) = node.texts.get(segment).and_then(|next| self.below(next, end)) {
             return Some(index);

@@ -115,7 +115,8 @@ fn describes_body(name: &HeaderName) -> bool {
 /// The headers that are stored, each copied: hyper's are slices of whole read buffers.
 pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
     let own = |name: &HeaderName| matches!(name.as_str(), "x-request-id" | "age" | "cache-status");
-    let mut kept = HeaderMap::with_capacity(headers.len());
+    // With room for what each answer from the store has besides: a copy of it need not grow its tables.
+    let mut kept = HeaderMap::with_capacity(headers.len() + 8);
     for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
         kept.append(name.clone(), exact(value));
     }

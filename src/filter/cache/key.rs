@@ -58,7 +58,7 @@ impl Place<'_> {
     /// The key: host and path first.
     pub(super) fn base(&self) -> String {
         let query = self.query.unwrap_or_default();
-        let mut base = String::with_capacity(self.host.len() + self.path.len() + query.len() + 20);
+        let mut base = String::with_capacity(self.host.len() + self.path.len() + query.len() + 24);
         base.push_str(self.host);
         base.make_ascii_lowercase();
         base.push_str(self.path);
@@ -67,7 +67,8 @@ impl Place<'_> {
             base.push_str(query);
         }
         // Another route may give another answer, and so may the same one after it was changed.
-        let _ = write!(base, "\n{:x}", self.form);
+        base.push('\n');
+        base.push_str(itoa::Buffer::new().format(self.form));
         // An instance that sends `http` to `https` must not do so to those who are there already.
         if self.scheme != "http" {
             let _ = write!(base, "\n{}", self.scheme);

@@ -260,8 +260,8 @@ pub(super) fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
         let all = request.get_all(header::IF_NONE_MATCH).iter();
         return all.filter_map(|value| value.to_str().ok()).flat_map(parts).any(|tag| tag == "*" || same(tag, etag));
     }
-    let since = date(request, &header::IF_MODIFIED_SINCE);
-    since.zip(date(stored, &header::LAST_MODIFIED)).is_some_and(|(since, modified)| modified <= since)
+    let Some(since) = date(request, &header::IF_MODIFIED_SINCE) else { return false };
+    date(stored, &header::LAST_MODIFIED).is_some_and(|modified| modified <= since)
 }
 
 /// Weak comparison (RFC 9110 8.8.3.2).
