@@ -10,6 +10,7 @@ mod window;
 pub mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,9 +166,10 @@ impl LocalService {
         worker: WorkerId,
         settings: &Rc<Settings>,
     ) -> Rc<LocalService> {
-        let known = |instance: &Arc<Instance>| {
-            old.and_then(|old| old.locals.iter().find(|local| Arc::ptr_eq(&local.instance, instance)).cloned())
-        };
+        let place = |instance: &Arc<Instance>| Arc::as_ptr(instance);
+        let before = old.iter().flat_map(|old| old.locals.iter()).map(|local| (place(&local.instance), local));
+        let before: HashMap<_, _, foldhash::fast::FixedState> = before.collect();
+        let known = |instance: &Arc<Instance>| before.get(&place(instance)).map(|local| Rc::clone(local));
         let fresh = |member: &Member| Local::new(member.instance.clone(), settings.clone());
         let locals: Box<[_]> = new.members.iter().map(|m| known(&m.instance).unwrap_or_else(|| fresh(m))).collect();
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! What follows from what: services kept, changed, new, gone, with their instances adopted by their keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -129,7 +129,8 @@ impl Next {
                 Member { instance, weight }
             })
             .collect();
-        let here = |instance: &Instance| source.endpoints.iter().any(|endpoint| endpoint.key == instance.key);
+        let keys: HashSet<&Key, foldhash::fast::FixedState> = source.endpoints.iter().map(|e| &e.key).collect();
+        let here = |instance: &Instance| keys.contains(&instance.key);
         let mut gone: Vec<_> = departed().filter(|(instance, _)| !here(instance)).cloned().collect();
         for member in old.iter().flat_map(|old| old.members.iter()).filter(|member| !here(&member.instance)) {
             change.weigh(&member.instance, Some(member.weight), 0, &mut self.effects);

@@ -3,6 +3,7 @@
 //! nginx's algorithm: each eligible instance gains its weight, the richest is picked and pays what all gained. Those not
 //! eligible neither gain nor pay, so that a tripped one's share is spread evenly and it comes back without a burst.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::instance::Instance;
@@ -39,8 +40,10 @@ impl Balancer {
 
     /// The order for a changed set: who stays, keeps its place; who joins, begins in the middle.
     pub fn rebuilt<'a>(&self, members: impl Iterator<Item = (&'a Arc<Instance>, u32)>) -> Balancer {
+        let before = self.slots.iter().map(|slot| (Arc::as_ptr(&slot.instance), slot));
+        let before: HashMap<_, _, foldhash::fast::FixedState> = before.collect();
         let current = |instance: &Arc<Instance>, weight: u32| {
-            let known = self.slots.iter().find(|slot| Arc::ptr_eq(&slot.instance, instance));
+            let known = before.get(&Arc::as_ptr(instance));
             // A weight that changed since keeps the credit within what the new one could have earned.
             let bound = i64::from(weight);
             known.filter(|slot| slot.weight > 0).map_or(0, |slot| slot.current.clamp(-bound.max(slot.weight), bound))

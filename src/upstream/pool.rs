@@ -97,7 +97,7 @@ impl Local {
         self.idle.borrow().len()
     }
 
-    /// Keeps a connection that is ready.
+    /// Keeps a connection that is free.
     fn keep(&self, connection: Connection, since: Instant, age: Duration) {
         let mut idle = self.idle.borrow_mut();
         if !self.instance.departed() && idle.len() < self.settings.idle {
@@ -114,7 +114,8 @@ impl Lease {
         if age.is_zero() || self.home.instance.departed() {
             return;
         }
-        if self.connection.is_ready() {
+        // Whether the instance closed it is seen when it is used again.
+        if self.connection.is_free() {
             return self.home.keep(self.connection, now, age);
         }
         if self.connection.is_closed() {

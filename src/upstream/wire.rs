@@ -188,10 +188,15 @@ impl Connection {
         .await;
     }
 
-    /// Whether it can take a request now.
+    /// Whether its last request and the answer to it are complete, and another may follow.
+    pub fn is_free(&self) -> bool {
+        let state = self.state();
+        matches!(state.phase, Phase::Idle) && state.message.is_sent()
+    }
+
+    /// Whether it can take a request now: it is free, and the instance did not close it meanwhile.
     pub fn is_ready(&self) -> bool {
-        let mut state = self.state();
-        matches!(state.phase, Phase::Idle) && state.message.is_sent() && state.silent()
+        self.is_free() && self.state().silent()
     }
 
     /// Whether it never will again.
@@ -292,7 +297,7 @@ impl State {
     fn end(&mut self, keep_alive: bool) {
         // What nobody asked for must not be taken for the answer to the next request.
         self.phase = if keep_alive && !self.cut && self.input.is_empty() { Phase::Idle } else { Phase::Over };
-        if self.read > READ.0 {
+        if self.read > READ.0 && self.input.is_empty() {
             (self.input, self.read) = (BytesMut::new(), READ.0);
         }
     }

@@ -141,6 +141,7 @@ fn owner(file: &str) -> &str {
     }
     match file {
         file if file.contains("/bin/instructions/") => "the rig",
+        file if file.contains("jemalloc") => "jemalloc",
         file if file.starts_with("src/") || file.contains("/src/") && !file.contains("/usr/src/") => "lictor",
         _ => "libc and others",
     }

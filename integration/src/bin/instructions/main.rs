@@ -11,6 +11,10 @@ use std::process::ExitCode;
 
 use callgrind::{Costs, difference};
 
+/// What is shipped allocates by it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The paths that are counted: the measuring sticks' own configurations.
 const SCENARIOS: [(&str, &str); 3] = [
     ("bare", include_str!("../../../measure/bare.toml")),
@@ -31,7 +35,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["run", scenario, requests] => run(scenario, requests),
-        [] => measure().map(|found| print!("{}", table(&found))),
+        [] => measure().map(|found| print!("{}", table(&found))).map_err(Refusal::Failed),
         ["--check"] => check(),
         ["--record"] => record(),
         ["--functions", scenario] => functions(scenario),
@@ -39,17 +43,34 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+        Err(Refusal::Failed(why)) => {
             eprintln!("{why}");
             ExitCode::FAILURE
+        }
+        Err(Refusal::Elsewhere(why)) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
         }
     }
 }
 
+/// Why it ends otherwise than well.
+enum Refusal {
+    Failed(String),
+    /// Nothing can be said here: the budget was recorded with another toolchain.
+    Elsewhere(String),
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(why: T) -> Refusal {
+        Refusal::Failed(why.into())
+    }
+}
+
 /// What callgrind watches.
-fn run(scenario: &str, requests: &str) -> Result<(), String> {
+fn run(scenario: &str, requests: &str) -> Result<(), Refusal> {
     let toml = SCENARIOS.iter().find(|(name, _)| *name == scenario).ok_or(USAGE)?.1;
-    rig::run(toml, requests.parse().map_err(|_| USAGE)?)
+    Ok(rig::run(toml, requests.parse().map_err(|_| USAGE)?)?)
 }
 
 /// What a request of each scenario costs.
@@ -92,23 +113,23 @@ fn toolchain() -> Result<String, String> {
     Ok(format!("{}; {}", callgrind::says("rustc", &["--version"])?, callgrind::says("getconf", &["GNU_LIBC_VERSION"])?))
 }
 
-fn record() -> Result<(), String> {
+fn record() -> Result<(), Refusal> {
     let found = measure()?;
     print!("{}", table(&found));
     let scenarios: serde_json::Map<_, _> = found.iter().map(|(name, costs)| (name.to_string(), costs.json())).collect();
     let text = serde_json::json!({ "toolchain": toolchain()?, "instructions a request": scenarios });
     let text = serde_json::to_string_pretty(&text).map_err(|error| error.to_string())?;
-    std::fs::write(budget(), text + "\n").map_err(|error| format!("{}: {error}", budget().display()))
+    Ok(std::fs::write(budget(), text + "\n").map_err(|error| format!("{}: {error}", budget().display()))?)
 }
 
-fn check() -> Result<(), String> {
+fn check() -> Result<(), Refusal> {
     let text = std::fs::read_to_string(budget()).map_err(|error| format!("{}: {error}", budget().display()))?;
     let recorded: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let (here, there) = (toolchain()?, recorded["toolchain"].as_str().unwrap_or_default());
     if here != there {
-        return Err(format!(
+        return Err(Refusal::Elsewhere(format!(
             "the budget was recorded with\n  {there}\nand this is\n  {here}\nRecord it anew: cargo instructions --record"
-        ));
+        )));
     }
     let found = measure()?;
     print!("{}", table(&found));
@@ -117,11 +138,11 @@ fn check() -> Result<(), String> {
         let budget = Costs::from_json(&recorded["instructions a request"][name])?;
         grown += &costs.over(&budget, TOLERANCE).map(|why| format!("{name}: {why}\n")).unwrap_or_default();
     }
-    if grown.is_empty() { Ok(()) } else { Err(grown) }
+    if grown.is_empty() { Ok(()) } else { Err(grown.into()) }
 }
 
 /// Where a scenario's instructions are, function by function.
-fn functions(scenario: &str) -> Result<(), String> {
+fn functions(scenario: &str) -> Result<(), Refusal> {
     let costs = cost(scenario)?;
     let mut rows: Vec<_> = costs.functions.iter().filter(|(_, cost)| **cost >= 20.0).collect();
     rows.sort_by(|a, b| b.1.total_cmp(a.1));
