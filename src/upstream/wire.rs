@@ -16,14 +16,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Response};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{Body, Source};
+use crate::body::Body;
 use crate::io::Io;
 use crate::io::upgrade::Upgrade;
 use answer::Expected;
@@ -320,84 +320,6 @@ impl State {
             self.read = (self.read * 2).min(READ.1);
         }
         Poll::Ready(read)
-    }
-}
-
-impl Source for Wire {
-    fn poll_frame(
-        &self,
-        message: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
-        match self.of(message) {
-            Some(mut state) => state.poll_body(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self, message: u64) -> bool {
-        self.of(message).is_none()
-    }
-
-    fn size_hint(&self, message: u64) -> http_body::SizeHint {
-        match self.of(message).as_deref() {
-            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => http_body::SizeHint::with_exact(*left),
-            Some(_) => http_body::SizeHint::default(),
-            None => http_body::SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl Wire {
-    /// The connection, while it carries the body of this message.
-    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
-        let state = self.0.borrow_mut();
-        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
-    }
-}
-
-impl State {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
-        // An upload may go on beside its answer; why it failed is known by who follows it.
-        if let Poll::Ready(Err(Fault::Body)) = self.poll_send(cx) {
-            self.phase = Phase::Over;
-            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
-        }
-        loop {
-            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
-            let keep_alive = *keep_alive;
-            match framing.take(&mut self.input) {
-                Ok(body::Taken::Frame(frame)) => {
-                    if framing.is_over() {
-                        self.end(keep_alive);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(body::Taken::End) => {
-                    self.end(keep_alive);
-                    return Poll::Ready(None);
-                }
-                Ok(body::Taken::More) => {}
-                Err(why) => {
-                    self.phase = Phase::Over;
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
-                }
-            }
-            match std::task::ready!(self.fill(cx)) {
-                Ok(1..) => {}
-                ended => return Poll::Ready(self.broken(ended)),
-            }
-        }
-    }
-
-    /// The instance closed while a body was read: for some bodies that is their end.
-    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<http_body::Frame<Bytes>, io::Error>> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Over);
-        match (phase, ended) {
-            (Phase::Body(Framing::Close, _), Ok(_)) => None,
-            (_, Ok(_)) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            (_, Err(error)) => Some(Err(error)),
-        }
     }
 }
 
