@@ -14,6 +14,9 @@ use crate::body::Source;
 /// The most that all extensions of a body's chunks may have: nobody reads them.
 const EXTENSIONS: usize = 16 * 1024;
 
+/// The most digits that a chunk's size may have.
+const DIGITS: usize = 16;
+
 /// The most that a trailer section may have.
 const TRAILERS: usize = 16 * 1024;
 
@@ -143,15 +146,15 @@ impl Chunks {
         let Some(end) = input.iter().position(|&b| b == b'\n') else {
             // What can never become a size is not waited for.
             let digits = input.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-            let odd = !input.is_empty() && (digits == 0 || digits > 16);
-            return if odd || input.len() > EXTENSIONS { Err(BAD) } else { Ok(None) };
+            let odd = !input.is_empty() && (digits == 0 || digits > DIGITS);
+            return if odd || input.len() > DIGITS + EXTENSIONS + 1 { Err(BAD) } else { Ok(None) };
         };
         let line = input[..end].strip_suffix(b"\r").ok_or(BAD)?;
         let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
         let rest = &line[digits..];
         // RFC 9112 7.1.1: an extension is told by its semicolon, with whitespace before it or not.
         let spaces = rest.iter().take_while(|&&b| b == b' ' || b == b'\t').count();
-        if !matches!(rest[spaces..], [] | [b';', ..]) || rest.contains(&b'\r') {
+        if digits > DIGITS || !matches!(rest[spaces..], [] | [b';', ..]) || rest.contains(&b'\r') {
             return Err(BAD);
         }
         self.extensions += rest.len();
