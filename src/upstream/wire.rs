@@ -292,7 +292,8 @@ impl State {
     fn end(&mut self, keep_alive: bool) {
         // What nobody asked for must not be taken for the answer to the next request.
         self.phase = if keep_alive && !self.cut && self.input.is_empty() { Phase::Idle } else { Phase::Over };
-        if self.read > READ.0 {
+        // What follows a 101 is not ours to drop.
+        if self.read > READ.0 && self.input.is_empty() {
             (self.input, self.read) = (BytesMut::new(), READ.0);
         }
     }
