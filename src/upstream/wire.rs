@@ -298,14 +298,20 @@ impl State {
         }
     }
 
-    /// Whether nothing comes from the instance, not even its end. No system call, unless something may have come.
+    /// Whether nothing comes from the instance, not even its end: otherwise, nothing may follow. No system call, unless something
+    /// may have come.
     fn silent(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        match &mut self.io {
-            Some(io) => Pin::new(io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending(),
-            None => false,
+        let Some(io) = &mut self.io else { return false };
+        // Outside the task's budget: a task that has used it up would be told that nothing is there.
+        let read = poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        let silent = std::pin::pin!(tokio::task::unconstrained(read)).poll(&mut cx).is_pending();
+        if !silent {
+            // The byte is gone: who asks again must not find silence.
+            self.phase = Phase::Over;
         }
+        silent
     }
 
     /// Reads once.
