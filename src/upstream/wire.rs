@@ -191,7 +191,7 @@ impl Connection {
     /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
         let mut state = self.state();
-        matches!(state.phase, Phase::Idle) && state.message.is_sent() && state.silent()
+        matches!(state.phase, Phase::Idle) && !state.cut && state.message.is_sent() && state.silent()
     }
 
     /// Whether it never will again.
@@ -227,7 +227,7 @@ impl State {
     }
 
     fn is_closed(&mut self) -> bool {
-        !matches!(self.phase, Phase::Idle) || !self.silent()
+        !matches!(self.phase, Phase::Idle) || self.cut || !self.silent()
     }
 
     /// Writes what there is of the request.
