@@ -31,12 +31,14 @@ pub(super) struct Expected {
     bodiless: bool,
     /// How far it was looked at without finding its end.
     seen: usize,
+    /// Bytes of interim answers so far.
+    interim: usize,
 }
 
 impl Expected {
     /// The answer to a request of this method.
     pub(super) fn to(method: &Method) -> Expected {
-        Expected { bodiless: *method == Method::HEAD, seen: 0 }
+        Expected { bodiless: *method == Method::HEAD, seen: 0, interim: 0 }
     }
 
     /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
@@ -51,6 +53,7 @@ impl Expected {
                 self.seen = input.len();
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             }
+            let before = input.len();
             let Some(answer) = parse(input, fields, self.bodiless)? else {
                 self.seen = input.len();
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
@@ -59,6 +62,10 @@ impl Expected {
             let status = answer.response.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(answer));
+            }
+            self.interim += before - input.len();
+            if self.interim > LARGEST {
+                return Err("its interim answers do not end");
             }
         }
         Ok(None)
