@@ -135,7 +135,8 @@ fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }
-            kept |= option.eq_ignore_ascii_case(b"keep-alive");
+            // Who writes odd bytes beside it is believed less easily.
+            kept |= option.eq_ignore_ascii_case(b"keep-alive") && value.to_str().is_ok();
         }
     }
     kept
