@@ -35,7 +35,10 @@ pub enum Door {
 
 /// The last known key that came on a connection, with its digest: who sends the same again need not be digested again.
 #[derive(Clone, Default)]
-pub struct Learnt(RefCell<Option<(Box<[u8]>, [u8; 32])>>);
+pub struct Learnt(RefCell<Option<Known>>);
+
+/// A key, and its digest.
+type Known = (Box<[u8]>, [u8; 32]);
 
 impl Learnt {
     /// The digest of this key, if it was the last one; `same` compares without telling by its time where two keys differ.

@@ -16,6 +16,7 @@ mod tee;
 mod trace;
 mod tunnel;
 mod upload;
+mod way;
 mod websocket;
 
 use std::cell::RefCell;
@@ -44,7 +45,7 @@ use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
 use answer::{Ending, Pace, Settlement};
-use attempt::{Reply, Rules};
+use attempt::Reply;
 use cached::Asked;
 pub use cached::Waiting;
 use error::Error;
@@ -54,6 +55,7 @@ use origin::Address;
 use own::Own;
 use trace::TraceId;
 use tunnel::Tunnel;
+use way::{Forwarding, Way};
 
 /// How long a client waits for the next piece of an answer that is being stored: its own deadlines are behind it.
 const STORING: Duration = Duration::from_secs(24 * 3600);
@@ -153,32 +155,6 @@ impl Handler for Proxy {
     }
 }
 
-/// A request on its way to its service.
-struct Forwarding {
-    parts: http::request::Parts,
-    body: Body,
-    way: Way,
-}
-
-/// The way of a request, there and back.
-struct Way {
-    service: Rc<LocalService>,
-    route: Arc<Route>,
-    total: Option<Instant>,
-    passage: Passage,
-    /// What a 101 must say, and the client's connection, when it asks for a WebSocket.
-    upgrade: Option<(HeaderValue, Upgrade)>,
-}
-
-impl Way {
-    /// The same way for an answer that is asked for elsewhere; what is upgraded has one way only.
-    fn again(&self) -> Way {
-        let Way { service, route, total, passage, .. } = self;
-        let (service, route, passage) = (service.clone(), route.clone(), passage.clone());
-        Way { service, route, total: *total, passage, upgrade: None }
-    }
-}
-
 /// How far a request comes without anybody being asked.
 enum Step {
     /// To its answer.
@@ -190,56 +166,35 @@ enum Step {
 /// Who is asked.
 enum Ask {
     /// The control plane.
-    Plane(own::Errand),
+    Plane(Box<own::Errand>),
     /// A service.
     Service(Box<Forwarding>),
     /// A service, for what is to be stored. Boxed: what is asked for on behalf of many need not fit into every request.
     Fill(Option<Box<(Fetch, Asked, Forwarding)>>),
 }
 
-impl Forwarding {
-    /// `now` is when it is asked for, which may be long after the request began.
-    async fn run(&mut self, worker: &Worker, now: Instant, exchange: &mut Exchange) -> Result<Reply, Error> {
-        let Way { service, route, total, passage, upgrade } = &self.way;
-        let head = passage.head(&self.parts, &exchange.id, &mut worker.random.borrow_mut(), upgrade.is_some());
-        let accept = upgrade.as_ref().map(|(accept, _)| accept);
-        let rules = Rules { policy: &route.policy, total: *total, accept };
-        let fields = std::mem::take(&mut self.parts.headers);
-        let mut asked = attempt::Asked { head, fields, body: std::mem::take(&mut self.body) };
-        attempt::run(worker, service, rules, &mut asked, now, &mut exchange.attempts).await
-    }
-}
-
 impl Worker {
-    /// Always answers: what the inner functions cannot, a page explains. (A block and not an `async fn`, which would keep its
-    /// arguments twice.)
-    fn ask(
-        self: Rc<Worker>,
-        mut exchange: Box<Exchange>,
-        client: Rc<Client>,
-        mut ask: Ask,
-    ) -> impl Future<Output = Response<Body>> + 'static {
-        async move {
-            let answered = match &mut ask {
-                Ask::Service(forwarding) => match forwarding.run(&self, exchange.began, &mut exchange).await {
-                    Ok(reply) => return self.pass_on(exchange, reply, &mut forwarding.way),
-                    Err(error) => Err(error),
-                },
-                Ask::Fill(fill) => match fill.take() {
-                    Some(fill) => Box::pin(self.fetch(&mut exchange, *fill)).await,
-                    None => Err(Error::Panicked),
-                },
-                Ask::Plane(errand) => self.fetch_page(errand).await.map(Answered::Own),
-            };
-            match answered {
-                Ok(Answered::Upstream(passed)) => {
-                    let (reply, mut way) = *passed;
-                    self.pass_on(exchange, reply, &mut way)
-                }
-                Ok(Answered::Streamed(response)) => stream_on(exchange, response),
-                Ok(Answered::Own(response)) => finish(exchange, response),
-                Err(error) => self.failed(exchange, &error, &client),
+    /// Always answers: what the inner functions cannot, a page explains.
+    async fn ask(self: Rc<Worker>, mut exchange: Box<Exchange>, client: Rc<Client>, mut ask: Ask) -> Response<Body> {
+        let answered = match &mut ask {
+            Ask::Service(forwarding) => match forwarding.run(&self, exchange.began, &mut exchange).await {
+                Ok(reply) => return self.pass_on(exchange, reply, &mut forwarding.way),
+                Err(error) => Err(error),
+            },
+            Ask::Fill(fill) => match fill.take() {
+                Some(fill) => Box::pin(self.fetch(&mut exchange, *fill)).await,
+                None => Err(Error::Panicked),
+            },
+            Ask::Plane(errand) => self.fetch_page(errand).await.map(Answered::Own),
+        };
+        match answered {
+            Ok(Answered::Upstream(passed)) => {
+                let (reply, mut way) = *passed;
+                self.pass_on(exchange, reply, &mut way)
             }
+            Ok(Answered::Streamed(response)) => stream_on(exchange, response),
+            Ok(Answered::Own(response)) => finish(exchange, response),
+            Err(error) => self.failed(exchange, &error, &client),
         }
     }
 
@@ -257,7 +212,7 @@ impl Worker {
         let target = head::check(&parts, &snapshot.config.request)?;
         match self.own(&snapshot, &target, &parts, client)? {
             Some(Own::Page(page)) => return Ok(Step::Page(page)),
-            Some(Own::Errand(errand)) => return Ok(Step::Ask(Ask::Plane(errand))),
+            Some(Own::Errand(errand)) => return Ok(Step::Ask(Ask::Plane(Box::new(errand)))),
             None => {}
         }
         let (found, preflight) = self.find(&snapshot, &target, &parts)?;

@@ -122,7 +122,7 @@ impl Sending<'_> {
         let mut reuse = true;
         loop {
             let pooled = if reuse { local.reuse(!self.twice, began) } else { None };
-            let lease = match pooled {
+            let mut lease = match pooled {
                 Some(lease) => lease,
                 // Boxed: few requests need a new connection, and the others need not have room for it.
                 None => match Box::pin(local.connect(self.limit(self.rules.policy.timeouts.connect))).await {
@@ -145,6 +145,9 @@ impl Sending<'_> {
             match self.send(&lease, sending, (head, fields), body).await {
                 Ok(response) => {
                     flight.answered(began.elapsed());
+                    if self.progress.is_some() {
+                        lease.send_on();
+                    }
                     return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
                 }
                 Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => body = again,

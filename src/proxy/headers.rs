@@ -75,7 +75,7 @@ impl Passage {
             lines.field(&X_FORWARDED_HOST, host.as_bytes());
         }
         if self.stripped > 0 {
-            lines.field(&X_FORWARDED_PREFIX, self.address.target.path()[..self.stripped].as_bytes());
+            lines.field(&X_FORWARDED_PREFIX, &self.address.target.path().as_bytes()[..self.stripped]);
         }
         lines.field(&X_REQUEST_ID, id.as_str().as_bytes());
         lines.field(&header::VIA, VIA.as_bytes());

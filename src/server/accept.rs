@@ -112,7 +112,7 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         }
         // A worker whose queue is full holds up who hands over: the kernel's backlog is the next queue.
         if let Some(worker) = self.workers[worker.0].upgrade() {
-            let _ = worker.send(Command::Arrival(arrival)).await;
+            let _ = worker.send(Command::Arrival(Box::new(arrival))).await;
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) enum Command {
     /// Serve this.
-    Arrival(Arrival),
+    Arrival(Box<Arrival>),
     /// Accept no more; what is given is dropped when that is done.
     Stop(mpsc::Sender<()>),
     /// Close what is idle, let the rest end, then end.
@@ -90,7 +90,7 @@ async fn run<H: Handler>(post: Post, mut commands: mpsc::Receiver<Command>, make
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Arrival(arrival)) => serve(arrival),
+                Some(Command::Arrival(arrival)) => serve(*arrival),
                 Some(Command::Stop(done)) => {
                     let _ = stop.send(true);
                     stopped = Some(done);

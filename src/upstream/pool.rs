@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::instance::Instance;
@@ -51,6 +52,17 @@ pub struct Lease {
     /// It has carried a request before: it may have been closed under us.
     pub reused: bool,
     home: Rc<Local>,
+    sending: Option<Sending>,
+}
+
+/// A task that sends what is left of a request; it ends with its connection's lease.
+#[derive(Debug)]
+struct Sending(JoinHandle<()>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Local {
@@ -70,7 +82,12 @@ impl Local {
             }
             let candidate = idle.pop()?;
             if usable {
-                return Some(Lease { connection: candidate.connection, reused: true, home: self.clone() });
+                return Some(Lease {
+                    connection: candidate.connection,
+                    reused: true,
+                    home: self.clone(),
+                    sending: None,
+                });
             }
         }
         None
@@ -82,7 +99,7 @@ impl Local {
     /// When nobody answers, or not in time.
     pub async fn connect(self: &Rc<Local>, deadline: Duration) -> Result<Lease, ConnectError> {
         let connection = self.settings.connector.connect(self.instance.key.address, deadline).await?;
-        Ok(Lease { connection, reused: false, home: self.clone() })
+        Ok(Lease { connection, reused: false, home: self.clone(), sending: None })
     }
 
     /// Closes what is too old, or closed already; everything when the instance is gone.
@@ -107,8 +124,13 @@ impl Local {
 }
 
 impl Lease {
+    /// The answer has begun: what is left of the request goes on by itself.
+    pub fn send_on(&mut self) {
+        self.sending = self.connection.rest().map(|rest| Sending(tokio::task::spawn_local(rest)));
+    }
+
     /// The answer was read to its end, now. `keep_alive` is what it said of `Keep-Alive: timeout`.
-    pub fn give_back(self, keep_alive: Option<Duration>, now: Instant) {
+    pub fn give_back(mut self, keep_alive: Option<Duration>, now: Instant) {
         let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
         let age = self.home.settings.idle_age.min(told);
         if age.is_zero() || self.home.instance.departed() {
@@ -122,6 +144,7 @@ impl Lease {
             return;
         }
         // The request is still being written.
+        self.sending = None;
         tokio::task::spawn_local(async move {
             let ready = tokio::time::timeout(SETTLE, self.connection.ready()).await;
             if ready.unwrap_or(false) {

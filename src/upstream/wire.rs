@@ -12,18 +12,18 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Response};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{Body, Source};
+use crate::body::Body;
 use crate::io::Io;
 use crate::io::upgrade::Upgrade;
 use answer::Expected;
@@ -99,6 +99,10 @@ struct State {
     number: u64,
     /// A request was written in part, and will not be written to its end.
     cut: bool,
+    /// That was the request's own body's doing.
+    lost: bool,
+    /// Somebody else sends what is left of the request ([`Rest`]); who reads the answer meanwhile.
+    driven: Option<Waker>,
 }
 
 /// Where the conversation stands.
@@ -159,7 +163,17 @@ impl Connection {
     /// A connection that carried nothing yet.
     fn new(io: Io) -> Connection {
         let (input, message) = (BytesMut::new(), Message::default());
-        let state = State { io: Some(io), input, read: READ.0, message, phase: Phase::Idle, number: 0, cut: false };
+        let state = State {
+            io: Some(io),
+            input,
+            read: READ.0,
+            message,
+            phase: Phase::Idle,
+            number: 0,
+            cut: false,
+            lost: false,
+            driven: None,
+        };
         Connection { wire: Rc::new(Wire(RefCell::new(state))), timer: RefCell::default() }
     }
 
@@ -191,7 +205,7 @@ impl Connection {
     /// Whether its last request and the answer to it are complete, and another may follow.
     pub fn is_free(&self) -> bool {
         let state = self.state();
-        matches!(state.phase, Phase::Idle) && state.message.is_sent()
+        matches!(state.phase, Phase::Idle) && !state.cut && state.message.is_sent()
     }
 
     /// Whether it can take a request now: it is free, and the instance did not close it meanwhile.
@@ -202,6 +216,17 @@ impl Connection {
     /// Whether it never will again.
     pub fn is_closed(&self) -> bool {
         self.state().is_closed()
+    }
+
+    /// What is left of a request whose answer has begun, if anything is: it must be sent although nobody reads the answer, for its
+    /// reader may wait for a client who wants to send first.
+    pub fn rest(&self) -> Option<Rest> {
+        let mut state = self.state();
+        if state.message.is_sent() {
+            return None;
+        }
+        state.driven = Some(Waker::noop().clone());
+        Some(Rest(Rc::downgrade(&self.wire)))
     }
 
     /// Until what is left of the request was sent; false when nothing can be sent after it.
@@ -224,6 +249,29 @@ impl Connection {
     }
 }
 
+/// Sends what is left of a request; dropped, it leaves that to who reads the answer.
+#[derive(Debug)]
+pub struct Rest(Weak<Wire>);
+
+impl Future for Rest {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.0.upgrade() {
+            // How it ended is seen by who reads on.
+            Some(wire) => wire.0.borrow_mut().poll_send(cx).map(drop),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let reader = self.0.upgrade().and_then(|wire| wire.0.borrow_mut().driven.take());
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl State {
     fn begin(&mut self, head: &Head, body: Body) {
         self.number += 1;
@@ -232,7 +280,7 @@ impl State {
     }
 
     fn is_closed(&mut self) -> bool {
-        !matches!(self.phase, Phase::Idle) || !self.silent()
+        !matches!(self.phase, Phase::Idle) || self.cut || !self.silent()
     }
 
     /// Writes what there is of the request.
@@ -240,6 +288,7 @@ impl State {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
         let sent = self.message.poll(io, cx);
         self.cut |= matches!(sent, Poll::Ready(Err(_)));
+        self.lost |= matches!(sent, Poll::Ready(Err(Fault::Body)));
         sent
     }
 
@@ -297,19 +346,26 @@ impl State {
     fn end(&mut self, keep_alive: bool) {
         // What nobody asked for must not be taken for the answer to the next request.
         self.phase = if keep_alive && !self.cut && self.input.is_empty() { Phase::Idle } else { Phase::Over };
+        // What follows a 101 is not ours to drop.
         if self.read > READ.0 && self.input.is_empty() {
             (self.input, self.read) = (BytesMut::new(), READ.0);
         }
     }
 
-    /// Whether nothing comes from the instance, not even its end. No system call, unless something may have come.
+    /// Whether nothing comes from the instance, not even its end: otherwise, nothing may follow. No system call, unless something
+    /// may have come.
     fn silent(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        match &mut self.io {
-            Some(io) => Pin::new(io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending(),
-            None => false,
+        let Some(io) = &mut self.io else { return false };
+        // Outside the task's budget: a task that has used it up would be told that nothing is there.
+        let read = poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        let silent = std::pin::pin!(tokio::task::unconstrained(read)).poll(&mut cx).is_pending();
+        if !silent {
+            // The byte is gone: who asks again must not find silence.
+            self.phase = Phase::Over;
         }
+        silent
     }
 
     /// Reads once.
@@ -325,84 +381,6 @@ impl State {
             self.read = (self.read * 2).min(READ.1);
         }
         Poll::Ready(read)
-    }
-}
-
-impl Source for Wire {
-    fn poll_frame(
-        &self,
-        message: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
-        match self.of(message) {
-            Some(mut state) => state.poll_body(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self, message: u64) -> bool {
-        self.of(message).is_none()
-    }
-
-    fn size_hint(&self, message: u64) -> http_body::SizeHint {
-        match self.of(message).as_deref() {
-            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => http_body::SizeHint::with_exact(*left),
-            Some(_) => http_body::SizeHint::default(),
-            None => http_body::SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl Wire {
-    /// The connection, while it carries the body of this message.
-    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
-        let state = self.0.borrow_mut();
-        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
-    }
-}
-
-impl State {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
-        // An upload may go on beside its answer; why it failed is known by who follows it.
-        if let Poll::Ready(Err(Fault::Body)) = self.poll_send(cx) {
-            self.phase = Phase::Over;
-            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
-        }
-        loop {
-            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
-            let keep_alive = *keep_alive;
-            match framing.take(&mut self.input) {
-                Ok(body::Taken::Frame(frame)) => {
-                    if framing.is_over() {
-                        self.end(keep_alive);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(body::Taken::End) => {
-                    self.end(keep_alive);
-                    return Poll::Ready(None);
-                }
-                Ok(body::Taken::More) => {}
-                Err(why) => {
-                    self.phase = Phase::Over;
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
-                }
-            }
-            match std::task::ready!(self.fill(cx)) {
-                Ok(1..) => {}
-                ended => return Poll::Ready(self.broken(ended)),
-            }
-        }
-    }
-
-    /// The instance closed while a body was read: for some bodies that is their end.
-    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<http_body::Frame<Bytes>, io::Error>> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Over);
-        match (phase, ended) {
-            (Phase::Body(Framing::Close, _), Ok(_)) => None,
-            (_, Ok(_)) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            (_, Err(error)) => Some(Err(error)),
-        }
     }
 }
 

@@ -31,12 +31,14 @@ pub(super) struct Expected {
     bodiless: bool,
     /// How far it was looked at without finding its end.
     seen: usize,
+    /// Bytes of interim answers so far.
+    interim: usize,
 }
 
 impl Expected {
     /// The answer to a request of this method.
     pub(super) fn to(method: &Method) -> Expected {
-        Expected { bodiless: *method == Method::HEAD, seen: 0 }
+        Expected { bodiless: *method == Method::HEAD, seen: 0, interim: 0 }
     }
 
     /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
@@ -51,6 +53,7 @@ impl Expected {
                 self.seen = input.len();
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             }
+            let before = input.len();
             let Some(answer) = parse(input, fields, self.bodiless)? else {
                 self.seen = input.len();
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
@@ -59,6 +62,10 @@ impl Expected {
             let status = answer.response.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(answer));
+            }
+            self.interim += before - input.len();
+            if self.interim > LARGEST {
+                return Err("its interim answers do not end");
             }
         }
         Ok(None)
@@ -128,7 +135,8 @@ fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }
-            kept |= option.eq_ignore_ascii_case(b"keep-alive");
+            // Who writes odd bytes beside it is believed less easily.
+            kept |= option.eq_ignore_ascii_case(b"keep-alive") && value.to_str().is_ok();
         }
     }
     kept
@@ -201,6 +209,10 @@ fn number(text: &[u8]) -> Option<u64> {
 /// The fields of a trailer section, which ends in these bytes (RFC 9112 section 7.1.2).
 pub(super) fn trailers(mut section: Bytes) -> Result<HeaderMap, &'static str> {
     const BAD: &str = "its trailers are not header fields";
+    // The parser takes a line feed for a line's end: others on the way may not, and see one field where we saw two.
+    if section.iter().zip(std::iter::once(&0).chain(&section)).any(|(&b, &before)| b == b'\n' && before != b'\r') {
+        return Err(BAD);
+    }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let bytes = section.clone();
     let Ok(httparse::Status::Complete((length, found))) = httparse::parse_headers(&bytes, &mut fields) else {

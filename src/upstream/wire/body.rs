@@ -1,12 +1,20 @@
-//! Where an answer's body ends (RFC 9112 sections 6 and 7).
+//! An answer's body, and where it ends (RFC 9112 sections 6 and 7).
+
+use std::cell::RefMut;
+use std::io;
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 
-use super::answer;
+use super::{Phase, State, Wire, answer};
+use crate::body::Source;
 
 /// The most that all extensions of a body's chunks may have: nobody reads them.
 const EXTENSIONS: usize = 16 * 1024;
+
+/// The most digits that a chunk's size may have.
+const DIGITS: usize = 16;
 
 /// The most that a trailer section may have.
 const TRAILERS: usize = 16 * 1024;
@@ -137,15 +145,15 @@ impl Chunks {
         let Some(end) = input.iter().position(|&b| b == b'\n') else {
             // What can never become a size is not waited for.
             let digits = input.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-            let odd = !input.is_empty() && (digits == 0 || digits > 16);
-            return if odd || input.len() > EXTENSIONS { Err(BAD) } else { Ok(None) };
+            let odd = !input.is_empty() && (digits == 0 || digits > DIGITS);
+            return if odd || input.len() > DIGITS + EXTENSIONS + 1 { Err(BAD) } else { Ok(None) };
         };
         let line = input[..end].strip_suffix(b"\r").ok_or(BAD)?;
         let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
         let rest = &line[digits..];
         // RFC 9112 7.1.1: an extension is told by its semicolon, with whitespace before it or not.
         let spaces = rest.iter().take_while(|&&b| b == b' ' || b == b'\t').count();
-        if !matches!(rest[spaces..], [] | [b';', ..]) || rest.contains(&b'\r') {
+        if digits > DIGITS || !matches!(rest[spaces..], [] | [b';', ..]) || rest.contains(&b'\r') {
             return Err(BAD);
         }
         self.extensions += rest.len();
@@ -171,5 +179,86 @@ fn section(input: &[u8], seen: usize) -> Result<Option<usize>, &'static str> {
         Some(length) if length > TRAILERS => Err(LARGE),
         None if input.len() > TRAILERS => Err(LARGE),
         end => Ok(end),
+    }
+}
+
+impl Source for Wire {
+    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.of(message) {
+            Some(mut state) => state.poll_body(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self, message: u64) -> bool {
+        self.of(message).is_none()
+    }
+
+    fn size_hint(&self, message: u64) -> SizeHint {
+        match self.of(message).as_deref() {
+            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => SizeHint::with_exact(*left),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Wire {
+    /// The connection, while it carries the body of this message.
+    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
+        let state = self.0.borrow_mut();
+        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
+    }
+}
+
+impl State {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        // An upload may go on beside its answer; why it failed is known by who follows it.
+        let sent = match &mut self.driven {
+            Some(reader) => {
+                reader.clone_from(cx.waker());
+                Poll::Pending
+            }
+            None => self.poll_send(cx).map(drop),
+        };
+        if sent.is_ready() && self.lost {
+            self.phase = Phase::Over;
+            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
+        }
+        loop {
+            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
+            let keep_alive = *keep_alive;
+            match framing.take(&mut self.input) {
+                Ok(Taken::Frame(frame)) => {
+                    if framing.is_over() {
+                        self.end(keep_alive);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Taken::End) => {
+                    self.end(keep_alive);
+                    return Poll::Ready(None);
+                }
+                Ok(Taken::More) => {}
+                Err(why) => {
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
+                }
+            }
+            match std::task::ready!(self.fill(cx)) {
+                Ok(1..) => {}
+                ended => return Poll::Ready(self.broken(ended)),
+            }
+        }
+    }
+
+    /// The instance closed while a body was read: for some bodies that is their end.
+    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<Frame<Bytes>, io::Error>> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        match (phase, ended) {
+            (Phase::Body(Framing::Close, _), Ok(_)) => None,
+            (_, Ok(_)) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            (_, Err(error)) => Some(Err(error)),
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderName, Method, header};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use crate::body::{self, Body};
@@ -108,6 +108,8 @@ pub(super) struct Message {
     /// Something of the request was written.
     begun: bool,
     upload: Option<Upload>,
+    /// What the body was, where its end is in the line and nothing was written yet.
+    ended: Option<Body>,
 }
 
 /// What is to come of a body.
@@ -124,7 +126,7 @@ impl Message {
     /// Another request.
     pub(super) fn begin(&mut self, head: &Head, body: Body) {
         self.clear();
-        self.begun = false;
+        (self.begun, self.ended) = (false, None);
         let upload = match &body {
             Body::Empty => None,
             body => Some(http_body::Body::size_hint(body).exact()),
@@ -205,14 +207,14 @@ impl Message {
                 Some(_) => return Poll::Ready(Err(Fault::Body)),
                 None => self.line.extend_from_slice(b"0\r\n\r\n"),
             }
-            self.upload = None;
+            self.end(None);
             return Poll::Ready(Ok(()));
         };
         let frame = frame.or(Err(Fault::Body))?;
         match frame.into_data() {
             Ok(data) => self.data(data),
             Err(frame) => {
-                self.trailers(&frame);
+                self.trailers(frame);
                 Poll::Ready(Ok(()))
             }
         }
@@ -241,7 +243,7 @@ impl Message {
     }
 
     /// Trailers end a body of chunks; those that the head announced go on.
-    fn trailers(&mut self, frame: &Frame<Bytes>) {
+    fn trailers(&mut self, frame: Frame<Bytes>) {
         let Some(upload) = self.upload.take_if(|upload| upload.left.is_none()) else { return };
         self.line.extend_from_slice(b"0\r\n");
         for (name, value) in frame.trailers_ref().into_iter().flatten() {
@@ -250,21 +252,29 @@ impl Message {
             }
         }
         self.line.extend_from_slice(b"\r\n");
+        self.end(Some(frame));
+    }
+
+    /// Nothing more comes of the body, after this frame.
+    fn end(&mut self, last: Option<Frame<Bytes>>) {
+        self.upload = None;
+        if !self.begun {
+            self.ended = Some(Body::Followed(Box::pin(Again { first: last, rest: Body::Empty })));
+        }
     }
 
     /// The connection does not take it: where nothing was written, the body is whole again.
     fn failed(&mut self) -> Fault {
-        let chunked = self.tail == b"\r\n";
         let piece = std::mem::take(&mut self.piece);
-        let rest = self.upload.take();
-        let (begun, at_end) = (self.begun, rest.is_none());
-        let fault = match rest {
-            _ if begun => Fault::Io,
-            Some(upload) if piece.is_empty() => Fault::Unwritten(upload.body),
-            Some(upload) => Fault::Unwritten(Body::Followed(Box::pin(Again { piece: Some(piece), rest: upload.body }))),
-            // Chunks that ended before anything was written may have had trailers.
-            None if at_end && chunked => Fault::Io,
-            None => Fault::Unwritten(Body::from(piece)),
+        let fault = match (self.upload.take(), self.ended.take()) {
+            _ if self.begun => Fault::Io,
+            (Some(upload), _) if piece.is_empty() => Fault::Unwritten(upload.body),
+            (Some(upload), _) => {
+                let again = Again { first: Some(Frame::data(piece)), rest: upload.body };
+                Fault::Unwritten(Body::Followed(Box::pin(again)))
+            }
+            (None, Some(ended)) => Fault::Unwritten(ended),
+            (None, None) => Fault::Unwritten(Body::from(piece)),
         };
         self.give_up(fault)
     }
@@ -303,9 +313,9 @@ fn may_trail(name: &HeaderName) -> bool {
     )
 }
 
-/// A body whose first piece was taken already.
+/// A body whose first frame was taken already.
 struct Again {
-    piece: Option<Bytes>,
+    first: Option<Frame<Bytes>>,
     rest: Body,
 }
 
@@ -315,21 +325,25 @@ impl http_body::Body for Again {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let this = self.get_mut();
-        match this.piece.take() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+        match this.first.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => Pin::new(&mut this.rest).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.piece.is_none() && self.rest.is_end_stream()
+        self.first.is_none() && self.rest.is_end_stream()
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
-        let first = self.piece.as_ref().map_or(0, |piece| piece.remaining() as u64);
-        match self.rest.size_hint().exact() {
-            Some(rest) => http_body::SizeHint::with_exact(first + rest),
-            None => http_body::SizeHint::default(),
+    fn size_hint(&self) -> SizeHint {
+        let first = match &self.first {
+            None => Some(0),
+            // Trailers only come in chunks.
+            Some(frame) => frame.data_ref().map(|data| data.len() as u64),
+        };
+        match (first, self.rest.size_hint().exact()) {
+            (Some(first), Some(rest)) => SizeHint::with_exact(first + rest),
+            _ => SizeHint::default(),
         }
     }
 }

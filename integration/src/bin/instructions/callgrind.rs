@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = "version: 1\nevents: Ir\nob=(1) /x/instructions\nfl=(1) src/proxy.rs\nfn=(1) answer\n10 5\n+1 7\n\
-        cfi=(2) /home/x/.cargo/registry/src/index-1/hyper-util-0.1.2/src/rt.rs\ncfn=(2) poll\ncalls=3 12\n* 900\n\
+        cfi=(2) /x/.cargo/registry/src/index-1/hyper-util-0.1.2/src/rt.rs\ncfn=(2) poll\ncalls=3 12\n* 900\n\
         fi=(2)\n20 4\n\nfl=(2)\nfn=(2)\n12 900\nfl=(3) /rustc/abc/library/alloc/src/vec.rs\nfn=(1)\n-2 1\ntotals: 917\n";
 
     #[test]
