@@ -19,6 +19,9 @@ use crate::io::Io;
 /// How often a worker looks after itself: pulse, deadlines of connections, the handler's tick.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
+/// What is this short is copied together and sent at once: the kernel takes longer over a vector of two.
+const SHORT: usize = 1024;
+
 /// What a connection does, counted where bytes flow. Only the connection's worker writes it.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
@@ -88,7 +91,20 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let io = Pin::new(&mut this.io);
+        let mut short = [0; SHORT];
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let result = match short.get_mut(..length) {
+            Some(whole) => {
+                let mut at = 0;
+                for buf in bufs {
+                    whole[at..at + buf.len()].copy_from_slice(buf);
+                    at += buf.len();
+                }
+                io.poll_write(cx, whole)
+            }
+            None => io.poll_write_vectored(cx, bufs),
+        };
         this.written(&result);
         result
     }
