@@ -29,8 +29,8 @@ pub enum Body {
 /// Where a body comes from, when whoever reads the body reads the connection. A body that is read after its end is empty, whatever
 /// the connection carries by then.
 pub trait Source {
-    /// The next piece of a message; an error is the connection's, or its framing was broken.
-    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>>;
+    /// The next piece of a message.
+    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
     /// Nothing more will come of a message.
     fn is_end_stream(&self, message: u64) -> bool;
     /// How much will come of a message, where that was said.
@@ -42,6 +42,8 @@ pub trait Source {
 pub enum Error {
     /// The connection that it came from failed, or its framing was broken.
     Broken(io::Error),
+    /// It is an answer, and the request that it answers broke off.
+    Request,
     /// No byte came for the idle deadline.
     Idle,
     /// The request's total deadline passed.
@@ -54,6 +56,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Error::Broken(_) => "the body broke off",
+            Error::Request => "the request's body broke off",
             Error::Idle => "no byte of the body came before the idle deadline",
             Error::Deadline => "the body was not complete before the total deadline",
             Error::TooLarge => "the body is larger than the limit",
@@ -107,7 +110,7 @@ impl http_body::Body for Body {
                 _ => Poll::Ready(None),
             },
             Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|e| Error::Broken(io::Error::other(e))),
-            Body::Upstream(body, message) => body.poll_frame(*message, cx).map_err(Error::Broken),
+            Body::Upstream(body, message) => body.poll_frame(*message, cx),
             Body::Followed(body) => body.as_mut().poll_frame(cx),
         }
     }

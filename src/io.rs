@@ -34,6 +34,7 @@ pub enum Door {
 }
 
 /// The last known key that came on a connection, with its digest: who sends the same again need not be digested again.
+/// It lives as long as its connection; whether it is still valid is asked each time.
 #[derive(Clone, Default)]
 pub struct Learnt(RefCell<Option<Known>>);
 

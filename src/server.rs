@@ -80,7 +80,8 @@ impl Server {
             let _ = commands.send(worker::Command::Stop(done.clone())).await;
         }
         drop(done);
-        while stopped.recv().await.is_some() {}
+        let stopping = async { while stopped.recv().await.is_some() {} };
+        let _ = tokio::time::timeout(deadline, stopping).await;
         for commands in &commands {
             let _ = commands.send(worker::Command::Drain).await;
         }

@@ -206,7 +206,8 @@ impl http_body::Body for Answer {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                this.settle(End::Broken);
+                let by_client = matches!(error, Error::Request);
+                this.settle(if by_client { End::Abandoned } else { End::Broken });
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => this.wait(cx),

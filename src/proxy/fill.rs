@@ -156,7 +156,7 @@ impl Fill {
                 }
                 Some(Err(error)) => {
                     self.lead.tell(match &error {
-                        body::Error::Deadline => Outcome::Again,
+                        body::Error::Deadline | body::Error::Request => Outcome::Again,
                         body::Error::Idle => Outcome::Failed(Error::IdleTimeout),
                         body::Error::Broken(_) | body::Error::TooLarge => Outcome::Failed(Error::Reset),
                     });

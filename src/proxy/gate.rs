@@ -5,11 +5,11 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use bytes::Bytes;
 
-use super::Worker;
 use super::cors;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::head::Target;
+use super::{Worker, headers, origin, trace};
 use crate::config::routes::{Action, HeaderRules, Route};
 use crate::io::Client;
 use crate::route::{Asked, Found};
@@ -127,17 +127,25 @@ pub(super) fn answer(found: &Found<'_>, target: &Target) -> Option<Response<Byte
 }
 
 /// What some servers would take for a header that a route sets or removes: `X_Tenant` becomes `X-Tenant` in CGI and WSGI.
-pub(super) fn aliases(rules: &HeaderRules, headers: &http::HeaderMap) -> Vec<HeaderName> {
+pub(super) fn aliases(rules: &HeaderRules, given: &http::HeaderMap) -> Vec<HeaderName> {
     let odd = |name: &HeaderName| name.as_str().contains(['_', '.']);
     let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
-    let managed = [super::origin::X_FORWARDED_FOR, super::origin::X_FORWARDED_PROTO, super::origin::X_FORWARDED_HOST];
-    if !headers.keys().chain(named()).any(odd) {
+    let managed = [
+        origin::X_FORWARDED_FOR,
+        origin::X_FORWARDED_PROTO,
+        origin::X_FORWARDED_HOST,
+        headers::X_FORWARDED_PREFIX,
+        headers::X_REQUEST_ID,
+        trace::TRACEPARENT,
+        header::VIA,
+    ];
+    if !given.keys().chain(named()).any(odd) {
         return Vec::new();
     }
     let plain = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
     let alias =
         |name: &&HeaderName| named().any(|own| own != *name && (odd(own) || odd(name)) && plain(own) == plain(name));
-    headers.keys().chain(&managed).filter(alias).cloned().collect()
+    given.keys().chain(&managed).filter(alias).cloned().collect()
 }
 
 /// A route's own changes of headers.

@@ -21,7 +21,7 @@ use crate::upstream::wire::Head;
 
 /// The request's id, both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 
@@ -80,7 +80,7 @@ impl Passage {
         lines.field(&X_REQUEST_ID, id.as_str().as_bytes());
         lines.field(&header::VIA, VIA.as_bytes());
         lines.field(&trace::TRACEPARENT, &trace);
-        if wants_trailers(headers) {
+        if !upgrade && wants_trailers(headers) {
             // RFC 9110 10.1.4: who sends TE names it in Connection.
             lines.field(&header::TE, b"trailers");
             lines.field(&header::CONNECTION, b"te");
@@ -200,7 +200,7 @@ impl Passage {
     }
 }
 
-/// Whether the client can take trailers (`TE: trailers`): then hyper passes them on, if `Trailer` announces them.
+/// Whether the client can take trailers (`TE: trailers`): then those of an answer go on, if `Trailer` announces them.
 fn wants_trailers(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
     codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))

@@ -74,30 +74,35 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             Err(error) => return tracing::error!(address = %door.address, "cannot watch the listener: {error}"),
         };
         loop {
-            let slot = tokio::select! {
-                slot = door.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+            // First somebody must wait, then there must be a place: a worker that waits for nobody keeps no place from others.
+            let ready = tokio::select! {
+                ready = socket.readable() => ready,
                 _ = stopping.changed() => break,
             };
-            let accepted = tokio::select! {
-                accepted = Self::accept(&socket) => accepted,
-                _ = stopping.changed() => break,
+            let slot = match door.slots.clone().try_acquire_owned() {
+                Ok(slot) => slot,
+                Err(_) => tokio::select! {
+                    slot = door.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+                    _ = stopping.changed() => break,
+                },
+            };
+            let accepted = match ready {
+                Ok(mut ready) => ready.try_io(|socket| accept_now(&socket.get_ref().0.socket)),
+                Err(error) => Ok(Err(error)),
             };
             match accepted {
-                Ok(connection) => self.place(connection, &door, slot).await,
-                Err(error) => self.failed(&socket, &error).await,
+                Ok(Ok(connection)) => self.place(connection, &door, slot).await,
+                Ok(Err(error)) => self.failed(&door, &error).await,
+                // Another worker was faster.
+                Err(_) => {}
             }
         }
         while let Ok(slot) = door.slots.clone().try_acquire_owned() {
-            let Ok(connection) = accept_now(&door.socket) else { break };
-            self.place(connection, &door, slot).await;
-        }
-    }
-
-    async fn accept(socket: &AsyncFd<Watched>) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            let mut ready = socket.readable().await?;
-            if let Ok(accepted) = ready.try_io(|socket| accept_now(&socket.get_ref().0.socket)) {
-                return accepted;
+            match accept_now(&door.socket) {
+                Ok(connection) => self.place(connection, &door, slot).await,
+                // This one left, or was reset, before it was taken.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
             }
         }
     }
@@ -116,8 +121,9 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         }
     }
 
-    /// Descriptors ran out: give up the reserve, take one connection, close it, so that its client learns at once.
-    async fn failed(&mut self, socket: &AsyncFd<Watched>, error: &io::Error) {
+    /// Descriptors ran out: give up the reserve, take one connection, close it, so that its client learns at once. The system
+    /// says so also when nobody waits: then there is time.
+    async fn failed(&mut self, door: &Listening, error: &io::Error) {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         if !matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
@@ -125,12 +131,14 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             tracing::debug!("accept: {error}");
             return tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.pulse.refused.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!("out of file descriptors: a connection is refused; raise the limit (ulimit -n)");
         drop(self.reserve.take());
-        drop(accept_now(&socket.get_ref().0.socket));
+        let taken = accept_now(&door.socket).map(drop).is_ok();
         self.reserve = reserve();
-        if self.reserve.is_none() {
+        if taken {
+            self.pulse.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("out of file descriptors: a connection is refused; raise the limit (ulimit -n)");
+        }
+        if !taken || self.reserve.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -117,7 +117,7 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
 
-    /// An HTTP connection that shuts down is dropped next, and closes by that: a system call less.
+    /// An HTTP connection that shuts down is dropped next, and closes by that: a system call less. (TLS will have to say goodbye.)
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.activity.tunnel.load(Ordering::Relaxed) {

@@ -18,7 +18,7 @@ use super::watch::{Connections, TICK};
 use crate::io::{Client, Io};
 use crate::plane::{Handler, Placed, Pulse, Wake, WorkerId};
 
-/// A connection on its way from the acceptor to its worker.
+/// A connection on its way from whoever accepted it to its worker.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,

@@ -31,6 +31,8 @@ fn a_path_becomes_canonical_and_the_query_stays_as_it_is() {
         ("/api/x/%7Euser/%2d", "/api/x/~user/-"),
         ("/a%20b/%c3%a4?q=%c3%a4&%2F=..", "/a%20b/%C3%A4?q=%c3%a4&%2F=.."),
         ("//a//b", "//a//b"),
+        ("http://a?x=/1", "/?x=/1"),
+        ("http://a", "/"),
         ("/file.txt", "/file.txt"),
         ("/a/...", "/a/..."),
         ("/a/.hidden", "/a/.hidden"),

@@ -72,6 +72,14 @@ fn the_instance_learns_who_asked_for_what_and_never_the_key() {
 }
 
 #[test]
+fn a_route_that_sets_what_we_say_under_another_spelling_leaves_one_of_the_two() {
+    let name = HeaderName::from_static("x_request_id");
+    let rules = HeaderRules { set: vec![(name, HeaderValue::from_static("own"))], ..HeaderRules::default() };
+    let aliases = gate::aliases(&rules, &HeaderMap::new());
+    assert_eq!(aliases, [X_REQUEST_ID]);
+}
+
+#[test]
 fn connection_removes_what_it_names_but_not_what_is_not_its_to_name() {
     let (_, headers) = passed(&[
         ("connection", "close, x-mine, X-Forwarded-For, host, authorization, cookie"),

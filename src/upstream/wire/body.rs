@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 
 use super::{Phase, State, Wire, answer};
-use crate::body::Source;
+use crate::body::{Error, Source};
 
 /// The most that all extensions of a body's chunks may have: nobody reads them.
 const EXTENSIONS: usize = 16 * 1024;
@@ -183,7 +183,7 @@ fn section(input: &[u8], seen: usize) -> Result<Option<usize>, &'static str> {
 }
 
 impl Source for Wire {
-    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.of(message) {
             Some(mut state) => state.poll_body(cx),
             None => Poll::Ready(None),
@@ -212,7 +212,7 @@ impl Wire {
 }
 
 impl State {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // An upload may go on beside its answer; why it failed is known by who follows it.
         let sent = match &mut self.driven {
             Some(reader) => {
@@ -223,7 +223,7 @@ impl State {
         };
         if sent.is_ready() && self.lost {
             self.phase = Phase::Over;
-            return Poll::Ready(Some(Err(io::Error::other("the request's body broke off"))));
+            return Poll::Ready(Some(Err(Error::Request)));
         }
         loop {
             let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
@@ -242,7 +242,7 @@ impl State {
                 Ok(Taken::More) => {}
                 Err(why) => {
                     self.phase = Phase::Over;
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, why))));
+                    return Poll::Ready(Some(Err(Error::Broken(io::Error::new(io::ErrorKind::InvalidData, why)))));
                 }
             }
             match std::task::ready!(self.fill(cx)) {
@@ -253,12 +253,12 @@ impl State {
     }
 
     /// The instance closed while a body was read: for some bodies that is their end.
-    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<Frame<Bytes>, io::Error>> {
+    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<Frame<Bytes>, Error>> {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);
         match (phase, ended) {
             (Phase::Body(Framing::Close, _), Ok(_)) => None,
-            (_, Ok(_)) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            (_, Err(error)) => Some(Err(error)),
+            (_, Ok(_)) => Some(Err(Error::Broken(io::ErrorKind::UnexpectedEof.into()))),
+            (_, Err(error)) => Some(Err(Error::Broken(error))),
         }
     }
 }
