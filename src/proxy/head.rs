@@ -201,7 +201,8 @@ fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
     }
     if !given.as_str().starts_with('/') {
         // `http://host?x=1`: an empty path is the root (RFC 9110 4.2.3), and must be said.
-        return PathAndQuery::try_from(format!("/{}", given.as_str())).or_else(|_| bad("bad_path", "The path is not valid"));
+        return PathAndQuery::try_from(format!("/{}", given.as_str()))
+            .or_else(|_| bad("bad_path", "The path is not valid"));
     }
     let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\' | b'.');
     if path.bytes().all(plain) {
