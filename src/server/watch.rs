@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -22,16 +22,35 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// What is this short is copied together and sent at once: the kernel takes longer over a vector of two.
 const SHORT: usize = 1024;
 
+/// A head that is longer gets no page of ours, and no more room. `[request]` is stricter, so that ordinary excess is explained.
+const HEAD: usize = 64 * 1024;
+
+/// What its client is told (RFC 6585 section 5), if it listens.
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// What a connection does, counted where bytes flow. Only the connection's worker writes it.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     read: AtomicU32,
     wrote: AtomicU32,
     blocked: AtomicBool,
+    /// Bytes of a head, as far as it has come; [`BUSY`] while a request is answered.
+    head: AtomicUsize,
     /// It speaks HTTP no more.
     tunnel: AtomicBool,
     /// The connection's bytes are with nobody any more.
     closed: Notify,
+}
+
+/// No head is being received.
+const BUSY: usize = usize::MAX;
+
+impl Activity {
+    /// The head is too large.
+    fn is_refused(&self) -> bool {
+        (HEAD..BUSY).contains(&self.head.load(Ordering::Relaxed))
+    }
 }
 
 impl Drop for Watched {
@@ -52,6 +71,15 @@ impl Watched {
         Watched { io, activity: control.activity.clone() }
     }
 
+    /// The head is too large: says so, unless an answer before it is still on its way, and reads no more.
+    fn refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.activity.blocked.load(Ordering::Relaxed) {
+            // The connection ends either way.
+            let _ = Pin::new(&mut self.io).poll_write(cx, TOO_LARGE);
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the head is too large")))
+    }
+
     fn written(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(_) => bump(&self.activity.wrote),
@@ -69,9 +97,17 @@ fn bump(counter: &AtomicU32) {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let head = this.activity.head.load(Ordering::Relaxed);
+        if this.activity.is_refused() {
+            return this.refuse(cx);
+        }
+        let before = buf.filled().len();
         let result = Pin::new(&mut this.io).poll_read(cx, buf);
         if result.is_ready() {
             bump(&this.activity.read);
+            if head != BUSY {
+                this.activity.head.store(head + buf.filled().len() - before, Ordering::Relaxed);
+            }
         }
         result
     }
@@ -184,6 +220,7 @@ impl Control {
     /// A head is complete: a request begins.
     pub(super) fn begin(&self) {
         self.enter(Phase::Busy);
+        self.activity.head.store(BUSY, Ordering::Relaxed);
     }
 
     /// No further request may come after this one.
@@ -194,12 +231,19 @@ impl Control {
     /// The answer's body is with hyper, or given up.
     pub(super) fn answered(&self) {
         self.enter(Phase::Idle);
+        self.activity.head.store(0, Ordering::Relaxed);
+    }
+
+    /// Its head was too large.
+    pub(super) fn is_refused(&self) -> bool {
+        self.activity.is_refused()
     }
 
     /// Until its bytes are with nobody any more: at once, unless it was upgraded.
     pub(super) async fn closed(&self) {
         self.phase.set(Phase::Tunnel);
         self.activity.tunnel.store(true, Ordering::Relaxed);
+        self.activity.head.store(BUSY, Ordering::Relaxed);
         if Arc::strong_count(&self.activity) > 1 {
             self.activity.closed.notified().await;
         }

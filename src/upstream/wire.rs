@@ -35,7 +35,7 @@ use message::{Fault, Message};
 const LARGEST: usize = 64 * 1024;
 
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
-const READ: (usize, usize) = (8 * 1024, 128 * 1024);
+const READ: (usize, usize) = (8 * 1024, 256 * 1024);
 
 /// How connections are made: sockets, or pipes inside this process.
 #[derive(Clone)]

@@ -180,7 +180,7 @@ fn timeouts(section: Section<'_>, base: &Timeouts) -> Timeouts {
 }
 
 fn request(section: Section<'_>) -> (RequestLimits, Option<u64>) {
-    // hyper's own limits (64 KiB, 100 fields) stand above, so that ours always get to answer.
+    // The server's own limits (64 KiB, hyper's 100 fields) stand above, so that ours always get to answer.
     let limits = RequestLimits {
         head: section.size("head", 32 << 10, 256..=48 << 10),
         fields: section.number("fields", 64, 4..=96) as usize,

@@ -11,7 +11,7 @@ use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/sum`.
 struct Paths;
 
 impl Handler for Paths {
@@ -34,11 +34,18 @@ async fn by_path(request: Request<Body>) -> Response<Body> {
     match request.uri().path() {
         "/later" => tokio::time::sleep(Duration::from_secs(4)).await, // the slow answer itself
         "/never" => std::future::pending().await,
+        "/sum" => return sum(request.into_body()).await,
         "/panic" => panic!("on purpose"),
         "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
         _ => {}
     }
     Response::new(Body::from(Bytes::from_static(b"hi")))
+}
+
+/// How many bytes the body has.
+async fn sum(body: Body) -> Response<Body> {
+    let whole = http_body_util::BodyExt::collect(body).await.expect("it comes whole").to_bytes();
+    Response::new(Body::from(Bytes::from(whole.len().to_string())))
 }
 
 struct Rig {
@@ -200,5 +207,42 @@ fn a_panic_in_a_request_is_a_500_and_the_connection_goes_on() {
         let both = answer(&mut client).await;
         assert!(both.starts_with("HTTP/1.1 500") && both.contains("HTTP/1.1 200"), "{both}");
         assert_eq!(rig.pulse.panics.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_head_without_end_is_a_431_and_is_not_read_on() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        ask(&mut client, "/now").await;
+        answer(&mut client).await;
+        write(&mut client, "GET /now HTTP/1.1\r\nHost: x\r\nX: ").await;
+        let (mut receive, mut send) = tokio::io::split(client);
+        let pour = async {
+            let mut sent = 0;
+            while send.write_all(&[b'x'; 1024]).await.is_ok() {
+                sent += 1024;
+            }
+            sent
+        };
+        let mut told = String::new();
+        let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
+        assert!((63 << 10..192 << 10).contains(&sent), "{sent} bytes were taken");
+        assert!(told.starts_with("HTTP/1.1 431 ") && told.ends_with("\r\n\r\n"), "{told}");
+        assert_eq!(rig.pulse.unparsed.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_long_body_is_no_head() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        write(&mut client, "POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n").await;
+        write(&mut client, &"x".repeat(1 << 20)).await;
+        ask(&mut client, "/now").await;
+        let both = answer(&mut client).await;
+        assert!(both.contains("1048576") && both.ends_with("hi"), "{both}");
     });
 }
