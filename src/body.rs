@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
 /// A body on its way, either direction.
 #[derive(Default)]
@@ -18,11 +17,9 @@ pub enum Body {
     Empty,
     /// All of it, at hand.
     Bytes(Bytes),
-    /// From a connection, as hyper reads it.
-    Incoming(Incoming),
     /// From a connection to an instance, as it is read: the body of that connection's so many-th message.
     Upstream(Rc<dyn Source>, u64),
-    /// Someone follows it to its end: counts, judges, returns a connection.
+    /// Someone follows it to its end: reads it from a client, counts, judges, returns a connection.
     Followed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error>>>),
 }
 
@@ -78,7 +75,6 @@ impl fmt::Debug for Body {
         f.write_str(match self {
             Body::Empty => "Empty",
             Body::Bytes(_) => "Bytes",
-            Body::Incoming(_) => "Incoming",
             Body::Upstream(..) => "Upstream",
             Body::Followed(_) => "Followed",
         })
@@ -88,13 +84,6 @@ impl fmt::Debug for Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
         if bytes.is_empty() { Body::Empty } else { Body::Bytes(bytes) }
-    }
-}
-
-impl From<Incoming> for Body {
-    /// A body that hyper already knows to be at its end becomes `Empty`.
-    fn from(incoming: Incoming) -> Body {
-        if http_body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Incoming(incoming) }
     }
 }
 
@@ -109,7 +98,6 @@ impl http_body::Body for Body {
                 Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
             },
-            Body::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(|e| Error::Broken(io::Error::other(e))),
             Body::Upstream(body, message) => body.poll_frame(*message, cx),
             Body::Followed(body) => body.as_mut().poll_frame(cx),
         }
@@ -119,7 +107,6 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Bytes(bytes) => bytes.is_empty(),
-            Body::Incoming(body) => body.is_end_stream(),
             Body::Upstream(body, message) => body.is_end_stream(*message),
             Body::Followed(body) => body.is_end_stream(),
         }
@@ -129,7 +116,6 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Incoming(body) => body.size_hint(),
             Body::Upstream(body, message) => body.size_hint(*message),
             Body::Followed(body) => body.size_hint(),
         }

@@ -50,7 +50,7 @@ use cached::Asked;
 pub use cached::Waiting;
 use error::Error;
 use exchange::Exchange;
-use headers::Passage;
+use headers::{Passage, Path};
 use origin::Address;
 use own::Own;
 use trace::TraceId;
@@ -230,11 +230,13 @@ impl Worker {
         }
         let service = self.service(&snapshot, name, &route)?;
         exchange.service = Some(service.clone());
-        let upgrade = websocket::wanted(&parts).zip(Upgrade::take(&mut parts.extensions));
-        let address = Address::new(&target, client, &parts.headers);
+        let accept = if target.seen.upgrade { websocket::wanted(&parts) } else { None };
+        let upgrade = accept.zip(Upgrade::take(&mut parts.extensions));
+        let (path, form) = (Path::new(&target, &found)?, found.form);
+        let address = Address::new(target, client, &parts.headers);
         let mut fetch = None;
         if upgrade.is_none() && route.policy.cache.enabled {
-            match self.cached(&parts.method, &parts.headers, &address, found.form, &body, exchange.began) {
+            match self.cached(&parts.method, &parts.headers, &address, form, &body, exchange.began) {
                 Stored::Fresh(entry) => return Ok(Step::Page(self.hit(exchange, &entry, &parts.headers))),
                 Stored::NotCached => return Err(Error::NotCached),
                 Stored::Past(why) => {
@@ -242,11 +244,11 @@ impl Worker {
                     self.past(exchange);
                 }
                 Stored::Fetch(wanted) => {
-                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form: found.form }));
+                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form }));
                 }
             }
         }
-        let passage = Passage::new(address, &found, client, &parts.headers)?;
+        let passage = Passage::new(address, path, client, &parts.headers);
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
         // From here on the request keeps its service and its route, not the snapshot.
         let forwarding = Forwarding { parts, body, way: Way { service, route, total, passage, upgrade } };
@@ -264,7 +266,7 @@ impl Worker {
         exchange.status = Some(response.status());
         exchange.instance = Some(instance);
         self.invalidate(&exchange.method, response.status(), passage);
-        let keep_alive = headers::response(response.headers_mut(), passage, instance, &exchange.id);
+        let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &exchange.id);
         if let Some(why) = exchange.past {
             response = cached::mark(response, &format!("lictor; fwd={}", why.as_str()));
         }

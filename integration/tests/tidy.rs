@@ -30,7 +30,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("reqwest::", &["discovery/consul/client.rs", "terminal/client.rs"]),
     ("hyper::client", &["upstream/wire.rs"]),
     ("hyper::server", &["server/connection.rs"]),
-    ("Incoming", &["body.rs", "server/connection.rs", "upstream/wire.rs"]),
+    ("Incoming", &["server/connection.rs"]),
     ("toml::", &["config/file.rs", "config/file/typed.rs", "config/file/values.rs"]),
     ("humantime::", &["config/file/values.rs"]),
     ("std::env", &["config/env.rs"]),

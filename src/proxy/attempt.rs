@@ -75,10 +75,11 @@ pub(super) async fn run(
         };
         drop(last.take());
         *attempts += 1;
-        tried.push(pick.member);
+        let member = pick.member;
         let now = if *attempts == 1 { began } else { Instant::now() };
         let (outcome, again) = sending.attempt(worker, service, pick, now, (&*head, &mut *fields), body).await;
         let Some(again) = again else { return outcome };
+        tried.push(member);
         if *attempts > rules.policy.retry.more || !service.has_other(&tried) || !service.shared.budget.try_spend() {
             return outcome;
         }

@@ -47,7 +47,7 @@ impl Worker {
         let host = text(&address.target.host).unwrap_or_default();
         let place = Place {
             scheme: address.scheme,
-            told: text(&address.host).filter(|told| !told.eq_ignore_ascii_case(host)),
+            told: text(&address.told).filter(|told| !told.eq_ignore_ascii_case(host)),
             host,
             path: address.target.path(),
             query: address.target.query(),

@@ -33,7 +33,8 @@ pub(super) struct Exchange {
     pub(super) ended: Option<Instant>,
     pub(super) client: IpAddr,
     pub(super) method: Method,
-    pub(super) target: Uri,
+    /// For the access line, where there is one.
+    target: Option<Uri>,
     pub(super) route: Option<Arc<Route>>,
     recorder: Option<Arc<Recorder>>,
     /// Who asks from a page of another origin, where the route has a word on that.
@@ -61,6 +62,7 @@ impl Exchange {
     /// A request that just came.
     pub(super) fn new<B>(worker: Rc<Worker>, request: &Request<B>, client: &Client) -> Box<Exchange> {
         let id = TraceId::new(&mut worker.random.borrow_mut());
+        let target = worker.access.is_some().then(|| request.uri().clone());
         Box::new(Exchange {
             worker,
             id,
@@ -68,7 +70,7 @@ impl Exchange {
             ended: None,
             client: origin::address(client, request.headers()),
             method: request.method().clone(),
-            target: request.uri().clone(),
+            target,
             route: None,
             recorder: None,
             origin: None,
@@ -98,8 +100,9 @@ impl Exchange {
 
     /// Gives an answer what its route says every answer has.
     pub(super) fn dress(&mut self, headers: &mut HeaderMap) {
-        if let Some(route) = self.route.clone() {
+        if let Some(route) = self.route.take() {
             gate::dress(&route, self, headers);
+            self.route = Some(route);
         }
     }
 
@@ -139,7 +142,7 @@ impl Exchange {
             request_id: self.id.as_str(),
             client: self.client,
             method: self.method.as_str(),
-            path: self.target.path(),
+            path: self.target.as_ref().map(Uri::path).unwrap_or_default(),
             status,
             bytes: self.bytes,
             duration,

@@ -56,7 +56,9 @@ impl Fill {
         let mut attempts = 0;
         Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
         let Forwarding { parts, body, way: Way { service, route, total, passage, .. } } = &mut self.forwarding;
-        let head = passage.head(parts, &self.id, &mut self.worker.random.borrow_mut(), false);
+        let mut random = self.worker.random.borrow_mut();
+        let head = passage.head(parts, &route.request_headers, &self.id, &mut random, false);
+        drop(random);
         let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
         let mut asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
         let reply = match attempt::run(&self.worker, service, rules, &mut asked, Instant::now(), &mut attempts).await {
@@ -119,7 +121,8 @@ impl Fill {
     fn settled(&self, reply: Reply, began: Instant) -> Response<Body> {
         let Reply { mut response, local, lease, flight, permit } = reply;
         let Way { service, route, total, passage, .. } = &self.forwarding.way;
-        let keep_alive = headers::response(response.headers_mut(), passage, local.instance.key.address, &self.id);
+        let instance = local.instance.key.address;
+        let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &self.id);
         let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive };
         let ending = Ending { exchange: None, began, upstream: Some(upstream) };
         let pace = super::pace(response.headers(), &route.policy.timeouts, *total);

@@ -16,6 +16,18 @@ pub(super) struct Target {
     path_and_query: PathAndQuery,
     /// The authority that it is meant for, as the client wrote it; HTTP/1.0 may have none.
     pub host: Option<HeaderValue>,
+    /// What else its head has.
+    pub seen: Seen,
+}
+
+/// Which fields a head has: whoever asks for one of these would mostly look for what is not there, and one pass finds them all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    pub connection: bool,
+    pub te: bool,
+    pub traceparent: bool,
+    pub upgrade: bool,
+    transfer_encoding: bool,
 }
 
 impl Target {
@@ -40,8 +52,10 @@ impl Target {
 /// # Errors
 /// The first rule that it breaks.
 pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
-    fields(&parts.headers, limits)?;
-    codings(&parts.headers)?;
+    let seen = fields(&parts.headers, limits)?;
+    if seen.transfer_encoding {
+        codings(&parts.headers)?;
+    }
     let host = host(parts)?;
     if parts.method == Method::CONNECT || (parts.uri.scheme().is_none() && parts.uri.authority().is_some()) {
         return Err(Error::MethodNotAllowed);
@@ -58,28 +72,36 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
     if host.is_none() && !matches!(path_and_query.path(), "/health" | "/ready") {
         return bad("bad_host", "A Host header is needed");
     }
-    Ok(Target { path_and_query, host })
+    Ok(Target { path_and_query, host, seen })
 }
 
 fn bad<T>(reason: &'static str, detail: &'static str) -> Result<T, Error> {
     Err(Error::BadRequest(reason, detail))
 }
 
-/// Number and size of the fields, and names that some servers would take for names that we manage: `X_Forwarded_For`
+/// Number and size of the fields, which there are, and names that some servers would take for names that we manage: `X_Forwarded_For`
 /// becomes `X-Forwarded-For` in CGI and WSGI.
-fn fields(headers: &HeaderMap, limits: &RequestLimits) -> Result<(), Error> {
+fn fields(headers: &HeaderMap, limits: &RequestLimits) -> Result<Seen, Error> {
     if headers.len() > limits.fields {
         return Err(Error::HeadTooLarge);
     }
-    let mut size = 0;
+    let (mut seen, mut size) = (Seen::default(), 0);
     for (name, value) in headers {
         let name = name.as_str();
         size += name.len() + value.len() + 4;
+        match name {
+            "connection" => seen.connection = true,
+            "te" => seen.te = true,
+            "traceparent" => seen.traceparent = true,
+            "upgrade" => seen.upgrade = true,
+            "transfer-encoding" => seen.transfer_encoding = true,
+            _ => {}
+        }
         if name.bytes().any(|b| b == b'_' || b == b'.') && is_alias(name) {
             return bad("header_alias", "A header name with _ or . stands for one that the gateway manages");
         }
     }
-    if size > limits.head { Err(Error::HeadTooLarge) } else { Ok(()) }
+    if size > limits.head { Err(Error::HeadTooLarge) } else { Ok(seen) }
 }
 
 fn is_alias(name: &str) -> bool {

@@ -2,7 +2,6 @@
 //! should know is added.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -10,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::error::Error;
 use super::gate;
-use super::head;
+use super::head::{self, Target};
 use super::origin::{self, Address, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::trace::{self, TraceId};
 use crate::config::routes::{Action, HeaderRules, PathChange, Route};
@@ -29,39 +28,58 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
 #[derive(Clone, Debug)]
 pub(super) struct Passage {
     pub(super) address: Address,
-    stripped: usize,
-    route: Arc<Route>,
-    /// The path and query of the instance, where they are more than what follows the prefix.
-    rewritten: Option<String>,
+    path: Path,
     /// Who asked, as `X-Forwarded-For` says it.
     chain: HeaderValue,
 }
 
+/// What a route makes of a target.
+#[derive(Clone, Debug)]
+pub(super) struct Path {
+    /// So much of it is taken off.
+    stripped: usize,
+    /// The path and query of the instance, where they are more than what follows the prefix.
+    rewritten: Option<String>,
+}
+
+impl Path {
+    pub(super) fn new(target: &Target, found: &Found<'_>) -> Result<Path, Error> {
+        let stripped = found.stripped().len();
+        Ok(Path { stripped, rewritten: head::rewritten(target, found, stripped)? })
+    }
+}
+
 impl Passage {
     /// A request's way through its route.
-    pub(super) fn new(
-        address: Address,
-        found: &Found<'_>,
-        client: &Client,
-        headers: &HeaderMap,
-    ) -> Result<Passage, Error> {
-        let stripped = found.stripped().len();
-        let rewritten = head::rewritten(&address.target, found, stripped)?;
-        let chain = origin::chain(client, headers);
-        Ok(Passage { address, stripped, route: found.route.clone(), rewritten, chain })
+    pub(super) fn new(address: Address, path: Path, client: &Client, headers: &HeaderMap) -> Passage {
+        Passage { address, path, chain: origin::chain(client, headers) }
     }
 
     fn target(&self) -> &str {
-        self.rewritten.as_deref().unwrap_or_else(|| &self.address.target.as_str()[self.stripped..])
+        let Path { stripped, rewritten } = &self.path;
+        rewritten.as_deref().unwrap_or_else(|| &self.address.target.as_str()[*stripped..])
+    }
+
+    /// What the route took off.
+    fn prefix(&self) -> &str {
+        &self.address.target.path()[..self.path.stripped]
     }
 
     /// A client's head as its instance gets it, over a hop that is ours, whatever the client speaks.
-    pub(super) fn head(&self, parts: &Parts, id: &TraceId, random: &mut fastrand::Rng, upgrade: bool) -> Head {
+    pub(super) fn head(
+        &self,
+        parts: &Parts,
+        rules: &HeaderRules,
+        id: &TraceId,
+        random: &mut fastrand::Rng,
+        upgrade: bool,
+    ) -> Head {
         let mut head = Head::new(&parts.method, self.target());
-        let headers = &parts.headers;
-        let mut lines = Lines { head: &mut head, rules: Rules::of(&self.route.request_headers, headers) };
-        let named = named_by_connection(headers);
-        let (trace, goes_on) = trace::continued(headers, id, random);
+        let (headers, seen) = (&parts.headers, self.address.target.seen);
+        let mut lines = Lines { head: &mut head, rules: Rules::of(rules, headers) };
+        let named = if seen.connection { named_by_connection(headers) } else { Vec::new() };
+        let given = if seen.traceparent { headers.get(trace::TRACEPARENT) } else { None };
+        let (trace, goes_on) = trace::continued(given, id, random);
         for (name, value) in headers {
             let text = name.as_str();
             let replaced = text == "traceparent" || (text == "tracestate" && !goes_on);
@@ -71,16 +89,16 @@ impl Passage {
         }
         lines.field(&X_FORWARDED_FOR, self.chain.as_bytes());
         lines.field(&X_FORWARDED_PROTO, self.address.scheme.as_bytes());
-        if let Some(host) = &self.address.host {
+        if let Some(host) = self.address.host() {
             lines.field(&X_FORWARDED_HOST, host.as_bytes());
         }
-        if self.stripped > 0 {
-            lines.field(&X_FORWARDED_PREFIX, &self.address.target.path().as_bytes()[..self.stripped]);
+        if !self.prefix().is_empty() {
+            lines.field(&X_FORWARDED_PREFIX, self.prefix().as_bytes());
         }
         lines.field(&X_REQUEST_ID, id.as_str().as_bytes());
         lines.field(&header::VIA, VIA.as_bytes());
         lines.field(&trace::TRACEPARENT, &trace);
-        if !upgrade && wants_trailers(headers) {
+        if !upgrade && seen.te && wants_trailers(headers) {
             // RFC 9110 10.1.4: who sends TE names it in Connection.
             lines.field(&header::TE, b"trailers");
             lines.field(&header::CONNECTION, b"te");
@@ -142,31 +160,47 @@ impl Lines<'_> {
 pub(super) fn response(
     headers: &mut HeaderMap,
     passage: &Passage,
+    route: &Route,
     instance: SocketAddr,
     id: &TraceId,
 ) -> Option<Duration> {
-    let keep_alive = headers.get(KEEP_ALIVE).and_then(told_timeout);
-    drop_hops(headers);
+    let (mut hops, mut keep_alive, mut connection, mut location) = (false, false, false, false);
+    for name in headers.keys().map(HeaderName::as_str) {
+        hops |= is_hop(name);
+        keep_alive |= name == "keep-alive";
+        connection |= name == "connection";
+        location |= name == "location";
+    }
+    let kept = if keep_alive { headers.get(KEEP_ALIVE).and_then(told_timeout) } else { None };
+    if connection {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+    }
+    if hops {
+        drop_hops(headers);
+    }
     headers.append(header::VIA, VIA);
     headers.insert(X_REQUEST_ID, id.value());
-    if let Some(location) = headers.get(header::LOCATION)
-        && let Some(outside) = passage.outside(location, instance)
+    if location
+        && let Some(location) = headers.get(header::LOCATION)
+        && let Some(outside) = passage.outside(route, location, instance)
     {
         headers.insert(header::LOCATION, outside);
     }
-    keep_alive
+    kept
 }
 
 impl Passage {
     /// A `Location` of the instance's own origin, as the client must see it: with the prefix that was stripped.
-    fn outside(&self, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
-        let Action::Forward { path: PathChange::Prefix { add, .. }, .. } = &self.route.action else { return None };
-        if self.stripped == 0 && add.is_empty() {
+    fn outside(&self, route: &Route, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
+        let Action::Forward { path: PathChange::Prefix { add, .. }, .. } = &route.action else { return None };
+        let prefix = self.prefix();
+        if prefix.is_empty() && add.is_empty() {
             return None;
         }
         let location = location.to_str().ok()?;
         let (origin, path) = self.own_origin(location, instance)?;
-        let prefix = &self.address.target.path()[..self.stripped];
         let below = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
         let path = path.strip_prefix(add.as_str()).filter(below).unwrap_or(path);
         if !prefix.is_empty() && path.strip_prefix(prefix).filter(below).is_some() {
@@ -191,7 +225,7 @@ impl Passage {
         if authority == instance.to_string() {
             return Some((String::new(), path));
         }
-        let hosts = [&self.address.host, &self.address.target.host].into_iter().flatten();
+        let hosts = [self.address.host(), self.address.target.host.as_ref()].into_iter().flatten();
         let mut hosts = hosts.filter_map(|host| host.to_str().ok());
         let asked = hosts.next()?;
         let own = asked.eq_ignore_ascii_case(authority) || hosts.any(|host| host.eq_ignore_ascii_case(authority));
@@ -215,12 +249,9 @@ fn told_timeout(value: &HeaderValue) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// Removes from an answer what belongs to its hop, and what `Connection` names.
+/// Removes from an answer what belongs to its hop.
 fn drop_hops(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    // One pass finds what is there; most answers have nothing to remove, or one thing.
+    // Most answers have one thing to remove.
     while let Some(name) = headers.keys().find(|name| is_hop(name.as_str())).cloned() {
         headers.remove(name);
     }

@@ -58,13 +58,19 @@ pub(super) struct Address {
     pub(super) target: Target,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
-    /// The host that the client asked.
-    pub(super) host: Option<HeaderValue>,
+    /// The host that the client asked, where a trusted proxy says so.
+    pub(super) told: Option<HeaderValue>,
 }
 
 impl Address {
-    pub(super) fn new(target: &Target, client: &Client, headers: &HeaderMap) -> Address {
-        Address { target: target.clone(), scheme: scheme(client, headers), host: host(client, headers, target) }
+    pub(super) fn new(target: Target, client: &Client, headers: &HeaderMap) -> Address {
+        let told = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
+        Address { target, scheme: scheme(client, headers), told: told.cloned() }
+    }
+
+    /// The host that the client asked.
+    pub(super) fn host(&self) -> Option<&HeaderValue> {
+        self.told.as_ref().or(self.target.host.as_ref())
     }
 }
 
@@ -74,12 +80,6 @@ fn scheme(client: &Client, headers: &HeaderMap) -> &'static str {
         Some(b"https") => "https",
         _ => "http",
     }
-}
-
-/// The host that the client asked.
-fn host(client: &Client, headers: &HeaderMap, target: &Target) -> Option<HeaderValue> {
-    let told = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
-    told.or(target.host.as_ref()).cloned()
 }
 
 /// What a trusted proxy says; what a stranger says is not heard.

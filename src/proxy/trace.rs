@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -35,11 +35,11 @@ impl fmt::Debug for TraceId {
 
 /// The client's trace with a span of ours, or one that begins with the request's id; whether it is the client's, whose
 /// `tracestate` goes on then.
-pub(super) fn continued(headers: &HeaderMap, id: &TraceId, random: &mut fastrand::Rng) -> ([u8; 55], bool) {
+pub(super) fn continued(given: Option<&HeaderValue>, id: &TraceId, random: &mut fastrand::Rng) -> ([u8; 55], bool) {
     let span: [u8; 16] = hex(random.u64(1..));
     let mut value = *b"00-................................-................-00";
     value[36..52].copy_from_slice(&span);
-    let given = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|given| valid(given));
+    let given = given.map(HeaderValue::as_bytes).filter(|given| valid(given));
     match given {
         Some(given) => {
             value[3..35].copy_from_slice(&given[3..35]);
@@ -82,11 +82,8 @@ mod tests {
     fn after(given: Option<&str>) -> (String, bool) {
         let mut random = fastrand::Rng::with_seed(7);
         let id = TraceId::new(&mut random);
-        let mut headers = HeaderMap::new();
-        if let Some(given) = given {
-            headers.insert(TRACEPARENT, given.parse().expect("a header value"));
-        }
-        let (value, goes_on) = continued(&headers, &id, &mut random);
+        let given = given.map(|given| given.parse().expect("a header value"));
+        let (value, goes_on) = continued(given.as_ref(), &id, &mut random);
         assert!(valid(&value));
         (String::from_utf8(value.to_vec()).expect("ASCII"), goes_on)
     }

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -42,7 +43,8 @@ pub(super) async fn serve<H: Handler>(
         Desk(Rc::new(Place { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() }));
     let ended = {
         let connection = http1::Builder::new()
-            .half_close(false)
+            // hyper would read in the middle of a request, to see whether its client left: that costs a buffer. See `Watched`.
+            .half_close(true)
             .header_read_timeout(None)
             .max_buf_size(BUFFER)
             .serve_connection(io, desk)
@@ -116,8 +118,9 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
 
     fn call(&self, request: Request<Incoming>) -> Answering<H> {
         let place = &self.0;
-        place.control.begin();
-        let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request.map(Body::from), &place.client)));
+        let number = place.control.begin();
+        let request = request.map(|body| Arriving::new(body, number, &place.control));
+        let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request, &place.client)));
         match called {
             Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response))),
             Ok(Answer::Later(answer)) => Answering::Under(Box::pin(answer), place.clone()),
@@ -144,6 +147,45 @@ impl<H: Handler> Future for Answering<H> {
                 Err(_) => Poll::Ready(Ok(place.last(place.panicked()))),
             },
         }
+    }
+}
+
+/// A request's body on its way in; when it is complete, nothing more is to come of the client but its next request, or its end.
+struct Arriving {
+    body: Incoming,
+    request: u32,
+    control: Rc<Control>,
+}
+
+impl Arriving {
+    fn new(body: Incoming, request: u32, control: &Rc<Control>) -> Body {
+        if http_body::Body::is_end_stream(&body) {
+            control.received(request);
+            return Body::Empty;
+        }
+        Body::Followed(Box::pin(Arriving { body, request, control: control.clone() }))
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if frame.is_none() || this.is_end_stream() {
+            this.control.received(this.request);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| body::Error::Broken(io::Error::other(error)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

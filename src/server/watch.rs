@@ -37,6 +37,8 @@ pub(super) struct Activity {
     blocked: AtomicBool,
     /// Bytes of a head, as far as it has come; [`BUSY`] while a request is answered.
     head: AtomicUsize,
+    /// A request is complete and its answer is not: whatever comes of the client now, its end must not go unseen.
+    received: AtomicBool,
     /// It speaks HTTP no more.
     tunnel: AtomicBool,
     /// The connection's bytes are with nobody any more.
@@ -59,16 +61,18 @@ impl Drop for Watched {
     }
 }
 
-/// An `Io` that counts.
+/// An `Io` that counts, and sees a client leave that waits for its answer.
 #[derive(Debug)]
 pub(super) struct Watched {
     io: Io,
+    /// What was read to see that: the first byte of the next request.
+    ahead: Option<u8>,
     activity: Arc<Activity>,
 }
 
 impl Watched {
     pub(super) fn new(io: Io, control: &Control) -> Watched {
-        Watched { io, activity: control.activity.clone() }
+        Watched { io, ahead: None, activity: control.activity.clone() }
     }
 
     /// The head is too large: says so, unless an answer before it is still on its way, and reads no more.
@@ -78,6 +82,21 @@ impl Watched {
             let _ = Pin::new(&mut self.io).poll_write(cx, TOO_LARGE);
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the head is too large")))
+    }
+
+    /// Whether the client is still there. No system call, unless something may have come.
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Ok(())) => {
+                self.ahead = Some(byte[0]);
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
     }
 
     fn written(&self, result: &Poll<io::Result<usize>>) {
@@ -102,7 +121,12 @@ impl AsyncRead for Watched {
             return this.refuse(cx);
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut this.io).poll_read(cx, buf);
+        buf.put_slice(this.ahead.take().as_slice());
+        let mut result = Pin::new(&mut this.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            // The first byte came, whatever became of others.
+            result = Poll::Ready(Ok(()));
+        }
         if result.is_ready() {
             bump(&this.activity.read);
             if head != BUSY {
@@ -149,8 +173,13 @@ impl AsyncWrite for Watched {
         self.io.is_write_vectored()
     }
 
+    /// hyper flushes at each turn: when a request waits for its answer, this is where its client is looked after.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        if this.activity.received.load(Ordering::Relaxed) && this.ahead.is_none() {
+            this.look(cx)?;
+        }
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     /// An HTTP connection that shuts down is dropped next, and closes by that: a system call less. (TLS will have to say goodbye.)
@@ -197,6 +226,8 @@ pub(super) struct Control {
     activity: Arc<Activity>,
     limits: Arc<Limits>,
     phase: Cell<Phase>,
+    /// Counts the requests.
+    request: Cell<u32>,
     /// Ticks since the phase began or, while the client takes no byte, since the last one that it took.
     age: Cell<u32>,
     /// The counts of reads and writes when the age began.
@@ -217,10 +248,21 @@ impl Control {
         self.order.take()
     }
 
-    /// A head is complete: a request begins.
-    pub(super) fn begin(&self) {
+    /// A head is complete: a request begins. Its number, to say of it what is known later.
+    pub(super) fn begin(&self) -> u32 {
         self.enter(Phase::Busy);
         self.activity.head.store(BUSY, Ordering::Relaxed);
+        self.activity.received.store(false, Ordering::Relaxed);
+        self.request.set(self.request.get().wrapping_add(1));
+        self.request.get()
+    }
+
+    /// All of a request is here. (Whoever reads its body may be behind its answer, and behind the next request: hyper is reading
+    /// then, and nobody else may.)
+    pub(super) fn received(&self, request: u32) {
+        if self.request.get() == request && self.phase.get() == Phase::Busy {
+            self.activity.received.store(true, Ordering::Relaxed);
+        }
     }
 
     /// No further request may come after this one.
@@ -232,6 +274,7 @@ impl Control {
     pub(super) fn answered(&self) {
         self.enter(Phase::Idle);
         self.activity.head.store(0, Ordering::Relaxed);
+        self.activity.received.store(false, Ordering::Relaxed);
     }
 
     /// Its head was too large.
@@ -323,6 +366,7 @@ impl Connections {
             activity: Arc::default(),
             limits,
             phase: Cell::new(Phase::New),
+            request: Cell::default(),
             age: Cell::new(0),
             mark: Cell::default(),
             order: Cell::default(),

@@ -28,9 +28,11 @@ fn passed(lines: &[(&str, &str)]) -> (String, HeaderMap) {
     );
     let mut random = fastrand::Rng::with_seed(1);
     let id = TraceId::new(&mut random);
-    let address = Address::new(&target, &client, &parts.headers);
-    let passage = Passage::new(address, &found, &client, &parts.headers).expect("a good request");
-    let head = passage.head(&parts, &id, &mut random, false);
+    let path = Path::new(&target, &found).expect("a good path");
+    let rules = &found.route.request_headers;
+    let address = Address::new(target.clone(), &client, &parts.headers);
+    let passage = Passage::new(address, path, &client, &parts.headers);
+    let head = passage.head(&parts, rules, &id, &mut random, false);
     let text = std::str::from_utf8(head.as_bytes()).expect("ASCII");
     let (line, fields) = text.split_once("\r\n").expect("a request line");
     let target = line.strip_prefix("GET ").and_then(|line| line.strip_suffix(" HTTP/1.1")).expect("a request line");
@@ -118,11 +120,12 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         let request = http::Request::builder().uri(path).header("host", "shop.example").body(()).expect("a request");
         let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
         let target = head::check(&request.into_parts().0, &limits).expect("a good head");
-        let host = Some(HeaderValue::from_static("www.example"));
-        let address = Address { target, scheme: "http", host };
+        let told = Some(HeaderValue::from_static("www.example"));
+        let address = Address { target, scheme: "http", told };
         let stripped = if change.contains("strip") { "/shop".len() } else { 0 };
-        let passage = Passage { address, stripped, route: route(change), rewritten: None, chain: VIA };
-        let value = passage.outside(&HeaderValue::from_static(location), "10.0.0.5:80".parse().expect("an address"));
+        let passage = Passage { address, path: Path { stripped, rewritten: None }, chain: VIA };
+        let location = HeaderValue::from_static(location);
+        let value = passage.outside(&route(change), &location, "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())
     };
     let strip = "strip = \"/shop\"";
@@ -150,10 +153,11 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let request = http::Request::builder().uri("/shop/a").header("host", "inner:5000").body(()).expect("a request");
     let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
     let target = head::check(&request.into_parts().0, &limits).expect("a good head");
-    let address = Address { target, scheme: "https", host: Some(HeaderValue::from_static("shop.example")) };
-    let passage = Passage { address, stripped: "/shop".len(), route: route(strip), rewritten: None, chain: VIA };
+    let address = Address { target, scheme: "https", told: Some(HeaderValue::from_static("shop.example")) };
+    let path = Path { stripped: "/shop".len(), rewritten: None };
+    let passage = Passage { address, path, chain: VIA };
     for location in ["http://inner:5000/users", "http://shop.example/users", "https://shop.example/users"] {
-        let value = passage.outside(&HeaderValue::from_static(location), ([10, 0, 0, 5], 80).into());
+        let value = passage.outside(&route(strip), &HeaderValue::from_static(location), ([10, 0, 0, 5], 80).into());
         assert_eq!(value.expect("it is its own"), "/shop/users", "{location}");
     }
     let swapped = "strip = \"/shop\"\nadd = \"/v1\"";

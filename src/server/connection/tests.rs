@@ -1,5 +1,6 @@
 //! Connections on a pipe, with time that stands still: deadlines, drain, panics.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/sum`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/sum`, `/sum-never`.
 struct Paths;
 
 impl Handler for Paths {
@@ -33,13 +34,46 @@ impl Handler for Paths {
 async fn by_path(request: Request<Body>) -> Response<Body> {
     match request.uri().path() {
         "/later" => tokio::time::sleep(Duration::from_secs(4)).await, // the slow answer itself
-        "/never" => std::future::pending().await,
+        "/never" => never().await,
+        "/sum-never" => {
+            sum(request.into_body()).await;
+            never().await
+        }
         "/sum" => return sum(request.into_body()).await,
         "/panic" => panic!("on purpose"),
         "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
         _ => {}
     }
     Response::new(Body::from(Bytes::from_static(b"hi")))
+}
+
+thread_local! {
+    /// Requests that wait, and those that were given up.
+    static WAITING: Cell<u32> = const { Cell::new(0) };
+    static GIVEN_UP: Cell<u32> = const { Cell::new(0) };
+}
+
+async fn never() {
+    struct Waiting;
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            WAITING.set(WAITING.get() - 1);
+            GIVEN_UP.set(GIVEN_UP.get() + 1);
+        }
+    }
+    WAITING.set(WAITING.get() + 1);
+    let _waiting = Waiting;
+    std::future::pending().await
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it does not come true");
 }
 
 /// How many bytes the body has.
@@ -244,5 +278,37 @@ fn a_long_body_is_no_head() {
         ask(&mut client, "/now").await;
         let both = answer(&mut client).await;
         assert!(both.contains("1048576") && both.ends_with("hi"), "{both}");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_ends_its_request() {
+    paused(async {
+        let upload = "POST /sum-never HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".to_owned();
+        for request in ["GET /never HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), upload] {
+            let rig = Rig::new();
+            let mut client = rig.open();
+            write(&mut client, &request).await;
+            until(|| GIVEN_UP.get() == 0 && WAITING.get() == 1).await;
+            drop(client);
+            until(|| GIVEN_UP.replace(0) == 1 && rig.connections.is_empty()).await;
+            assert_eq!(rig.pulse.unparsed.load(Ordering::Relaxed), 0);
+        }
+    });
+}
+
+#[test]
+fn what_a_client_sends_before_its_answer_is_its_next_request() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        ask(&mut client, "/later").await;
+        for byte in b"GET /now HTTP/1.1\r\nHost: x\r\n\r\n" {
+            client.write_all(&[*byte]).await.expect("there is room");
+            tokio::task::yield_now().await;
+        }
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(rig.pulse.unparsed.load(Ordering::Relaxed), 0);
     });
 }
