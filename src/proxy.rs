@@ -40,7 +40,6 @@ use crate::plane::{Answer, Handler, Handoff, Pulse, WorkerId};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
-use crate::upstream::instance::Permit;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
@@ -261,7 +260,7 @@ impl Worker {
     /// The instance's answer, on its way to the client.
     fn pass_on(&self, mut exchange: Box<Exchange>, reply: Reply, way: &mut Way) -> Response<Body> {
         let Way { service, passage, route, total, upgrade } = way;
-        let Reply { mut response, local, lease, flight, permit } = reply;
+        let Reply { mut response, answered, local, lease, flight, permit } = reply;
         let instance = local.instance.key.address;
         exchange.status = Some(response.status());
         exchange.instance = Some(instance);
@@ -275,7 +274,7 @@ impl Worker {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             exchange.stream = true;
             websocket::mark(response.headers_mut());
-            permit.into_iter().for_each(Permit::succeeded);
+            permit.into_iter().for_each(|permit| permit.succeeded(answered));
             let upgrade = upgrade.take().map(|(_, client)| client);
             if let Some((client, instance)) = upgrade.zip(lease.connection.upgrade()) {
                 let tunnel = Tunnel { exchange, client, instance, flight, lease, idle: timeouts.stream_idle };
@@ -287,7 +286,7 @@ impl Worker {
         exchange.stream = pace.stream;
         let began = exchange.began;
         let upstream = Some(Settlement { service: service.clone(), permit, flight, lease, keep_alive });
-        let ending = Ending { exchange: Some(exchange), began, upstream };
+        let ending = Ending { exchange: Some(exchange), began, answered, upstream };
         response.map(|body| answer::follow(body, ending, pace))
     }
 
@@ -323,7 +322,8 @@ fn stream_on(mut exchange: Box<Exchange>, mut response: Response<Body>) -> Respo
     exchange.dress(response.headers_mut());
     let pace = Pace { idle: STORING, total: None, stream: false };
     let began = exchange.began;
-    response.map(|body| answer::follow(body, Ending { exchange: Some(exchange), began, upstream: None }, pace))
+    let ending = Ending { exchange: Some(exchange), began, answered: Instant::now(), upstream: None };
+    response.map(|body| answer::follow(body, ending, pace))
 }
 
 /// How long the body of an answer may take.

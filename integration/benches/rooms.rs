@@ -78,7 +78,7 @@ fn picks(criterion: &mut Criterion) {
             b.iter(|| local.pick(&[]).map(|pick| pick.member));
         });
         criterion.bench_function(&format!("{name}/succeeded"), |b| {
-            b.iter(|| local.pick(&[]).map(|pick| pick.permit.succeeded()));
+            b.iter(|| local.pick(&[]).map(|pick| pick.permit.succeeded(Instant::now())));
         });
     }
 }

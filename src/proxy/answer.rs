@@ -29,6 +29,8 @@ pub(super) struct Ending {
     pub(super) exchange: Option<Box<Exchange>>,
     /// When the request began.
     pub(super) began: Instant,
+    /// When its answer did.
+    pub(super) answered: Instant,
     /// The instance's side; none when somebody else settles it.
     pub(super) upstream: Option<Settlement>,
 }
@@ -61,7 +63,7 @@ impl Settlement {
     fn settle(mut self, end: End, now: Instant) {
         match (end, self.permit.take()) {
             (End::Complete, permit) => {
-                permit.into_iter().for_each(Permit::succeeded);
+                permit.into_iter().for_each(|permit| permit.succeeded(now));
                 self.lease.give_back(self.keep_alive, now);
             }
             (End::Broken, Some(permit)) => self.service.failed(permit, Failure::Reset, &self.flight),
@@ -72,8 +74,7 @@ impl Settlement {
 }
 
 impl Ending {
-    fn settle(self, end: End) {
-        let now = Instant::now();
+    fn settle(self, end: End, now: Instant) {
         if let Some(upstream) = self.upstream {
             upstream.settle(end, now);
         }
@@ -89,9 +90,9 @@ impl Ending {
     }
 
     /// The instance has proven itself: the verdict need not wait for the end.
-    fn proven(&mut self) {
+    fn proven(&mut self, now: Instant) {
         let permit = self.upstream.as_mut().and_then(|upstream| upstream.permit.take());
-        permit.into_iter().for_each(Permit::succeeded);
+        permit.into_iter().for_each(|permit| permit.succeeded(now));
     }
 }
 
@@ -112,7 +113,8 @@ pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace) -> Body {
         if let (Body::Bytes(bytes), Some(exchange)) = (&body, &mut ending.exchange) {
             exchange.bytes = bytes.len() as u64;
         }
-        ending.settle(End::Complete);
+        let now = ending.answered;
+        ending.settle(End::Complete, now);
         return if let Body::Bytes(_) = body { body } else { Body::Empty };
     }
     Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None, departed: None }))
@@ -141,7 +143,7 @@ impl Answer {
 
     fn settle(&mut self, end: End) {
         if let Some(ending) = self.ending.take() {
-            ending.settle(end);
+            ending.settle(end, Instant::now());
         }
     }
 
@@ -149,7 +151,7 @@ impl Answer {
         let Pace { idle, total, stream } = self.pace;
         if let Some(ending) = &mut self.ending {
             if stream {
-                ending.proven();
+                ending.proven(Instant::now());
             }
             if let Some(exchange) = &mut ending.exchange {
                 exchange.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -164,7 +166,7 @@ impl Answer {
             if let Some(ending) = &mut self.ending
                 && now - ending.began > PROVEN
             {
-                ending.proven();
+                ending.proven(now);
             }
         }
         frame

@@ -34,6 +34,8 @@ pub(super) struct Rules<'a> {
 /// The answer of an instance, with what is settled when its body ends.
 pub(super) struct Reply {
     pub(super) response: Response<Body>,
+    /// When its head had come.
+    pub(super) answered: Instant,
     pub(super) local: Rc<Local>,
     pub(super) lease: Lease,
     pub(super) flight: InFlight,
@@ -145,11 +147,12 @@ impl Sending<'_> {
             let spare = self.twice.then_some(Body::Empty);
             match self.send(&lease, sending, (head, fields), body).await {
                 Ok(response) => {
-                    flight.answered(began.elapsed());
+                    let answered = Instant::now();
+                    flight.answered(answered - began);
                     if self.progress.is_some() {
                         lease.send_on();
                     }
-                    return self.judge(service, Reply { response, local, lease, flight, permit }, spare);
+                    return self.judge(service, Reply { response, answered, local, lease, flight, permit }, spare);
                 }
                 Err(Sent::Refused(SendError::Unwritten(again))) if lease.reused => body = again,
                 Err(Sent::Refused(SendError::Reset(_))) if lease.reused && spare.is_some() && !self.failed() => {

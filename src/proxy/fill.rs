@@ -119,12 +119,12 @@ impl Fill {
 
     /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
     fn settled(&self, reply: Reply, began: Instant) -> Response<Body> {
-        let Reply { mut response, local, lease, flight, permit } = reply;
+        let Reply { mut response, answered, local, lease, flight, permit } = reply;
         let Way { service, route, total, passage, .. } = &self.forwarding.way;
         let instance = local.instance.key.address;
         let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &self.id);
         let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive };
-        let ending = Ending { exchange: None, began, upstream: Some(upstream) };
+        let ending = Ending { exchange: None, began, answered, upstream: Some(upstream) };
         let pace = super::pace(response.headers(), &route.policy.timeouts, *total);
         response.map(|body| answer::follow(body, ending, pace))
     }

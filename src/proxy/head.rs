@@ -196,11 +196,7 @@ pub(super) fn valid_host(host: &[u8]) -> bool {
         _ => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
     };
     let bracketed = host.first() == Some(&b'[');
-    let name_ok = |&b: &u8| match b {
-        b':' => bracketed,
-        b'-' | b'.' | b'_' | b'~' => true,
-        _ => b.is_ascii_alphanumeric(),
-    };
+    let name_ok = |&b: &u8| NAME[usize::from(b)] || (bracketed && b == b':');
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => {
@@ -211,6 +207,28 @@ pub(super) fn valid_host(host: &[u8]) -> bool {
     };
     !name.is_empty() && name.len() <= 255 && name.iter().all(name_ok) && port_ok
 }
+
+/// Bytes of a path that mean only themselves. A table: each byte of each path is looked up.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut b = b'!';
+    while b <= b'~' {
+        plain[b as usize] = !matches!(b, b'%' | b'\\' | b'.');
+        b += 1;
+    }
+    plain
+};
+
+/// Bytes of a name or an IPv4 address.
+const NAME: [bool; 256] = {
+    let mut name = [false; 256];
+    let mut b = b'!';
+    while b <= b'~' {
+        name[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        b += 1;
+    }
+    name
+};
 
 /// The canonical form; what is in it already is shared, not copied.
 fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
@@ -226,8 +244,7 @@ fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
         return PathAndQuery::try_from(format!("/{}", given.as_str()))
             .or_else(|_| bad("bad_path", "The path is not valid"));
     }
-    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\' | b'.');
-    if path.bytes().all(plain) {
+    if path.bytes().all(|b| PLAIN[usize::from(b)]) {
         return Ok(given.clone());
     }
     let decoded = decode(path.as_bytes())?;

@@ -165,19 +165,22 @@ pub(super) fn response(
     id: &TraceId,
 ) -> Option<Duration> {
     let (mut hops, mut keep_alive, mut connection, mut location) = (false, false, false, false);
-    for name in headers.keys().map(HeaderName::as_str) {
-        hops |= is_hop(name);
-        keep_alive |= name == "keep-alive";
-        connection |= name == "connection";
-        location |= name == "location";
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => connection = true,
+            "keep-alive" => keep_alive = true,
+            "location" => location = true,
+            name => hops |= is_hop(name),
+        }
     }
     let kept = if keep_alive { headers.get(KEEP_ALIVE).and_then(told_timeout) } else { None };
     if connection {
         for name in named_by_connection(headers) {
             headers.remove(name);
         }
+        headers.remove(header::CONNECTION);
     }
-    if hops {
+    if hops || keep_alive {
         drop_hops(headers);
     }
     headers.append(header::VIA, VIA);
@@ -251,7 +254,6 @@ fn told_timeout(value: &HeaderValue) -> Option<Duration> {
 
 /// Removes from an answer what belongs to its hop.
 fn drop_hops(headers: &mut HeaderMap) {
-    // Most answers have one thing to remove.
     while let Some(name) = headers.keys().find(|name| is_hop(name.as_str())).cloned() {
         headers.remove(name);
     }

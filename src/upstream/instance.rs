@@ -158,9 +158,9 @@ impl Instance {
     }
 
     /// A verdict on what was begun before the last trip says nothing of now.
-    fn count(&self, grant: Grant, worker: WorkerId, failed: bool) {
+    fn count(&self, grant: Grant, worker: WorkerId, failed: bool, now: Instant) {
         if self.breaker.is_current(grant) {
-            self.window.count(worker, failed);
+            self.window.count(worker, failed, now);
         }
     }
 
@@ -218,10 +218,10 @@ impl Permit {
         &self.instance
     }
 
-    /// The attempt brought what it should.
-    pub fn succeeded(mut self) {
+    /// The attempt brought what it should, by now.
+    pub fn succeeded(mut self, now: Instant) {
         if let Some(grant) = self.grant.take() {
-            self.instance.count(grant, self.worker, false);
+            self.instance.count(grant, self.worker, false, now);
             self.instance.breaker.succeeded(grant);
         }
     }
@@ -231,7 +231,7 @@ impl Permit {
     pub fn failed(mut self, failure: Failure, service: &ServiceState, others: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
         let Instance { window, breaker, .. } = &*self.instance;
-        self.instance.count(grant, self.worker, true);
+        self.instance.count(grant, self.worker, true, Instant::now());
         let tripped = if failure.is_status() {
             let _one_at_a_time = service.tripping.lock();
             breaker.failed(grant, failure, || window.too_many(), others)

@@ -61,14 +61,14 @@ impl Window {
 
     /// What was counted so far counts no more.
     pub(super) fn restart(&self) {
-        if let Some(part) = self.part() {
+        if let Some(part) = self.part(Instant::now()) {
             self.from.store(part + 1, Ordering::Relaxed);
         }
     }
 
-    /// One more verdict.
-    pub(super) fn count(&self, worker: WorkerId, failed: bool) {
-        let Some(now) = self.part() else { return };
+    /// One more verdict, now.
+    pub(super) fn count(&self, worker: WorkerId, failed: bool, now: Instant) {
+        let Some(now) = self.part(now) else { return };
         let part = &self.shards[worker.0 % self.shards.len()].0[(now % PARTS) as usize];
         // One writer: loads and stores, no locked instruction.
         let fresh = part.number.load(Ordering::Relaxed) != now;
@@ -83,7 +83,7 @@ impl Window {
 
     /// Whether the share that failed is too large, and of enough.
     pub(super) fn too_many(&self) -> bool {
-        let Some(now) = self.part() else { return false };
+        let Some(now) = self.part(Instant::now()) else { return false };
         let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
         let parts = self.shards.iter().flat_map(|ring| &ring.0);
         let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
@@ -96,8 +96,8 @@ impl Window {
     }
 
     /// The number of the current part, from 1: 0 is what a fresh ring holds.
-    fn part(&self) -> Option<u64> {
-        let ms = self.epoch.elapsed().as_millis() as u64;
+    fn part(&self, now: Instant) -> Option<u64> {
+        let ms = now.saturating_duration_since(self.epoch).as_millis() as u64;
         ms.checked_div(self.part_ms.load(Ordering::Relaxed)).map(|part| part + 1)
     }
 }
@@ -122,27 +122,27 @@ mod tests {
     async fn half_of_twenty_over_all_workers_are_too_many_and_fewer_verdicts_say_nothing() {
         let window = fresh().await;
         for number in 0..19 {
-            window.count(WorkerId(number % 2), number % 2 == 0);
+            window.count(WorkerId(number % 2), number % 2 == 0, Instant::now());
             assert!(!window.too_many(), "{number}");
         }
-        window.count(WorkerId(0), false);
+        window.count(WorkerId(0), false, Instant::now());
         assert!(window.too_many());
-        window.count(WorkerId(1), false);
+        window.count(WorkerId(1), false, Instant::now());
         assert!(!window.too_many(), "10 of 21");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_older_than_the_window_or_than_the_last_trip_does_not_count() {
         let window = fresh().await;
-        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
         assert!(window.too_many());
         advance(Duration::from_secs(11)).await;
         assert!(!window.too_many());
-        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
         window.restart();
         assert!(!window.too_many());
         window.tune(None);
-        (0..30).for_each(|_| window.count(WorkerId(0), true));
+        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
         assert!(!window.too_many());
     }
 }
