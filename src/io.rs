@@ -82,8 +82,7 @@ impl Client {
     pub fn new(address: SocketAddr, local: SocketAddr, door: Door, trusted: &Arc<[IpNet]>) -> Client {
         let ip = address.ip().to_canonical();
         let trusted = trusted.iter().any(|network| network.contains(&ip)).then(|| trusted.clone());
-        let text = ip.to_string();
-        let forwarded_for = HeaderValue::from_str(&text).expect("an IP address is a header value");
+        let forwarded_for = text(ip);
         Client { address, local, door, forwarded_for, learnt: Learnt::default(), trusted }
     }
 
@@ -91,6 +90,24 @@ impl Client {
     pub fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
     }
+}
+
+/// As its digits. (The formatter takes longer over them than the rest of a connection's beginning.)
+fn text(ip: IpAddr) -> HeaderValue {
+    let written = match ip {
+        IpAddr::V4(ip) => {
+            let (mut text, mut end) = ([b'.'; 16], 0);
+            for octet in ip.octets() {
+                let mut digits = itoa::Buffer::new();
+                let digits = digits.format(octet).as_bytes();
+                text[end..end + digits.len()].copy_from_slice(digits);
+                end += digits.len() + 1;
+            }
+            HeaderValue::from_bytes(&text[..end - 1])
+        }
+        IpAddr::V6(ip) => HeaderValue::from_str(&ip.to_string()),
+    };
+    written.expect("an IP address is a header value")
 }
 
 impl AsyncRead for Io {
@@ -140,5 +157,20 @@ impl AsyncWrite for Io {
             Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Io::Memory(io) => Pin::new(io).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_its_digits() {
+        for ip in [[0, 0, 0, 0], [127, 0, 0, 1], [10, 20, 30, 4], [255, 255, 255, 255]].map(Ipv4Addr::from) {
+            assert_eq!(text(ip.into()), ip.to_string());
+        }
+        assert_eq!(text([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()), "2001:db8::1");
     }
 }

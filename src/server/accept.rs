@@ -75,7 +75,12 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         };
         loop {
             // First somebody must wait, then there must be a place: a worker that waits for nobody keeps no place from others.
+            // While more wait, whether to stop is asked without waiting for it.
+            if stopping.has_changed().unwrap_or(true) {
+                break;
+            }
             let ready = tokio::select! {
+                biased;
                 ready = socket.readable() => ready,
                 _ = stopping.changed() => break,
             };

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,8 @@ pub(super) async fn serve<H: Handler>(
             .max_buf_size(BUFFER)
             .serve_connection(io, desk)
             .with_upgrades();
-        let mut connection = pin!(connection);
+        // Boxed where it is made: a task's future is moved several times before it runs.
+        let mut connection = Box::pin(connection);
         poll_fn(|cx| {
             match control.turn(cx) {
                 Order::Go => {}
