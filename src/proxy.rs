@@ -50,7 +50,7 @@ pub use cached::Waiting;
 use error::Error;
 use exchange::Exchange;
 use headers::{Passage, Path};
-use origin::Address;
+use origin::{Address, View};
 use own::Own;
 use trace::TraceId;
 use tunnel::Tunnel;
@@ -231,11 +231,12 @@ impl Worker {
         exchange.service = Some(service.clone());
         let accept = if target.seen.upgrade { websocket::wanted(&parts) } else { None };
         let upgrade = accept.zip(Upgrade::take(&mut parts.extensions));
-        let (path, form) = (Path::new(&target, &found)?, found.form);
-        let address = Address::new(target, client, &parts.headers);
+        let (scheme, told) = origin::asked(client, &parts.headers);
+        let form = found.form;
         let mut fetch = None;
         if upgrade.is_none() && route.policy.cache.enabled {
-            match self.cached(&parts.method, &parts.headers, &address, form, &body, exchange.began) {
+            let address = View { target: &target, scheme, told };
+            match self.cached(&parts.method, &parts.headers, address, form, &body, exchange.began) {
                 Stored::Fresh(entry) => return Ok(Step::Page(self.hit(exchange, &entry, &parts.headers))),
                 Stored::NotCached => return Err(Error::NotCached),
                 Stored::Past(why) => {
@@ -247,6 +248,8 @@ impl Worker {
                 }
             }
         }
+        let path = Path::new(&target, &found)?;
+        let address = Address { target, scheme, told: told.cloned() };
         let passage = Passage::new(address, path, client, &parts.headers);
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
         // From here on the request keeps its service and its route, not the snapshot.

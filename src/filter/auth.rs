@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::limit::{Limits, Meter};
@@ -152,12 +152,16 @@ impl Auth {
 }
 
 fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
-    let mut keys = headers.get_all(X_API_KEY).iter().map(HeaderValue::as_bytes);
-    let scheme = |value: &HeaderValue| is_api_key(value).then_some(());
-    let mut more = headers.get_all(header::AUTHORIZATION).iter().filter(|value| scheme(value).is_some());
-    let key = keys.next().or_else(|| more.next().map(|value| value.as_bytes()[7..].trim_ascii()));
-    if keys.next().is_some() || more.next().is_some() {
-        return Err(Denied::SeveralKeys);
+    let mut key = None;
+    for (name, value) in headers {
+        let given = match name.as_str() {
+            "x-api-key" => value.as_bytes(),
+            "authorization" if is_api_key(value) => value.as_bytes()[7..].trim_ascii(),
+            _ => continue,
+        };
+        if key.replace(given).is_some() {
+            return Err(Denied::SeveralKeys);
+        }
     }
     Ok(key)
 }

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::exchange::Exchange;
 use super::fill::{Fill, Led, What};
 use super::headers::Passage;
-use super::origin::Address;
+use super::origin::View;
 use super::{Answered, Forwarding, Worker};
 use crate::body::Body;
 use crate::config::Timeouts;
@@ -39,15 +39,15 @@ impl Worker {
         &self,
         method: &Method,
         headers: &HeaderMap,
-        address: &Address,
+        address: View<'_>,
         form: u64,
         body: &Body,
         now: Instant,
     ) -> Found {
-        let host = text(&address.target.host).unwrap_or_default();
+        let host = text(address.target.host.as_ref()).unwrap_or_default();
         let place = Place {
             scheme: address.scheme,
-            told: text(&address.told).filter(|told| !told.eq_ignore_ascii_case(host)),
+            told: text(address.told).filter(|told| !told.eq_ignore_ascii_case(host)),
             host,
             path: address.target.path(),
             query: address.target.query(),
@@ -106,7 +106,7 @@ impl Worker {
     /// What there is by now.
     fn again(&self, forwarding: &Forwarding, asked: &Asked) -> Found {
         let Forwarding { parts, body, way } = forwarding;
-        self.cached(&parts.method, &asked.headers, &way.passage.address, asked.form, body, Instant::now())
+        self.cached(&parts.method, &asked.headers, way.passage.address.view(), asked.form, body, Instant::now())
     }
 
     /// The one who asks. On a task of its own: it goes on when its client leaves.
@@ -179,13 +179,13 @@ impl Worker {
         let read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if !read && status.as_u16() < 400 {
             let target = &passage.address.target;
-            self.parts.cache.changed(text(&target.host).unwrap_or_default(), target.path());
+            self.parts.cache.changed(text(target.host.as_ref()).unwrap_or_default(), target.path());
         }
     }
 }
 
-fn text(host: &Option<HeaderValue>) -> Option<&str> {
-    host.as_ref().and_then(|host| host.to_str().ok())
+fn text(host: Option<&HeaderValue>) -> Option<&str> {
+    host.and_then(|host| host.to_str().ok())
 }
 
 /// What came of waiting.

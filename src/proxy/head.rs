@@ -52,11 +52,11 @@ impl Target {
 /// # Errors
 /// The first rule that it breaks.
 pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
-    let seen = fields(&parts.headers, limits)?;
+    let (seen, given) = fields(&parts.headers, limits)?;
     if seen.transfer_encoding {
         codings(&parts.headers)?;
     }
-    let host = host(parts)?;
+    let host = host(parts, given)?;
     if parts.method == Method::CONNECT || (parts.uri.scheme().is_none() && parts.uri.authority().is_some()) {
         return Err(Error::MethodNotAllowed);
     }
@@ -79,17 +79,19 @@ fn bad<T>(reason: &'static str, detail: &'static str) -> Result<T, Error> {
     Err(Error::BadRequest(reason, detail))
 }
 
-/// Number and size of the fields, which there are, and names that some servers would take for names that we manage: `X_Forwarded_For`
+/// Number and size of the fields, which there are, the host if it is one, and names that some servers would take for names that we manage: `X_Forwarded_For`
 /// becomes `X-Forwarded-For` in CGI and WSGI.
-fn fields(headers: &HeaderMap, limits: &RequestLimits) -> Result<Seen, Error> {
+fn fields<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Option<&'h HeaderValue>), Error> {
     if headers.len() > limits.fields {
         return Err(Error::HeadTooLarge);
     }
-    let (mut seen, mut size) = (Seen::default(), 0);
+    let (mut seen, mut host, mut size) = (Seen::default(), None, 0);
     for (name, value) in headers {
         let name = name.as_str();
         size += name.len() + value.len() + 4;
         match name {
+            "host" if host.is_some() => return bad("bad_host", "More than one Host header"),
+            "host" => host = Some(value),
             "connection" => seen.connection = true,
             "te" => seen.te = true,
             "traceparent" => seen.traceparent = true,
@@ -101,7 +103,7 @@ fn fields(headers: &HeaderMap, limits: &RequestLimits) -> Result<Seen, Error> {
             return bad("header_alias", "A header name with _ or . stands for one that the gateway manages");
         }
     }
-    if size > limits.head { Err(Error::HeadTooLarge) } else { Ok(seen) }
+    if size > limits.head { Err(Error::HeadTooLarge) } else { Ok((seen, host)) }
 }
 
 fn is_alias(name: &str) -> bool {
@@ -149,13 +151,8 @@ fn codings(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// RFC 9112 3.2: one valid Host; an absolute target's authority must be the same.
-fn host(parts: &Parts) -> Result<Option<HeaderValue>, Error> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let (host, more) = (hosts.next(), hosts.next());
-    if more.is_some() {
-        return bad("bad_host", "More than one Host header");
-    }
-    let Some(host) = host else {
+fn host(parts: &Parts, given: Option<&HeaderValue>) -> Result<Option<HeaderValue>, Error> {
+    let Some(host) = given else {
         return match parts.version {
             Version::HTTP_10 | Version::HTTP_09 => Ok(None),
             _ => bad("bad_host", "A Host header is needed (RFC 9112 3.2)"),

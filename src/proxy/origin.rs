@@ -62,10 +62,23 @@ pub(super) struct Address {
     pub(super) told: Option<HeaderValue>,
 }
 
+/// An address that is only looked at: what is answered from the store needs no copies.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) target: &'a Target,
+    pub(super) scheme: &'static str,
+    pub(super) told: Option<&'a HeaderValue>,
+}
+
+/// The scheme, and the host where a trusted proxy says it.
+pub(super) fn asked<'h>(client: &Client, headers: &'h HeaderMap) -> (&'static str, Option<&'h HeaderValue>) {
+    let host = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
+    (scheme(client, headers), host)
+}
+
 impl Address {
-    pub(super) fn new(target: Target, client: &Client, headers: &HeaderMap) -> Address {
-        let told = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
-        Address { target, scheme: scheme(client, headers), told: told.cloned() }
+    pub(super) fn view(&self) -> View<'_> {
+        View { target: &self.target, scheme: self.scheme, told: self.told.as_ref() }
     }
 
     /// The host that the client asked.

@@ -13,7 +13,7 @@ pub(super) struct TraceId([u8; 32]);
 impl TraceId {
     /// A new one, never all zero.
     pub(super) fn new(random: &mut fastrand::Rng) -> TraceId {
-        TraceId(hex(random.u128(1..)))
+        TraceId(hex(&random.u128(1..).to_be_bytes()))
     }
 
     /// Its digits.
@@ -36,7 +36,7 @@ impl fmt::Debug for TraceId {
 /// The client's trace with a span of ours, or one that begins with the request's id; whether it is the client's, whose
 /// `tracestate` goes on then.
 pub(super) fn continued(given: Option<&HeaderValue>, id: &TraceId, random: &mut fastrand::Rng) -> ([u8; 55], bool) {
-    let span: [u8; 16] = hex(random.u64(1..));
+    let span: [u8; 16] = hex(&random.u64(1..).to_be_bytes());
     let mut value = *b"00-................................-................-00";
     value[36..52].copy_from_slice(&span);
     let given = given.map(HeaderValue::as_bytes).filter(|given| valid(given));
@@ -64,13 +64,22 @@ fn valid(text: &[u8]) -> bool {
         && digits(&text[53..55])
 }
 
-/// The digits of a number, as many as asked for.
-fn hex<const N: usize>(number: impl Into<u128>) -> [u8; N] {
-    let mut number = number.into();
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [b"0123456789abcdef"[byte >> 4], b"0123456789abcdef"[byte & 15]];
+        byte += 1;
+    }
+    digits
+};
+
+/// The digits of a number, two for each of its bytes.
+fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
+    for (pair, &byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&DIGITS[usize::from(byte)]);
     }
     digits
 }

@@ -131,6 +131,10 @@ pub(super) fn wish(method: &Method, headers: &HeaderMap, has_body: bool) -> (Wis
     if !matches!(*method, Method::GET | Method::HEAD) {
         return (Wish::Past(Forward::Method), false);
     }
+    // Most say nothing that a cache listens to, and one pass over what they have finds that out.
+    if !has_body && !headers.keys().any(heeded) {
+        return (Wish::Cached { max_age: None, personal: false }, false);
+    }
     let asked = Directives::of(headers);
     // Parts of things are asked from the instance, and so is what depends on its present state.
     let special = [header::RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
@@ -144,6 +148,22 @@ pub(super) fn wish(method: &Method, headers: &HeaderMap, has_body: bool) -> (Wis
         Wish::Cached { max_age, personal: personal(headers) }
     };
     (wish, asked.only_if_cached)
+}
+
+/// What of a request's head a cache looks at.
+fn heeded(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "cache-control"
+            | "pragma"
+            | "range"
+            | "if-match"
+            | "if-unmodified-since"
+            | "if-range"
+            | "connection"
+            | "authorization"
+            | "cookie"
+    )
 }
 
 /// Whether `Connection` takes headers away that the instance's answer may depend on: what is stored for a request with them
@@ -253,6 +273,9 @@ pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
 
 /// Whether a client already has what is stored: its conditions hold, so that 304 is the answer (RFC 9110 13.2.2).
 pub(super) fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    if !request.keys().any(|name| matches!(name.as_str(), "if-none-match" | "if-modified-since")) {
+        return false;
+    }
     if request.contains_key(header::IF_NONE_MATCH) {
         let Some(etag) = stored.get(header::ETAG) else {
             return request.get_all(header::IF_NONE_MATCH).iter().any(|value| value.as_bytes() == b"*");

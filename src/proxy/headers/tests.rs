@@ -30,7 +30,7 @@ fn passed(lines: &[(&str, &str)]) -> (String, HeaderMap) {
     let id = TraceId::new(&mut random);
     let path = Path::new(&target, &found).expect("a good path");
     let rules = &found.route.request_headers;
-    let address = Address::new(target.clone(), &client, &parts.headers);
+    let address = Address { target: target.clone(), scheme: "http", told: None };
     let passage = Passage::new(address, path, &client, &parts.headers);
     let head = passage.head(&parts, rules, &id, &mut random, false);
     let text = std::str::from_utf8(head.as_bytes()).expect("ASCII");
