@@ -56,9 +56,10 @@ impl Fill {
         let mut attempts = 0;
         Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
         let Forwarding { parts, body, way: Way { service, route, total, passage, .. } } = &mut self.forwarding;
-        let mut random = self.worker.random.borrow_mut();
-        let head = passage.head(parts, &route.request_headers, &self.id, &mut random, false);
-        drop(random);
+        let head = {
+            let mut random = self.worker.random.borrow_mut();
+            passage.head(parts, &route.request_headers, &self.id, &mut random, false)
+        };
         let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
         let mut asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
         let reply = match attempt::run(&self.worker, service, rules, &mut asked, Instant::now(), &mut attempts).await {

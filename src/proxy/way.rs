@@ -46,9 +46,10 @@ impl Forwarding {
     /// `now` is when it is asked for, which may be long after the request began.
     pub(super) async fn run(&mut self, worker: &Worker, now: Instant, exchange: &mut Exchange) -> Result<Reply, Error> {
         let Way { service, route, total, passage, upgrade } = &self.way;
-        let mut random = worker.random.borrow_mut();
-        let head = passage.head(&self.parts, &route.request_headers, &exchange.id, &mut random, upgrade.is_some());
-        drop(random);
+        let head = {
+            let mut random = worker.random.borrow_mut();
+            passage.head(&self.parts, &route.request_headers, &exchange.id, &mut random, upgrade.is_some())
+        };
         let accept = upgrade.as_ref().map(|(accept, _)| accept);
         let rules = Rules { policy: &route.policy, total: *total, accept };
         let fields = std::mem::take(&mut self.parts.headers);

@@ -120,7 +120,7 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
     fn call(&self, request: Request<Incoming>) -> Answering<H> {
         let place = &self.0;
         let number = place.control.begin();
-        let request = request.map(|body| Arriving::new(body, number, &place.control));
+        let request = request.map(|body| Arriving::follow(body, number, &place.control));
         let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request, &place.client)));
         match called {
             Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response))),
@@ -159,7 +159,7 @@ struct Arriving {
 }
 
 impl Arriving {
-    fn new(body: Incoming, request: u32, control: &Rc<Control>) -> Body {
+    fn follow(body: Incoming, request: u32, control: &Rc<Control>) -> Body {
         if http_body::Body::is_end_stream(&body) {
             control.received(request);
             return Body::Empty;
