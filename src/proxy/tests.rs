@@ -125,6 +125,22 @@ fn a_client_that_uploads_slowly_is_no_fault_of_the_instance_and_one_that_stops_i
 }
 
 #[test]
+fn an_upload_goes_on_when_its_answer_has_begun_though_nobody_reads_the_answer() {
+    paused(async {
+        let rig = Rig::new(&[Play::Stop("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi")], "");
+        let (piece, pieces) = tokio::sync::mpsc::channel(1);
+        let answer = rig.begin("POST", Body::Followed(Box::pin(Pieces(pieces)))).await;
+        assert_eq!(answer.status(), 200);
+        for _ in 0..20 {
+            // Paused time: it passes only when nothing else can go on.
+            let sent = tokio::time::timeout(seconds(1), piece.send(Bytes::from(vec![b'x'; 1024]))).await;
+            assert!(matches!(sent, Ok(Ok(()))), "the upload stands still");
+        }
+        drop(answer);
+    });
+}
+
+#[test]
 fn a_tripped_instance_says_when_it_is_worth_trying_again_and_one_probe_closes_it() {
     paused(async {
         let rig = Rig::new(&[Play::Break("")], "[retry]\nmore = 0\n");
