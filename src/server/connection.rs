@@ -168,6 +168,12 @@ impl Arriving {
     }
 }
 
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.control.received(self.request);
+    }
+}
+
 impl http_body::Body for Arriving {
     type Data = Bytes;
     type Error = body::Error;

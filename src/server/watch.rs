@@ -53,6 +53,8 @@ pub(super) struct Control {
     phase: Cell<Phase>,
     /// Counts the requests.
     request: Cell<u32>,
+    /// All of the last one is here.
+    whole: Cell<bool>,
     /// Ticks since the phase began or, while the client takes no byte, since the last one that it took.
     age: Cell<u32>,
     /// The counts of reads and writes when the age began.
@@ -78,15 +80,22 @@ impl Control {
         self.enter(Phase::Busy);
         self.activity.head.store(BUSY, Ordering::Relaxed);
         self.activity.received.store(false, Ordering::Relaxed);
+        self.whole.set(false);
         self.request.set(self.request.get().wrapping_add(1));
         self.request.get()
     }
 
-    /// All of a request is here. (Whoever reads its body may be behind its answer, and behind the next request: hyper is reading
-    /// then, and nobody else may.)
+    /// All of a request is here, or nobody reads what is left of it. That may be after its answer, and after the next request
+    /// began: then hyper is reading, and nobody else may.
     pub(super) fn received(&self, request: u32) {
-        if self.request.get() == request && self.phase.get() == Phase::Busy {
+        if self.request.get() != request {
+            return;
+        }
+        self.whole.set(true);
+        if self.phase.get() == Phase::Busy {
             self.activity.received.store(true, Ordering::Relaxed);
+        } else if self.phase.get() != Phase::Tunnel && self.activity.head.load(Ordering::Relaxed) == BUSY {
+            self.activity.head.store(0, Ordering::Relaxed);
         }
     }
 
@@ -98,8 +107,11 @@ impl Control {
     /// The answer's body is with hyper, or given up.
     pub(super) fn answered(&self) {
         self.enter(Phase::Idle);
-        self.activity.head.store(0, Ordering::Relaxed);
         self.activity.received.store(false, Ordering::Relaxed);
+        // Otherwise what comes is still this request's body.
+        if self.whole.get() {
+            self.activity.head.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Its head was too large.
@@ -192,6 +204,7 @@ impl Connections {
             limits,
             phase: Cell::new(Phase::New),
             request: Cell::default(),
+            whole: Cell::default(),
             age: Cell::new(0),
             mark: Cell::default(),
             order: Cell::default(),

@@ -12,7 +12,7 @@ use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/sum`, `/sum-never`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/sum`, `/sum-never`.
 struct Paths;
 
 impl Handler for Paths {
@@ -39,6 +39,7 @@ async fn by_path(request: Request<Body>) -> Response<Body> {
             sum(request.into_body()).await;
             never().await
         }
+        "/early" => drop(tokio::task::spawn_local(async { ARRIVED.set(count(request.into_body()).await) })),
         "/sum" => return sum(request.into_body()).await,
         "/panic" => panic!("on purpose"),
         "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
@@ -51,6 +52,8 @@ thread_local! {
     /// Requests that wait, and those that were given up.
     static WAITING: Cell<u32> = const { Cell::new(0) };
     static GIVEN_UP: Cell<u32> = const { Cell::new(0) };
+    /// How long a body was that came after its answer.
+    static ARRIVED: Cell<usize> = const { Cell::new(0) };
 }
 
 async fn never() {
@@ -78,8 +81,11 @@ async fn until(condition: impl Fn() -> bool) {
 
 /// How many bytes the body has.
 async fn sum(body: Body) -> Response<Body> {
-    let whole = http_body_util::BodyExt::collect(body).await.expect("it comes whole").to_bytes();
-    Response::new(Body::from(Bytes::from(whole.len().to_string())))
+    Response::new(Body::from(Bytes::from(count(body).await.to_string())))
+}
+
+async fn count(body: Body) -> usize {
+    http_body_util::BodyExt::collect(body).await.expect("it comes whole").to_bytes().len()
 }
 
 struct Rig {
@@ -278,6 +284,33 @@ fn a_long_body_is_no_head() {
         ask(&mut client, "/now").await;
         let both = answer(&mut client).await;
         assert!(both.contains("1048576") && both.ends_with("hi"), "{both}");
+    });
+}
+
+#[test]
+fn a_body_that_comes_after_its_answer_is_no_head_and_the_next_head_is_held_again() {
+    paused(async {
+        let rig = Rig::new();
+        let mut client = rig.open();
+        write(&mut client, "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n").await;
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        write(&mut client, &"x".repeat(1 << 20)).await;
+        ask(&mut client, "/now").await;
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(ARRIVED.get(), 1 << 20);
+        write(&mut client, "GET /now HTTP/1.1\r\nHost: x\r\nX: ").await;
+        let (mut receive, mut send) = tokio::io::split(client);
+        let pour = async {
+            let mut sent = 0;
+            while send.write_all(&[b'x'; 1024]).await.is_ok() {
+                sent += 1024;
+            }
+            sent
+        };
+        let mut told = String::new();
+        let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
+        // hyper reads in larger pieces once a body was long.
+        assert!(told.starts_with("HTTP/1.1 431 ") && sent < 512 << 10, "{sent} {told}");
     });
 }
 
