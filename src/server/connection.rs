@@ -168,12 +168,6 @@ impl Arriving {
     }
 }
 
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.control.received(self.request);
-    }
-}
-
 impl http_body::Body for Arriving {
     type Data = Bytes;
     type Error = body::Error;

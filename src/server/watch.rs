@@ -85,8 +85,8 @@ impl Control {
         self.request.get()
     }
 
-    /// All of a request is here, or nobody reads what is left of it. That may be after its answer, and after the next request
-    /// began: then hyper is reading, and nobody else may.
+    /// All of a request is here. That may be after its answer, and after the next request began: then hyper is reading, and
+    /// nobody else may. Where nobody reads a body to its end, hyper may do so yet: what comes is no head then.
     pub(super) fn received(&self, request: u32) {
         if self.request.get() != request {
             return;

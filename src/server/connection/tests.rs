@@ -12,7 +12,7 @@ use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/sum`, `/sum-never`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/first` after half of it, `/sum`, `/sum-never`.
 struct Paths;
 
 impl Handler for Paths {
@@ -40,6 +40,7 @@ async fn by_path(request: Request<Body>) -> Response<Body> {
             never().await
         }
         "/early" => drop(tokio::task::spawn_local(async { ARRIVED.set(count(request.into_body()).await) })),
+        "/first" => first(request.into_body()).await,
         "/sum" => return sum(request.into_body()).await,
         "/panic" => panic!("on purpose"),
         "/big" => return Response::new(Body::from(Bytes::from(vec![b'x'; 1 << 20]))),
@@ -52,6 +53,8 @@ thread_local! {
     /// Requests that wait, and those that were given up.
     static WAITING: Cell<u32> = const { Cell::new(0) };
     static GIVEN_UP: Cell<u32> = const { Cell::new(0) };
+    /// How much of a body was read that nobody reads to its end.
+    static FIRST: Cell<usize> = const { Cell::new(0) };
     /// How long a body was that came after its answer.
     static ARRIVED: Cell<usize> = const { Cell::new(0) };
 }
@@ -82,6 +85,17 @@ async fn until(condition: impl Fn() -> bool) {
 /// How many bytes the body has.
 async fn sum(body: Body) -> Response<Body> {
     Response::new(Body::from(Bytes::from(count(body).await.to_string())))
+}
+
+/// Reads a quarter of a million bytes, and no more.
+async fn first(mut body: Body) {
+    while FIRST.get() < 250_000 {
+        let frame = http_body_util::BodyExt::frame(&mut body).await.expect("there is more").expect("it comes");
+        FIRST.set(FIRST.get() + frame.data_ref().map_or(0, Bytes::len));
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn count(body: Body) -> usize {
@@ -117,7 +131,11 @@ impl Rig {
 
     /// The client's end of a new connection.
     fn open(&self) -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(4096);
+        self.open_with(4096)
+    }
+
+    fn open_with(&self, room: usize) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(room);
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let client = Client::new(address, address, Door::Public, &[].into());
         let control = self.connections.open(self.limits.clone());
@@ -311,6 +329,23 @@ fn a_body_that_comes_after_its_answer_is_no_head_and_the_next_head_is_held_again
         let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
         // hyper reads in larger pieces once a body was long.
         assert!(told.starts_with("HTTP/1.1 431 ") && sent < 512 << 10, "{sent} {told}");
+    });
+}
+
+#[test]
+fn what_is_left_of_a_body_that_nobody_reads_is_no_head() {
+    paused(async {
+        let rig = Rig::new();
+        // A pipe as wide as a socket's buffers: hyper reads all that is left at once.
+        let mut client = rig.open_with(1 << 20);
+        write(&mut client, "POST /first HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").await;
+        write(&mut client, &"x".repeat(400_000)).await;
+        until(|| FIRST.get() >= 250_000).await;
+        write(&mut client, &"x".repeat(100_000)).await;
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        ask(&mut client, "/now").await;
+        let next = answer(&mut client).await;
+        assert!(next.starts_with("HTTP/1.1 200"), "{next}");
     });
 }
 
