@@ -24,8 +24,8 @@ use crate::body::{self, Body};
 use crate::io::{Client, Io};
 use crate::plane::{Answer, Handler, Pulse};
 
-/// The most that hyper buffers of a body, each way: what a long one moves at once. A long upload in smaller pieces costs a fifth
-/// more CPU. (A head has less: see [`super::watch`].)
+/// The most that hyper buffers of a body, each way: what a long one moves at once. In smaller pieces it costs more CPU
+/// (`cargo bench-peers --scenario bodies`). A head has less room: see [`super::watch`].
 const BUFFER: usize = 384 * 1024;
 
 /// Serves a connection to its end.

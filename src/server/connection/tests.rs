@@ -268,6 +268,23 @@ fn a_panic_in_a_request_is_a_500_and_the_connection_goes_on() {
     });
 }
 
+/// Sends a head for as long as it is taken: how many bytes were, and what came back.
+async fn endless_head(mut client: DuplexStream) -> (usize, String) {
+    write(&mut client, "GET /now HTTP/1.1\r\nHost: x\r\nX: ").await;
+    let (mut receive, mut send) = tokio::io::split(client);
+    let pour = async {
+        let mut sent = 0;
+        while send.write_all(&[b'x'; 1024]).await.is_ok() {
+            sent += 1024;
+        }
+        sent
+    };
+    let mut told = String::new();
+    // A reset ends it as well.
+    let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
+    (sent, told)
+}
+
 #[test]
 fn a_head_without_end_is_a_431_and_is_not_read_on() {
     paused(async {
@@ -275,17 +292,7 @@ fn a_head_without_end_is_a_431_and_is_not_read_on() {
         let mut client = rig.open();
         ask(&mut client, "/now").await;
         answer(&mut client).await;
-        write(&mut client, "GET /now HTTP/1.1\r\nHost: x\r\nX: ").await;
-        let (mut receive, mut send) = tokio::io::split(client);
-        let pour = async {
-            let mut sent = 0;
-            while send.write_all(&[b'x'; 1024]).await.is_ok() {
-                sent += 1024;
-            }
-            sent
-        };
-        let mut told = String::new();
-        let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
+        let (sent, told) = endless_head(client).await;
         assert!((63 << 10..192 << 10).contains(&sent), "{sent} bytes were taken");
         assert!(told.starts_with("HTTP/1.1 431 ") && told.ends_with("\r\n\r\n"), "{told}");
         assert_eq!(rig.pulse.unparsed.load(Ordering::Relaxed), 1);
@@ -316,17 +323,7 @@ fn a_body_that_comes_after_its_answer_is_no_head_and_the_next_head_is_held_again
         ask(&mut client, "/now").await;
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
         assert_eq!(ARRIVED.get(), 1 << 20);
-        write(&mut client, "GET /now HTTP/1.1\r\nHost: x\r\nX: ").await;
-        let (mut receive, mut send) = tokio::io::split(client);
-        let pour = async {
-            let mut sent = 0;
-            while send.write_all(&[b'x'; 1024]).await.is_ok() {
-                sent += 1024;
-            }
-            sent
-        };
-        let mut told = String::new();
-        let (sent, _) = tokio::join!(pour, receive.read_to_string(&mut told));
+        let (sent, told) = endless_head(client).await;
         // hyper reads in larger pieces once a body was long.
         assert!(told.starts_with("HTTP/1.1 431 ") && sent < 512 << 10, "{sent} {told}");
     });
