@@ -108,12 +108,16 @@ fn parse(input: &mut BytesMut, memory: &mut HeaderMap, bodiless: bool) -> Result
     headers.clear();
     // With room for what the gateway adds.
     headers.reserve(count + 4);
+    let mut persistence = Persistence { kept: version == Version::HTTP_11, closed: false };
     for place in &places[..count] {
         let [name, name_end, value, value_end] = place.map(usize::from);
         let name = HeaderName::from_bytes(&head[name..name_end]).or(Err("a header's name is not a token"))?;
+        if name == header::CONNECTION && persistence.hear(&head[value..value_end]) {
+            continue;
+        }
         headers.append(name, value_of(&head, value, value_end)?);
     }
-    let keep_alive = keeps_alive(version, &headers);
+    let keep_alive = persistence.kept && !persistence.closed;
     let (framing, framed) = framing(status, version, bodiless, &mut headers)?;
     let mut response = Response::new(());
     (*response.status_mut(), *response.version_mut(), *response.headers_mut()) = (status, version, headers);
@@ -127,19 +131,28 @@ fn value_of(head: &Bytes, start: usize, end: usize) -> Result<HeaderValue, &'sta
     HeaderValue::from_maybe_shared(head.slice(start..end)).or(Err("a header's value holds a control character"))
 }
 
-/// RFC 9112 section 9.3.
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let mut kept = version == Version::HTTP_11;
-    for value in headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
+/// Whether another request may follow (RFC 9112 section 9.3).
+struct Persistence {
+    kept: bool,
+    closed: bool,
+}
+
+impl Persistence {
+    /// Hears a value of `Connection`; whether it is about nothing else, and has reached whom it is for.
+    fn hear(&mut self, value: &[u8]) -> bool {
+        let mut alone = true;
+        for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"keep-alive") {
+                // Who writes odd bytes beside it is believed less easily.
+                self.kept |= value.is_ascii();
+            } else if option.eq_ignore_ascii_case(b"close") {
+                self.closed = true;
+            } else {
+                alone = false;
             }
-            // Who writes odd bytes beside it is believed less easily.
-            kept |= option.eq_ignore_ascii_case(b"keep-alive") && value.to_str().is_ok();
         }
+        alone
     }
-    kept
 }
 
 /// How the body is framed (RFC 9112 section 6.3), and whether its end is the end of the message rather than of the connection.

@@ -1,5 +1,7 @@
 //! What hyper's own client makes of the same answers.
 
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
@@ -24,11 +26,12 @@ pub(super) fn theirs(method: &Method, pieces: &[&[u8]], closes: bool) -> Outcome
         serve(cx);
         send.as_mut().poll(cx)
     });
-    let response = match sent {
+    let mut response = match sent {
         Some(Ok(response)) => response,
         Some(Err(_)) => return Outcome::without(Told::Failed),
         None => return Outcome::without(Told::Waits),
     };
+    hop_heard(response.headers_mut());
     let head = head_of(&response);
     let (mut reading, mut body) = (Reading::default(), response.into_body());
     let end = feed.drive(&hand, |cx| {
@@ -42,6 +45,17 @@ pub(super) fn theirs(method: &Method, pieces: &[&[u8]], closes: bool) -> Outcome
     });
     let end = end.unwrap_or(End::Waits);
     Outcome { head, body: reading.body, trailers: reading.trailers, end, reusable: sender.is_ready() }
+}
+
+/// Without the values of `Connection` that are about nothing but it: ours are not passed on.
+fn hop_heard(headers: &mut HeaderMap) {
+    let of_hop = |option: &str| ["keep-alive", "close"].contains(&option.trim().to_ascii_lowercase().as_str());
+    let passed = |value: &HeaderValue| !value.to_str().is_ok_and(|value| value.split(',').all(of_hop));
+    let values: Vec<_> = headers.get_all(CONNECTION).iter().filter(|value| passed(value)).cloned().collect();
+    headers.remove(CONNECTION);
+    for value in values {
+        headers.append(CONNECTION, value);
+    }
 }
 
 /// The corpus, whole, with the connection left open and closed after it; what differs does so for a reason that it says.
