@@ -78,8 +78,8 @@ pub type Told = (HeaderValue, HeaderValue);
 pub struct Refused {
     /// When to ask again.
     pub wait: Duration,
-    /// What the answer says.
-    pub told: Told,
+    /// What the answer says, where answers say what is left.
+    pub told: Option<Told>,
 }
 
 impl Limits {
@@ -140,23 +140,21 @@ impl Limits {
         let mut told = [None, None];
         for (index, meter) in [plan, of_route].into_iter().enumerate() {
             let Some(meter) = meter else { continue };
-            match meter.take(&asks) {
-                (None, left) => told[index] = self.headers.then(|| (meter.policy.clone(), meter.left(&left))),
-                (Some(wait), left) => {
+            let mut left = self.headers.then(|| String::with_capacity(40 * meter.rates.len()));
+            let taken = meter.take(&asks, left.as_mut());
+            let said = left.map(|left| (meter.policy.clone(), written(left)));
+            match taken {
+                Ok(()) => told[index] = said,
+                Err(wait) => {
                     if let (1, Some(plan)) = (index, plan) {
                         plan.give_back(&asks, plan.rates.len());
                     }
                     meter.refused.fetch_add(1, Ordering::Relaxed);
-                    return Err(Refused { wait, told: (meter.policy.clone(), meter.left(&left)) });
+                    return Err(Refused { wait, told: said });
                 }
             }
         }
         Ok(told)
-    }
-
-    /// Whether answers say what is left.
-    pub fn headers(&self) -> bool {
-        self.headers
     }
 }
 
@@ -189,9 +187,6 @@ struct Asks<'a> {
     client: IpAddr,
     now: u64,
 }
-
-/// How far each limit of a set is used, in the order of the set.
-type Left = [Taken; 8];
 
 impl Meter {
     fn new(set: &Arc<LimitSet>, room: usize, ledger: &Ledger, before: Option<&Meter>) -> Meter {
@@ -254,24 +249,24 @@ impl Meter {
         places.get(within * self.rates.len() + limit)
     }
 
-    /// Takes one of each limit, or none of any: then it says how long to wait.
-    fn take(&self, asks: &Asks<'_>) -> (Option<Duration>, Left) {
-        let mut left = [Taken::default(); 8];
+    /// Takes one of each limit, or none of any: then it says how long to wait. `left` hears how far each one is used.
+    fn take(&self, asks: &Asks<'_>, mut left: Option<&mut String>) -> Result<(), Duration> {
+        let mut tell = |rate: &Rate, taken| left.as_mut().into_iter().for_each(|text| write_left(text, rate, taken));
         for (index, rate) in self.rates.iter().enumerate() {
             match self.take_one(index, rate, asks) {
-                Ok(taken) => left[index] = taken,
+                Ok(taken) => tell(rate, taken),
                 Err(wait) => {
                     self.give_back(asks, index);
                     // What was not asked any more is told as if untouched: the client is to wait for this one.
-                    left[index] = Taken { left: 0, whole_in: rate.whole() };
-                    for (later, rate) in self.rates.iter().enumerate().skip(index + 1) {
-                        left[later] = Taken { left: rate.count, whole_in: Duration::ZERO };
+                    tell(rate, Taken { left: 0, whole_in: rate.whole() });
+                    for rate in &self.rates[index + 1..] {
+                        tell(rate, Taken { left: rate.count, whole_in: Duration::ZERO });
                     }
-                    return (Some(wait), left);
+                    return Err(wait);
                 }
             }
         }
-        (None, left)
+        Ok(())
     }
 
     fn take_one(&self, index: usize, rate: &Rate, asks: &Asks<'_>) -> Result<Taken, Duration> {
@@ -301,23 +296,23 @@ impl Meter {
             }
         }
     }
+}
 
-    /// `RateLimit: "silver";r=9;t=1` (draft-ietf-httpapi-ratelimit-headers-10, section 4).
-    fn left(&self, left: &Left) -> HeaderValue {
-        let mut text = String::with_capacity(40 * self.rates.len());
-        let mut number = itoa::Buffer::new();
-        for (rate, taken) in self.rates.iter().zip(left) {
-            if !text.is_empty() {
-                text.push_str(", ");
-            }
-            text.push_str(&rate.label);
-            text.push_str(";r=");
-            text.push_str(number.format(taken.left));
-            text.push_str(";t=");
-            text.push_str(number.format(seconds(taken.whole_in)));
-        }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// `RateLimit: "silver";r=9;t=1` (draft-ietf-httpapi-ratelimit-headers-10, section 4), of one limit.
+fn write_left(text: &mut String, rate: &Rate, taken: Taken) {
+    let mut number = itoa::Buffer::new();
+    if !text.is_empty() {
+        text.push_str(", ");
     }
+    text.push_str(&rate.label);
+    text.push_str(";r=");
+    text.push_str(number.format(taken.left));
+    text.push_str(";t=");
+    text.push_str(number.format(seconds(taken.whole_in)));
+}
+
+fn written(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// `RateLimit-Policy: "silver";q=10;w=1` (the same draft, section 3).

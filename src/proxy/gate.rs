@@ -68,9 +68,7 @@ impl Worker {
                 Ok(())
             }
             Err(refused) => {
-                if snapshot.limits.headers() {
-                    exchange.told = [Some(refused.told), None];
-                }
+                exchange.told = [refused.told, None];
                 Err(Error::RateLimited(refused.wait))
             }
         }

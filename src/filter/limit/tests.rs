@@ -49,9 +49,10 @@ async fn a_plan_lets_its_number_through_at_once_then_one_an_interval_and_says_wh
 async fn an_answer_says_the_policy_and_what_is_left_of_it() {
     let limits = Limits::new(&config("limits = [\"3/min\"]\n"), None);
     let told = |client| match limits.take(0, None, address(client), Instant::now()) {
-        Ok([_, told]) => told.expect("it is told"),
+        Ok([_, told]) => told,
         Err(refused) => refused.told,
     };
+    let told = |client| told(client).expect("it is told");
     let texts = |told: Told| [told.0, told.1].map(|value| value.to_str().expect("ASCII").to_owned());
     assert_eq!(texts(told(1)), ["\"default\";q=3;w=60", "\"default\";r=2;t=20"]);
     assert_eq!(texts(told(1)), ["\"default\";q=3;w=60", "\"default\";r=1;t=40"]);
