@@ -1,6 +1,7 @@
 //! How the workers of the data plane and the control plane meet: ids, pulse, wake-ups, the handler's face, the hand-off.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,22 +21,17 @@ use crate::io::Client;
 pub struct WorkerId(pub usize);
 
 /// How a request is answered.
-#[derive(Debug)]
-pub enum Answer<F> {
+pub enum Answer {
     /// At once: nobody has to be asked.
     Now(Response<Body>),
-    /// When this is done.
-    Later(F),
+    /// When this is done. Boxed where it is made, and moved no more.
+    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
 }
 
 /// What a worker runs for its connections. One per worker, so it may be `!Send`.
 pub trait Handler: 'static {
     /// Answers a request; it always answers.
-    fn call(
-        &self,
-        request: Request<Body>,
-        client: &Rc<Client>,
-    ) -> Answer<impl Future<Output = Response<Body>> + 'static>;
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer;
     /// The control plane has something new: a snapshot.
     fn woken(&self);
     /// Called about ten times a second while the worker lives: flush, age, prune.

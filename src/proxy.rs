@@ -121,16 +121,12 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
-    fn call(
-        &self,
-        request: Request<Body>,
-        client: &Rc<Client>,
-    ) -> Answer<impl Future<Output = Response<Body>> + 'static> {
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer {
         let worker = self.0.clone();
         let mut exchange = Exchange::new(worker.clone(), &request, client);
         match worker.story(&mut exchange, request, client) {
             Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
-            Ok(Step::Ask(ask)) => Answer::Later(worker.ask(exchange, client.clone(), ask)),
+            Ok(Step::Ask(ask)) => Answer::Later(Box::pin(worker.ask(exchange, client.clone(), ask))),
             Err(error) => Answer::Now(worker.failed(exchange, &error, client)),
         }
     }

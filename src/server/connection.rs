@@ -124,13 +124,13 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
         let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request, &place.client)));
         match called {
             Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response))),
-            Ok(Answer::Later(answer)) => Answering::Under(Box::pin(answer), place.clone()),
+            Ok(Answer::Later(answer)) => Answering::Under(answer, place.clone()),
             Err(_) => Answering::Done(Some(place.last(place.panicked()))),
         }
     }
 }
 
-/// A request being answered. What takes longer is boxed: an idle connection does not carry its size, and it is moved once.
+/// A request being answered. What takes longer is boxed: an idle connection does not carry its size.
 enum Answering<H> {
     Done(Option<Response<Outgoing>>),
     Under(Pin<Box<dyn Future<Output = Response<Body>>>>, Rc<Place<H>>),

@@ -16,8 +16,8 @@ use crate::io::Door;
 struct Paths;
 
 impl Handler for Paths {
-    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> Answer<impl Future<Output = Response<Body>> + 'static> {
-        Answer::Later(by_path(request))
+    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> Answer {
+        Answer::Later(Box::pin(by_path(request)))
     }
 
     fn woken(&self) {}
