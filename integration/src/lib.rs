@@ -5,6 +5,7 @@ pub mod agent;
 pub mod client;
 pub mod examples;
 pub mod process;
+pub mod training;
 pub mod websocket;
 pub mod world;
 

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use http::Method;
 use integration::client::{Answer, KEY};
 use integration::process::{built, root};
+use integration::training::train;
 use integration::websocket::WebSocket;
 use integration::world::{World, config, service};
 use lictor::config::{Config, Environment, Overrides, digest, parse};
@@ -193,4 +194,13 @@ async fn the_demos_configuration_is_valid_and_its_keys_are_those_of_the_examples
     let demo = demo.unwrap_or_else(|errors| panic!("{errors}"));
     let keys: Vec<_> = demo.consumers.iter().map(|consumer| consumer.keys[0]).collect();
     assert_eq!(keys, [digest(KEY), digest(integration::examples::GUEST)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_traffic_that_cargo_pgo_counts_is_answered_and_the_program_ends_by_itself() {
+    let folder = std::env::temp_dir().join(format!("lictor-training-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
+    assert_eq!(train(&lictor, &folder, 50).await, Ok(()), "each kind of request, once at least");
+    let _ = std::fs::remove_dir_all(folder);
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use integration::agent::free_ports;
+use integration::process::root;
 
 use super::program::Program;
 use super::system::Outcome;
@@ -59,12 +61,15 @@ const ALL: &[Mode] = &[Mode::Bare, Mode::Full, Mode::Cached, Mode::Logged, Mode:
 
 /// Ours.
 pub(crate) const LICTOR: &str = "Lictor";
+/// Ours as `cargo pgo` built it.
+const TRAINED: &str = "Lictor-PGO";
 /// The one that the others are multiples of.
 pub(crate) const MEASURE: &str = "nginx";
 
 /// All, in the order of tables.
-pub(crate) const PEERS: [Peer; 7] = [
+pub(crate) const PEERS: [Peer; 8] = [
     Peer { name: LICTOR, program: "lictor", version: &["--version"], can: ALL },
+    Peer { name: TRAINED, program: "lictor", version: &["--version"], can: ALL },
     Peer { name: MEASURE, program: "nginx", version: &["-v"], can: ALL },
     Peer { name: "HAProxy", program: "haproxy", version: &["-v"], can: ALL },
     Peer { name: "Envoy", program: "envoy", version: &["--version"], can: MOST },
@@ -100,12 +105,33 @@ pub(crate) struct Setting<'a> {
 impl Peer {
     /// Looks for it: ours is the one just built.
     pub(crate) fn find(&'static self, ours: &Path) -> Option<Found> {
-        let program = if self.name == LICTOR { Some(ours.to_owned()) } else { on_path(self.program) }?;
+        let program = match self.name {
+            LICTOR => ours.to_owned(),
+            TRAINED => trained(ours)?,
+            _ => on_path(self.program)?,
+        };
         let output = Command::new(&program).args(self.version).output().ok()?;
         let said = [output.stdout, output.stderr].concat();
         let version = version(&String::from_utf8_lossy(&said));
         Some(Found { peer: self, program, version })
     }
+}
+
+/// What `cargo pgo` built, if that was after the last change of a source.
+fn trained(ours: &Path) -> Option<PathBuf> {
+    let program = ours.ancestors().nth(2)?.join("pgo/lictor");
+    let built = program.metadata().ok()?.modified().ok()?;
+    let sources = [root().join("Cargo.lock"), root().join("Cargo.toml"), root().join("src")];
+    (newest(&sources)? <= built).then_some(program)
+}
+
+/// When the newest of these files, or of those below them, was changed.
+fn newest(files: &[PathBuf]) -> Option<SystemTime> {
+    let below = |file: &PathBuf| match fs::read_dir(file) {
+        Ok(inside) => newest(&inside.flatten().map(|entry| entry.path()).collect::<Vec<_>>()),
+        Err(_) => file.metadata().ok()?.modified().ok(),
+    };
+    files.iter().filter_map(below).max()
 }
 
 /// Where a program is.
