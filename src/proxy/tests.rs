@@ -141,6 +141,25 @@ fn an_upload_goes_on_when_its_answer_has_begun_though_nobody_reads_the_answer() 
 }
 
 #[test]
+fn an_upload_goes_on_after_its_whole_answer_for_as_long_as_it_moves_and_its_connection_is_kept_then() {
+    paused(async {
+        for (pause, pieces_taken, kept) in [(4, 20, 1), (11, 1, 0)] {
+            let rig = Rig::new(&[Play::Stop("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")], "");
+            let (piece, pieces) = tokio::sync::mpsc::channel(1);
+            assert_eq!(rig.ask("POST", Body::Followed(Box::pin(Pieces(pieces)))).await.0, 200);
+            let mut taken = 0;
+            while taken < 20 && piece.send(Bytes::from_static(b"x")).await.is_ok() {
+                tokio::time::sleep(seconds(pause)).await; // paused time: within what it may stand still, and not
+                taken += 1;
+            }
+            drop(piece);
+            turn().await;
+            assert_eq!((taken, rig.idle()), (pieces_taken, kept), "a piece every {pause} s");
+        }
+    });
+}
+
+#[test]
 fn a_tripped_instance_says_when_it_is_worth_trying_again_and_one_probe_closes_it() {
     paused(async {
         let rig = Rig::new(&[Play::Break("")], "[retry]\nmore = 0\n");

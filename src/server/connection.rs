@@ -190,6 +190,12 @@ impl http_body::Body for Arriving {
     }
 }
 
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.control.unread(self.request);
+    }
+}
+
 /// An answer's body on its way out; when hyper lets go of it, the connection is idle.
 struct Outgoing {
     body: Body,

@@ -25,12 +25,26 @@ enum Phase {
     New,
     /// A head is being received. A complete one leads to `Busy`, the head's deadline ends it.
     Head,
-    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`.
+    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`, or to `Rest`.
     Busy,
+    /// Answered, and somebody still reads the request's body, in its own time. Its end, or the reader's, leads to `Idle`.
+    Rest,
     /// Between requests. A byte leads to `Head`, the keep-alive deadline ends it.
     Idle,
     /// It speaks HTTP no more: whoever has its bytes now watches over them. Nothing leads out of it.
     Tunnel,
+}
+
+/// What of a request's body is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Coming {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Something, for somebody who reads it.
+    Read,
+    /// Something that nobody reads.
+    Unread,
 }
 
 /// What the connection's task is told at its next turn.
@@ -53,8 +67,8 @@ pub(super) struct Control {
     phase: Cell<Phase>,
     /// Counts the requests.
     request: Cell<u32>,
-    /// All of the last one is here.
-    whole: Cell<bool>,
+    /// What of the last one's body is to come.
+    body: Cell<Coming>,
     /// Ticks since the phase began or, while the client takes no byte, since the last one that it took.
     age: Cell<u32>,
     /// The counts of reads and writes when the age began.
@@ -80,23 +94,36 @@ impl Control {
         self.enter(Phase::Busy);
         self.activity.head.store(BUSY, Ordering::Relaxed);
         self.activity.received.store(false, Ordering::Relaxed);
-        self.whole.set(false);
+        self.body.set(Coming::Read);
         self.request.set(self.request.get().wrapping_add(1));
         self.request.get()
     }
 
     /// All of a request is here. That may be after its answer, and after the next request began: then hyper is reading, and
-    /// nobody else may. Where nobody reads a body to its end, hyper may do so yet: what comes is no head then.
+    /// nobody else may.
     pub(super) fn received(&self, request: u32) {
-        if self.request.get() != request {
-            return;
+        if self.comes(request) {
+            self.body.set(Coming::Nothing);
+            match self.phase.get() {
+                Phase::Busy => self.activity.received.store(true, Ordering::Relaxed),
+                Phase::Rest => self.idle(),
+                _ => {}
+            }
         }
-        self.whole.set(true);
-        if self.phase.get() == Phase::Busy {
-            self.activity.received.store(true, Ordering::Relaxed);
-        } else if self.phase.get() != Phase::Tunnel && self.activity.head.load(Ordering::Relaxed) == BUSY {
-            self.activity.head.store(0, Ordering::Relaxed);
+    }
+
+    /// Nobody reads a request's body to its end. hyper may do so yet: what comes is no head then.
+    pub(super) fn unread(&self, request: u32) {
+        if self.comes(request) {
+            self.body.set(Coming::Unread);
+            if self.phase.get() == Phase::Rest {
+                self.idle();
+            }
         }
+    }
+
+    fn comes(&self, request: u32) -> bool {
+        self.request.get() == request && self.body.get() == Coming::Read
     }
 
     /// No further request may come after this one.
@@ -106,10 +133,18 @@ impl Control {
 
     /// The answer's body is with hyper, or given up.
     pub(super) fn answered(&self) {
-        self.enter(Phase::Idle);
         self.activity.received.store(false, Ordering::Relaxed);
+        match self.body.get() {
+            Coming::Read => self.enter(Phase::Rest),
+            Coming::Nothing | Coming::Unread => self.idle(),
+        }
+    }
+
+    /// Between requests.
+    fn idle(&self) {
+        self.enter(Phase::Idle);
         // Otherwise what comes is still this request's body.
-        if self.whole.get() {
+        if self.body.get() == Coming::Nothing {
             self.activity.head.store(0, Ordering::Relaxed);
         }
     }
@@ -164,7 +199,7 @@ impl Control {
             }
             _ if self.blocked() && age > ticks(self.limits.write) => self.tell(Order::Cut),
             _ if self.blocked() => {}
-            Phase::Busy => self.restart(),
+            Phase::Busy | Phase::Rest => self.restart(),
             Phase::New | Phase::Idle if read != read_then => self.enter(Phase::Head),
             // What was accepted at the very end is given two ticks to show its request.
             Phase::New if self.draining.get() && age > 2 => self.tell(Order::Finish),
@@ -204,7 +239,7 @@ impl Connections {
             limits,
             phase: Cell::new(Phase::New),
             request: Cell::default(),
-            whole: Cell::default(),
+            body: Cell::default(),
             age: Cell::new(0),
             mark: Cell::default(),
             order: Cell::default(),

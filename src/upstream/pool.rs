@@ -14,7 +14,7 @@ use super::wire::{ConnectError, Connection, Connector};
 /// Connections idle for longer never carry a method that may not be sent twice: Node and others close after 5 s.
 const FRESH: Duration = Duration::from_secs(4);
 
-/// How long a connection may take to become ready again after its answer was read.
+/// For so long at least, and no longer than twice that, what is left of a request may stand still after its answer was read.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// What a worker's pools share.
@@ -146,8 +146,15 @@ impl Lease {
         // The request is still being written.
         self.sending = None;
         tokio::task::spawn_local(async move {
-            let ready = tokio::time::timeout(SETTLE, self.connection.ready()).await;
-            if ready.unwrap_or(false) {
+            let ready = loop {
+                let written = self.connection.written();
+                match tokio::time::timeout(SETTLE, self.connection.ready()).await {
+                    Ok(ready) => break ready,
+                    Err(_) if self.connection.written() == written => break false,
+                    Err(_) => {}
+                }
+            };
+            if ready {
                 self.home.keep(self.connection, Instant::now(), age);
             }
         });

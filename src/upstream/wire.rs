@@ -241,6 +241,11 @@ impl Connection {
         sent.await && self.is_ready()
     }
 
+    /// Bytes that were written so far.
+    pub fn written(&self) -> u64 {
+        self.state().message.written()
+    }
+
     /// The connection after a 101, when it no longer speaks HTTP.
     pub fn upgrade(&self) -> Option<Upgrade> {
         let mut state = self.state();

@@ -107,6 +107,8 @@ pub(super) struct Message {
     at: usize,
     /// Something of the request was written.
     begun: bool,
+    /// Bytes of all requests that were written.
+    written: u64,
     upload: Option<Upload>,
     /// What the body was, where its end is in the line and nothing was written yet.
     ended: Option<Body>,
@@ -138,6 +140,11 @@ impl Message {
     /// Whether nothing is left of it.
     pub(super) fn is_sent(&self) -> bool {
         self.upload.is_none() && self.unwritten() == 0
+    }
+
+    /// Counts what is written of all requests.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     fn unwritten(&self) -> usize {
@@ -191,6 +198,7 @@ impl Message {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => {
                 self.begun = true;
+                self.written += count as u64;
                 Poll::Ready(Ok(count))
             }
             Err(error) => Poll::Ready(Err(error)),
