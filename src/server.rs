@@ -106,7 +106,7 @@ impl Server {
 pub async fn serve<H: Handler>(io: Io, client: Client, limits: Limits, handler: Rc<H>, pulse: Arc<Pulse>) {
     let connections = Rc::new(watch::Connections::default());
     let control = connections.open(Arc::new(limits));
-    connection::serve(io, client, handler, control, connections, pulse).await;
+    connection::serve(io, client, handler, control, connections, pulse, ()).await;
 }
 
 /// Waits for a thread without blocking the runtime that asks.

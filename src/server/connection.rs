@@ -28,30 +28,31 @@ use crate::plane::{Answer, Handler, Pulse};
 /// (`cargo bench-peers --scenario bodies`). A head has less room: see [`super::watch`].
 const BUFFER: usize = 384 * 1024;
 
-/// Serves a connection to its end.
-pub(super) async fn serve<H: Handler>(
+/// Serves a connection to its end, and holds `held` until then. What is large is boxed here and now: a task's future is moved several
+/// times before it runs.
+pub(super) fn serve<H: Handler>(
     io: Io,
     client: Client,
     handler: Rc<H>,
     control: Rc<Control>,
     connections: Rc<Connections>,
     pulse: Arc<Pulse>,
-) {
+    held: impl Sized + 'static,
+) -> impl Future<Output = ()> + 'static {
     let guard = Open { control: control.clone(), connections };
     let io = TokioIo::new(Watched::new(io, &control));
     let desk =
         Desk(Rc::new(Place { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() }));
-    let ended = {
-        let connection = http1::Builder::new()
-            // hyper would read in the middle of a request, to see whether its client left: that costs a buffer. See `Watched`.
-            .half_close(true)
-            .header_read_timeout(None)
-            .max_buf_size(BUFFER)
-            .serve_connection(io, desk)
-            .with_upgrades();
-        // Boxed where it is made: a task's future is moved several times before it runs.
-        let mut connection = Box::pin(connection);
-        poll_fn(|cx| {
+    let connection = http1::Builder::new()
+        // hyper would read in the middle of a request, to see whether its client left: that costs a buffer. See `Watched`.
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, desk)
+        .with_upgrades();
+    let mut connection = Box::pin(connection);
+    async move {
+        let ended = poll_fn(|cx| {
             match control.turn(cx) {
                 Order::Go => {}
                 Order::Finish => connection.as_mut().graceful_shutdown(),
@@ -59,17 +60,18 @@ pub(super) async fn serve<H: Handler>(
             }
             connection.as_mut().poll(cx)
         })
-        .await
-    };
-    if let Err(error) = ended
-        && (error.is_parse() || error.is_incomplete_message() || control.is_refused())
-    {
-        pulse.unparsed.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!("a request could not be read: {error}");
+        .await;
+        drop(connection);
+        if let Err(error) = ended
+            && (error.is_parse() || error.is_incomplete_message() || control.is_refused())
+        {
+            pulse.unparsed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!("a request could not be read: {error}");
+        }
+        // An upgraded connection stays the worker's, and is waited for at the end.
+        control.closed().await;
+        drop((guard, held));
     }
-    // An upgraded connection stays the worker's, and is waited for at the end.
-    control.closed().await;
-    drop(guard);
 }
 
 /// Takes the connection out of its worker's list, however it ends.

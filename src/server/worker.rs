@@ -127,10 +127,7 @@ fn serve<H: Handler>(arrival: Arrival, handler: &Rc<H>, connections: &Rc<Connect
         Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
     };
     let control = connections.open(limits);
-    let served =
-        connection::serve(Io::Tcp(stream), client, handler.clone(), control, connections.clone(), pulse.clone());
-    tokio::task::spawn_local(async move {
-        served.await;
-        drop((placed, slot));
-    });
+    let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
+    let held = (placed, slot);
+    tokio::task::spawn_local(connection::serve(Io::Tcp(stream), client, handler, control, connections, pulse, held));
 }

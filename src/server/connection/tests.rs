@@ -146,7 +146,7 @@ impl Rig {
         let client = Client::new(address, address, Door::Public, &[].into());
         let control = self.connections.open(self.limits.clone());
         let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
-        tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), control, connections, pulse));
+        tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), control, connections, pulse, ()));
         ours
     }
 }
