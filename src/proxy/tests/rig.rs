@@ -175,18 +175,23 @@ impl Rig {
         header: Option<(&'static str, &'static str)>,
         body: Body,
     ) -> impl Future<Output = Response<Body>> + 'static {
-        let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
-        if let Some((name, value)) = header {
-            request = request.header(name, value);
-        }
-        let request = request.header("x-api-key", "test").body(body).expect("a request");
-        let answer = self.proxy.call(request, &self.client);
+        let answer = self.call(method, header, body);
         async {
             match answer {
                 Answer::Now(response) => response,
                 Answer::Later(response) => response.await,
             }
         }
+    }
+
+    /// A request, as the worker's proxy takes it.
+    pub(super) fn call(&self, method: &str, header: Option<(&'static str, &'static str)>, body: Body) -> Answer {
+        let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let request = request.header("x-api-key", "test").body(body).expect("a request");
+        self.proxy.call(request, &self.client)
     }
 
     /// A request with its whole answer: status, body or why it broke.
