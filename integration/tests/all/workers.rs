@@ -1,7 +1,11 @@
 //! Several workers: connections, picks and pools over all of them.
 
+use std::process::{Command, Stdio};
+
 use integration::agent::Agent;
+use integration::client::Client;
 use integration::eventually;
+use integration::process::{Process, built};
 use integration::world::{World, service};
 use lictor::plane::WorkerId;
 use mock_services::{Kind, Mock};
@@ -78,4 +82,52 @@ async fn soon_after_a_deregistration_no_worker_holds_an_idle_connection_to_it() 
     let gone = std::time::Instant::now();
     eventually("all are closed", || async { mock.connections() == 0 }).await;
     assert!(gone.elapsed() < std::time::Duration::from_millis(100), "{:?}", gone.elapsed());
+}
+
+/// CPU time that a program has taken, all its threads.
+#[cfg(target_os = "linux")]
+fn spent(process: u32) -> std::time::Duration {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
+    let times = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+    let of_thread = |text: String| text.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+    std::time::Duration::from_nanos(times.filter_map(of_thread).sum())
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothing_and_serve_again() {
+    let port = integration::agent::free_port();
+    let file = std::env::temp_dir().join(format!("lictor-descriptors-{}.toml", std::process::id()));
+    let listener =
+        format!("workers = 4\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n[admin]\naddress = \"127.0.0.1:0\"\n");
+    std::fs::write(&file, format!("{listener}[api]\nauth = false\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n"))
+        .expect("a file");
+    let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
+    let mut command = Command::new("/bin/sh");
+    // Four epolls, their wakers, listeners: some fifty; and a few for clients.
+    command.args(["-c", "ulimit -n 70; exec \"$@\"", "sh"]).arg(lictor).args(["run", "--config"]).arg(&file);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let gateway = Process::start("lictor", &mut command).expect("it starts");
+    let address = ([127, 0, 0, 1], port).into();
+    let client = Client::new(address);
+    eventually("it is ready", || async { client.get("/health").await.status == 200 }).await;
+
+    let (mut served, mut refused) = (Vec::new(), 0);
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(address).await.expect("the system accepts");
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        match stream.read(&mut [0; 1024]).await {
+            Ok(count) if count > 0 => served.push(stream),
+            _ => refused += 1,
+        }
+    }
+    assert!(served.len() >= 4 && refused >= 50, "{} served, {refused} refused", served.len());
+    let before = spent(gateway.id());
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // time to spin in
+    let busy = spent(gateway.id()) - before;
+    assert!(busy < std::time::Duration::from_millis(100), "{busy:?} of half a second");
+    drop(served);
+    let again = Client::new(address);
+    eventually("it serves again", || async { again.get("/health").await.status == 200 }).await;
+    let _ = std::fs::remove_file(file);
 }
