@@ -100,8 +100,11 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
     let file = std::env::temp_dir().join(format!("lictor-descriptors-{}.toml", std::process::id()));
     let listener =
         format!("workers = 4\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n[admin]\naddress = \"127.0.0.1:0\"\n");
-    std::fs::write(&file, format!("{listener}[api]\nauth = false\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n"))
-        .expect("a file");
+    std::fs::write(
+        &file,
+        format!("{listener}[api]\nauth = false\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n"),
+    )
+    .expect("a file");
     let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
     let mut command = Command::new("/bin/sh");
     // Four epolls, their wakers, listeners: some fifty; and a few for clients.
