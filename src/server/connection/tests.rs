@@ -338,8 +338,7 @@ fn a_body_that_comes_after_its_answer_is_no_head_and_the_next_head_is_held_again
 #[test]
 fn a_body_that_is_read_after_its_answer_may_take_its_time_and_the_keep_alive_counts_from_its_end() {
     paused(async {
-        let rig = Rig::new();
-        let mut client = rig.open();
+        let mut client = Rig::new().open();
         write(&mut client, "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n").await;
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
         for _ in 0..100 {
