@@ -126,6 +126,7 @@ impl Handler for Proxy {
         let mut exchange = Exchange::new(worker.clone(), &request, client);
         match worker.story(&mut exchange, request, client) {
             Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
+            Ok(Step::Stored(answer)) => Answer::Now(end(exchange, answer)),
             Ok(Step::Ask(ask)) => Answer::Later(Box::pin(worker.ask(exchange, client.clone(), ask))),
             Err(error) => Answer::Now(worker.failed(exchange, &error, client)),
         }
@@ -154,6 +155,8 @@ impl Handler for Proxy {
 enum Step {
     /// To its answer.
     Page(Response<Bytes>),
+    /// To one from the store, which has its id.
+    Stored(Response<Bytes>),
     /// To somebody who has it.
     Ask(Ask),
 }
@@ -233,14 +236,17 @@ impl Worker {
         if upgrade.is_none() && route.policy.cache.enabled {
             let address = View { target: &target, scheme, told };
             match self.cached(&parts.method, &parts.headers, address, form, &body, exchange.began) {
-                Stored::Fresh(entry) => return Ok(Step::Page(self.hit(exchange, &entry, &parts.headers))),
+                Stored::Fresh(entry) => {
+                    let now = exchange.began;
+                    return Ok(Step::Stored(self.hit(exchange, &entry, &parts.headers, now)));
+                }
                 Stored::NotCached => return Err(Error::NotCached),
                 Stored::Past(why) => {
                     exchange.past = Some(why);
                     self.past(exchange);
                 }
                 Stored::Fetch(wanted) => {
-                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form }));
+                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form: form.clone() }));
                 }
             }
         }
@@ -340,11 +346,16 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// A page of our own.
-fn finish(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
+fn finish(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
+    response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
+    end(exchange, response)
+}
+
+/// The end of a request whose answer is whole.
+fn end(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
     exchange.status = Some(response.status());
     let head = exchange.method == Method::HEAD;
     exchange.bytes = if head { 0 } else { response.body().len() as u64 };
-    response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
     exchange.dress(response.headers_mut());
     response.map(Body::from)
 }

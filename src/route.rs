@@ -39,8 +39,8 @@ pub struct Found<'a> {
     pub route: &'a Arc<Route>,
     /// Where its requests are counted.
     pub recorder: &'a Arc<Recorder>,
-    /// What of it decides on its answers, as a number.
-    pub form: u64,
+    /// What of it decides on its answers, as a hash.
+    pub form: &'a Arc<str>,
     /// Its place in the table.
     pub index: usize,
     path: &'a str,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
 use crate::plane::WorkerId;
-pub use entry::Entry;
+pub use entry::{CACHE_STATUS, Entry, Own};
 use key::signature;
 pub use key::{Epoch, Key, Place};
 pub use policy::Forward;
@@ -234,7 +234,12 @@ impl Cache {
         let life = policy::life(request, stale.status, &headers, policy, SystemTime::now());
         let same = policy::vary(&headers).is_some_and(|names| *names == *stale.names);
         let for_all = life.is_some() && same;
-        let entry = Arc::new(stale.refreshed(headers, life.unwrap_or(stale.life), fetch.key.epoch, Instant::now()));
+        let entry = Arc::new(stale.refreshed(
+            entry::kept(&headers),
+            life.unwrap_or(stale.life),
+            fetch.key.epoch,
+            Instant::now(),
+        ));
         self.count(worker, Event::Revalidated);
         if for_all && self.is_current(&fetch.key.epoch) {
             self.commit(&fetch.key.full, &entry);

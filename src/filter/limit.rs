@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -70,7 +70,12 @@ struct Place {
     refused: AtomicU64,
 }
 
-/// What an answer says of a client's limits: the policy, and what is left.
+/// What is left of a client's limits (draft-ietf-httpapi-ratelimit-headers-10).
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// What the limits are.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What an answer says of a client's limits: [`RATELIMIT_POLICY`] and [`RATELIMIT`].
 pub type Told = (HeaderValue, HeaderValue);
 
 /// A request is one too many; the next one is welcome after this long.
@@ -140,7 +145,7 @@ impl Limits {
         let mut told = [None, None];
         for (index, meter) in [plan, of_route].into_iter().enumerate() {
             let Some(meter) = meter else { continue };
-            let mut left = self.headers.then(|| String::with_capacity(40 * meter.rates.len()));
+            let mut left = self.headers.then(String::new);
             let taken = meter.take(&asks, left.as_mut());
             let said = left.map(|left| (meter.policy.clone(), written(left)));
             match taken {
@@ -300,15 +305,12 @@ impl Meter {
 
 /// `RateLimit: "silver";r=9;t=1` (draft-ietf-httpapi-ratelimit-headers-10, section 4), of one limit.
 fn write_left(text: &mut String, rate: &Rate, taken: Taken) {
-    let mut number = itoa::Buffer::new();
-    if !text.is_empty() {
-        text.push_str(", ");
-    }
-    text.push_str(&rate.label);
-    text.push_str(";r=");
-    text.push_str(number.format(taken.left));
-    text.push_str(";t=");
-    text.push_str(number.format(seconds(taken.whole_in)));
+    let (mut left, mut whole_in) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let comma = if text.is_empty() { "" } else { ", " };
+    let pieces = [comma, &rate.label, ";r=", left.format(taken.left), ";t=", whole_in.format(seconds(taken.whole_in))];
+    // To its exact size: a text with room to spare costs another allocation when it becomes a header's value.
+    text.reserve_exact(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| text.push_str(piece));
 }
 
 fn written(text: String) -> HeaderValue {

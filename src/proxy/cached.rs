@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use super::{Answered, Forwarding, Worker};
 use crate::body::Body;
 use crate::config::Timeouts;
 use crate::filter::cache::fills::{Fills, Lead, Outcome, Role};
-use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Place};
+use crate::filter::cache::{CACHE_STATUS, Entry, Event, Fetch, Forward, Found, Own, Place};
 
 /// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
 const ROUNDS: usize = 2;
@@ -30,7 +30,7 @@ pub struct Waiting(Arc<Fills<Error>>);
 /// What a request asks of the cache: kept until it is answered, since what there is may change meanwhile.
 pub(super) struct Asked {
     pub(super) headers: HeaderMap,
-    pub(super) form: u64,
+    pub(super) form: Arc<str>,
 }
 
 impl Worker {
@@ -40,7 +40,7 @@ impl Worker {
         method: &Method,
         headers: &HeaderMap,
         address: View<'_>,
-        form: u64,
+        form: &str,
         body: &Body,
         now: Instant,
     ) -> Found {
@@ -74,7 +74,7 @@ impl Worker {
                         Followed::Entry(entry) if entry.fits(&asked.headers) => {
                             self.parts.cache.count(self.id, Event::Coalesced);
                             let told = Told::Collapsed(fetch.why);
-                            return Ok(Answered::Own(answer(exchange, &entry, &asked.headers, told)));
+                            return Ok(Answered::Own(answer(exchange, &entry, &asked.headers, told, Instant::now())));
                         }
                         Followed::Alone => break,
                         Followed::Entry(_) | Followed::Again => {}
@@ -83,7 +83,9 @@ impl Worker {
             }
             match self.again(&forwarding, &asked) {
                 Found::Fetch(next) => fetch = next,
-                Found::Fresh(entry) => return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers))),
+                Found::Fresh(entry) => {
+                    return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers, Instant::now())));
+                }
                 Found::Past(_) | Found::NotCached => break,
             }
         }
@@ -106,7 +108,7 @@ impl Worker {
     /// What there is by now.
     fn again(&self, forwarding: &Forwarding, asked: &Asked) -> Found {
         let Forwarding { parts, body, way } = forwarding;
-        self.cached(&parts.method, &asked.headers, way.passage.address.view(), asked.form, body, Instant::now())
+        self.cached(&parts.method, &asked.headers, way.passage.address.view(), &asked.form, body, Instant::now())
     }
 
     /// The one who asks. On a task of its own: it goes on when its client leaves.
@@ -121,7 +123,7 @@ impl Worker {
         // Another's fill may have ended between our look and our grasp.
         if let Found::Fresh(entry) = self.again(&forwarding, &asked) {
             lead.tell(Outcome::Stored(entry.clone()));
-            return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers)));
+            return Ok(Answered::Own(self.hit(exchange, &entry, &asked.headers, Instant::now())));
         }
         let why = fetch.why;
         let Some(filling) = self.parts.cache.hold() else {
@@ -150,7 +152,9 @@ impl Worker {
         };
         (exchange.attempts, exchange.instance) = (attempts, instance);
         match what? {
-            What::Refreshed(entry) => Ok(Answered::Own(answer(exchange, &entry, &asked, Told::Revalidated(why)))),
+            What::Refreshed(entry) => {
+                Ok(Answered::Own(answer(exchange, &entry, &asked, Told::Revalidated(why), Instant::now())))
+            }
             What::Streamed(response) => {
                 exchange.cache = "miss";
                 Ok(Answered::Streamed(mark(*response, &format!("lictor; fwd={}; stored", why.as_str()))))
@@ -163,9 +167,15 @@ impl Worker {
     }
 
     /// An answer from the store.
-    pub(super) fn hit(&self, exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap) -> Response<Bytes> {
+    pub(super) fn hit(
+        &self,
+        exchange: &mut Exchange,
+        entry: &Entry,
+        asked: &HeaderMap,
+        now: Instant,
+    ) -> Response<Bytes> {
         self.parts.cache.count(self.id, Event::Hit);
-        answer(exchange, entry, asked, Told::Hit)
+        answer(exchange, entry, asked, Told::Hit, now)
     }
 
     /// A request that goes past the cache.
@@ -228,38 +238,31 @@ pub(super) enum Told {
 }
 
 /// An answer from the store, or 304 when the client has it already.
-fn answer(exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap, told: Told) -> Response<Bytes> {
-    let now = Instant::now();
-    let mut response = if entry.known_to(asked) {
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.headers_mut() = entry.head_of_304();
-        response
-    } else {
-        let mut response = Response::new(entry.body.clone());
-        *response.status_mut() = entry.status;
-        response.headers_mut().clone_from(&entry.headers);
-        response
-    };
+fn answer(exchange: &mut Exchange, entry: &Entry, asked: &HeaderMap, told: Told, now: Instant) -> Response<Bytes> {
     let mut number = itoa::Buffer::new();
+    let ttl = number.format(entry.ttl(now));
     let (word, status) = match told {
-        Told::Hit => ("hit", ["lictor; hit; ttl=", number.format(entry.ttl(now))].concat()),
-        Told::Collapsed(why) => {
-            ("collapsed", format!("lictor; fwd={}; collapsed; ttl={}", why.as_str(), entry.ttl(now)))
-        }
-        Told::Revalidated(why) => {
-            ("revalidated", format!("lictor; fwd={}; fwd-status=304; ttl={}", why.as_str(), entry.ttl(now)))
-        }
+        Told::Hit => ("hit", ["lictor; hit; ttl=", ttl].concat()),
+        Told::Collapsed(why) => ("collapsed", format!("lictor; fwd={}; collapsed; ttl={ttl}", why.as_str())),
+        Told::Revalidated(why) => ("revalidated", format!("lictor; fwd={}; fwd-status=304; ttl={ttl}", why.as_str())),
     };
     exchange.cache = word;
-    let headers = response.headers_mut();
-    headers.insert(header::AGE, HeaderValue::from(entry.age(now).as_secs()));
-    headers.extend(HeaderValue::from_maybe_shared(Bytes::from(status)).map(|status| (CACHE_STATUS, status)));
+    let own = Own { status: value(status), id: exchange.id.value(), limit: exchange.limit() };
+    if entry.known_to(asked) {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = entry.answer_304(own, now);
+        return response;
+    }
+    let mut response = Response::new(entry.body.clone());
+    *response.status_mut() = entry.status;
+    *response.headers_mut() = entry.answer(own, now);
     response
 }
 
-/// RFC 9211.
-pub(super) const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
+fn value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("lictor"))
+}
 
 /// Says what the cache had to do with an answer. What caches before us said stays.
 pub(super) fn mark<B>(mut response: Response<B>, status: &str) -> Response<B> {

@@ -98,6 +98,13 @@ impl Exchange {
         self.recorder = Some(found.recorder.clone());
     }
 
+    /// What is left of the client's limit, for an answer whose headers its route leaves alone: [`Exchange::dress`] says it otherwise,
+    /// after the route's changes.
+    pub(super) fn limit(&mut self) -> Option<Told> {
+        let unchanged = self.route.as_ref().is_some_and(|route| route.response_headers.is_empty());
+        if unchanged { self.told.iter_mut().find_map(Option::take) } else { None }
+    }
+
     /// Gives an answer what its route says every answer has.
     pub(super) fn dress(&mut self, headers: &mut HeaderMap) {
         if let Some(route) = self.route.take() {

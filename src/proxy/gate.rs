@@ -11,13 +11,10 @@ use super::exchange::Exchange;
 use super::head::Target;
 use super::{Worker, headers, origin, trace};
 use crate::config::routes::{Action, HeaderRules, Route};
+use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::io::Client;
 use crate::route::{Asked, Found};
 use crate::snapshot::Snapshot;
-
-/// What is left of a client's limits (draft-ietf-httpapi-ratelimit-headers-10).
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 impl Worker {
     /// The route of a request, and the method that a preflight asks about, when it is one that the gateway answers.

@@ -190,19 +190,20 @@ pub(super) fn valid_host(host: &[u8]) -> bool {
             Some(end) => (&rest[..end], &rest[end + 1..]),
             None => return false,
         },
-        _ => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
+        _ => host.split_at(host.iter().position(|&b| !NAME[usize::from(b)]).unwrap_or(host.len())),
     };
     let bracketed = host.first() == Some(&b'[');
-    let name_ok = |&b: &u8| NAME[usize::from(b)] || (bracketed && b == b':');
+    let name_ok = |&b: &u8| NAME[usize::from(b)] || b == b':';
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => {
-            let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
-            digits.first().is_some_and(u8::is_ascii_digit) && port.is_some()
+            let more = |port: u32, digit: &u8| digit.is_ascii_digit().then(|| port * 10 + u32::from(digit - b'0'));
+            let port = digits.iter().try_fold(0, |port, digit| more(port, digit).filter(|&port| port <= 65_535));
+            port.is_some() && !digits.is_empty()
         }
         _ => false,
     };
-    !name.is_empty() && name.len() <= 255 && name.iter().all(name_ok) && port_ok
+    !name.is_empty() && name.len() <= 255 && (!bracketed || name.iter().all(name_ok)) && port_ok
 }
 
 /// Bytes of a path that mean only themselves. A table: each byte of each path is looked up.

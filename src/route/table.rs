@@ -17,8 +17,8 @@ pub struct Table {
     routes: Vec<Arc<Route>>,
     /// The requests of each.
     recorders: Vec<Arc<Recorder>>,
-    /// What of each decides on its answers, as a number: with another one, stored answers are another route's.
-    forms: Vec<u64>,
+    /// What of each decides on its answers, as a hash: with another one, stored answers are another route's.
+    forms: Vec<Arc<str>>,
     exact: ByName<Node>,
     below: ByName<Node>,
     any: Node,
@@ -82,7 +82,7 @@ impl Table {
             Some(index) => Ok(Found {
                 route: &self.routes[index],
                 recorder: &self.recorders[index],
-                form: self.forms[index],
+                form: &self.forms[index],
                 index,
                 path: asked.path,
                 places: search.places,
@@ -144,10 +144,10 @@ impl Table {
     }
 }
 
-fn form(route: &Route) -> u64 {
+fn form(route: &Route) -> Arc<str> {
     let Route { headers, query, action, request_headers, policy, .. } = route;
-    foldhash::fast::FixedState::default()
-        .hash_one(format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}", policy.cache))
+    let whole = format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}", policy.cache);
+    format!("{:x}", foldhash::fast::FixedState::default().hash_one(whole)).into()
 }
 
 /// A route as a person reads it: `GET shop.example.com/orders/*`.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::policy::{self, Life};
+use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY, Told};
 
 /// What an entry costs besides its bytes: its place in the store, the tables of its headers.
 const OVERHEAD: usize = 512;
@@ -15,13 +16,33 @@ const OVERHEAD: usize = 512;
 /// What each header costs besides its bytes.
 const FIELD: usize = 128;
 
+/// What the cache did for an answer (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What each answer says of itself. Among the headers that are stored these have an empty place: a copy of them is filled, and need
+/// neither grow nor hash a name.
+const OWN: [HeaderName; 5] = [header::AGE, CACHE_STATUS, X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT];
+
+/// What an answer from the store says of itself, besides its age.
+#[derive(Debug)]
+pub struct Own {
+    /// [`CACHE_STATUS`].
+    pub status: HeaderValue,
+    /// `X-Request-Id`.
+    pub id: HeaderValue,
+    /// What is left of the client's limit.
+    pub limit: Option<Told>,
+}
+
 /// A stored answer.
 #[derive(Debug)]
 pub struct Entry {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers, without those that belong to one hop or one request.
-    pub headers: HeaderMap,
+    /// Its headers, without those that belong to one hop or one request; with places for [`OWN`].
+    pub(super) headers: HeaderMap,
     /// Its body, whole.
     pub body: Bytes,
     pub(super) life: Life,
@@ -80,7 +101,7 @@ impl Entry {
         for (name, value) in answer.iter().filter(|(name, _)| said(name)) {
             headers.append(name, value.clone());
         }
-        kept(&headers)
+        headers
     }
 
     /// The same with these headers.
@@ -99,9 +120,27 @@ impl Entry {
         }
     }
 
-    /// What a client gets that has it already.
-    pub fn head_of_304(&self) -> HeaderMap {
+    /// The headers of an answer from the store.
+    pub fn answer(&self, own: Own, now: Instant) -> HeaderMap {
         let mut headers = self.headers.clone();
+        let unlimited = own.limit.is_none();
+        let (policy, left) = own.limit.unzip();
+        let said = [Some(number(self.age(now).as_secs())), Some(own.status), Some(own.id), policy, left];
+        // Names stay in the order in which they came, as long as none is removed.
+        for ((name, place), (own, said)) in headers.iter_mut().zip(OWN.iter().zip(said)) {
+            debug_assert_eq!(name, own, "`kept` gives these the first places");
+            said.into_iter().for_each(|said| *place = said);
+        }
+        if unlimited {
+            headers.remove(RATELIMIT_POLICY);
+            headers.remove(RATELIMIT);
+        }
+        headers
+    }
+
+    /// Those of a 304, for a client that has it already.
+    pub fn answer_304(&self, own: Own, now: Instant) -> HeaderMap {
+        let mut headers = self.answer(own, now);
         let gone = [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE];
         gone.iter().for_each(|name| drop(headers.remove(name)));
         headers
@@ -114,10 +153,9 @@ fn describes_body(name: &HeaderName) -> bool {
 
 /// The headers that are stored, each copied: hyper's are slices of whole read buffers.
 pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
-    let own = |name: &HeaderName| matches!(name.as_str(), "x-request-id" | "age" | "cache-status");
-    // With room for what each answer from the store has besides: a copy of it need not grow its tables.
-    let mut kept = HeaderMap::with_capacity(headers.len() + 8);
-    for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
+    let mut kept = HeaderMap::with_capacity(headers.len() + OWN.len() + 1);
+    kept.extend(OWN.map(|name| (name, HeaderValue::from_static(""))));
+    for (name, value) in headers.iter().filter(|(name, _)| !OWN.contains(name)) {
         kept.append(name.clone(), exact(value));
     }
     if !kept.contains_key(header::DATE) {
@@ -125,6 +163,13 @@ pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
         kept.extend(HeaderValue::from_str(&now).map(|now| (header::DATE, now)));
     }
     kept
+}
+
+/// A number as a header's value.
+fn number(number: u64) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    let digits = Bytes::copy_from_slice(digits.format(number).as_bytes());
+    HeaderValue::from_maybe_shared(digits).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 fn exact(value: &HeaderValue) -> HeaderValue {

@@ -22,8 +22,8 @@ pub struct Place<'a> {
     pub path: &'a str,
     /// The query.
     pub query: Option<&'a str>,
-    /// What of its route decides on the answer, as a number.
-    pub form: u64,
+    /// What of its route decides on the answer, as a hash.
+    pub form: &'a str,
     /// The request has a body.
     pub has_body: bool,
 }
@@ -68,7 +68,7 @@ impl Place<'_> {
         }
         // Another route may give another answer, and so may the same one after it was changed.
         base.push('\n');
-        base.push_str(itoa::Buffer::new().format(self.form));
+        base.push_str(self.form);
         // An instance that sends `http` to `https` must not do so to those who are there already.
         if self.scheme != "http" {
             let _ = write!(base, "\n{}", self.scheme);

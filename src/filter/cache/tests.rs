@@ -1,6 +1,6 @@
 //! The store under its policy: keys, variants, bounds, clearing, and what was changed meanwhile.
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use super::fills::{Fills, Outcome, Role};
 use super::*;
@@ -23,7 +23,7 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 
 fn place<'a>(host: &'a str, path: &'a str) -> Place<'a> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    Place { scheme: "http", host, told: None, path, query, form: 1, has_body: false }
+    Place { scheme: "http", host, told: None, path, query, form: "1", has_body: false }
 }
 
 fn find(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Found {
@@ -82,7 +82,7 @@ fn an_answer_is_found_by_host_path_and_query_and_by_nothing_less() {
         place("other.example", "/a?x=1"),
         Place { scheme: "https", ..same },
         Place { told: Some("other.example"), ..same },
-        Place { form: 2, ..same },
+        Place { form: "2", ..same },
     ] {
         assert!(matches!(ask(other), Found::Fetch(_)), "{other:?}");
     }
@@ -133,6 +133,40 @@ async fn what_is_too_old_is_asked_about_and_a_304_makes_it_fresh_again() {
     assert_eq!(fresh(&cache, "/a", &[]).as_deref(), Some(&b"body"[..]));
     let forced = find(&cache, "/a", &[("cache-control", "no-cache")]);
     assert!(matches!(forced, Found::Fetch(Fetch { why: Forward::Request, .. })), "{forced:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_that_another_cache_kept_for_a_while_makes_an_answer_only_as_fresh_as_it_says() {
+    let cache = cache();
+    fill(&cache, "/a", &[], &[("etag", "\"1\""), ("cache-control", "max-age=10")], "body");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    let fetch = fetch(&cache, "/a", &[]);
+    let answer = headers(&[("cache-control", "max-age=20"), ("age", "15")]);
+    let after = cache.revalidated(&fetch, &POLICY, &HeaderMap::new(), &answer, WORKER);
+    let (entry, _) = after.expect("it was stale");
+    assert_eq!((entry.ttl(Instant::now()), entry.age(Instant::now()).as_secs()), (5, 15));
+}
+
+#[test]
+fn what_an_answer_says_of_itself_is_not_what_was_said_to_whom_it_was_stored_for() {
+    let cache = cache();
+    let said = [("age", "7"), ("cache-status", "edge; hit"), ("x-request-id", "first"), ("ratelimit", "r=1")];
+    fill(&cache, "/a", &[], &[&said[..], &[("x-own", "kept"), ("content-length", "4")]].concat(), "body");
+    let Found::Fresh(entry) = find(&cache, "/a", &[]) else { panic!("it was stored") };
+    let own =
+        |limit| Own { status: HeaderValue::from_static("lictor; hit"), id: HeaderValue::from_static("second"), limit };
+    let limit = Some((HeaderValue::from_static("q=9"), HeaderValue::from_static("r=8")));
+    let expected = [("age", "7"), ("cache-status", "lictor; hit"), ("x-request-id", "second"), ("x-own", "kept")];
+    let limits = [("ratelimit-policy", "q=9"), ("ratelimit", "r=8")];
+    for (answer, more) in
+        [(entry.answer(own(limit), Instant::now()), &limits[..]), (entry.answer(own(None), Instant::now()), &[])]
+    {
+        let wanted = headers(&[&expected[..], more, &[("content-length", "4")]].concat());
+        let mut answer = answer;
+        assert!(answer.remove(header::DATE).is_some(), "an answer without a date is of now");
+        assert_eq!(answer, wanted);
+    }
+    assert!(!entry.answer_304(own(None), Instant::now()).contains_key(header::CONTENT_LENGTH));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A connection's bytes: counted as they flow, a head's length held, a client that leaves seen.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -114,7 +115,9 @@ impl AsyncRead for Watched {
             return this.refuse(cx);
         }
         let before = buf.filled().len();
-        buf.put_slice(this.ahead.take().as_slice());
+        if let Some(byte) = this.ahead.take() {
+            buf.put_slice(&[byte]);
+        }
         let mut result = Pin::new(&mut this.io).poll_read(cx, buf);
         if buf.filled().len() > before {
             // The first byte came, whatever became of others.
@@ -145,18 +148,13 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let io = Pin::new(&mut this.io);
-        let mut short = [0; SHORT];
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let result = match short.get_mut(..length) {
-            Some(whole) => {
-                let mut at = 0;
-                for buf in bufs {
-                    whole[at..at + buf.len()].copy_from_slice(buf);
-                    at += buf.len();
-                }
-                io.poll_write(cx, whole)
-            }
-            None => io.poll_write_vectored(cx, bufs),
+        let result = if bufs.iter().map(|buf| buf.len()).sum::<usize>() > SHORT {
+            io.poll_write_vectored(cx, bufs)
+        } else {
+            let mut room = [const { MaybeUninit::uninit() }; SHORT];
+            let mut whole = ReadBuf::uninit(&mut room);
+            bufs.iter().for_each(|buf| whole.put_slice(buf));
+            io.poll_write(cx, whole.filled())
         };
         this.written(&result);
         result
