@@ -122,7 +122,7 @@ fn cache(criterion: &mut Criterion) {
     let config = config("[api]\ncache = { ttl = \"1h\" }\n");
     let cache = Cache::new(&config.store, config.workers);
     let (headers, path, host) = (request(), "/api/orders/1", "shop.example.com");
-    let place = Place { scheme: "http", host, told: None, path, query: Some("page=2"), form: 1, has_body: false };
+    let place = Place { scheme: "http", host, told: None, path, query: Some("page=2"), form: "1", has_body: false };
     let now = Instant::now();
     let find = || cache.find(&Method::GET, &headers, &place, now);
     let Found::Fetch(fetch) = find() else { panic!("nothing is stored yet") };

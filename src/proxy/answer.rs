@@ -60,11 +60,11 @@ enum End {
 }
 
 impl Settlement {
-    fn settle(mut self, end: End, now: Instant) {
+    fn settle(mut self, end: End, pace: &Pace, now: Instant) {
         match (end, self.permit.take()) {
             (End::Complete, permit) => {
                 permit.into_iter().for_each(|permit| permit.succeeded(now));
-                self.lease.give_back(self.keep_alive, now);
+                self.lease.give_back(self.keep_alive, (pace.idle, pace.total), self.flight, now);
             }
             (End::Broken, Some(permit)) => self.service.failed(permit, Failure::Reset, &self.flight),
             (End::Idle, Some(permit)) => self.service.failed(permit, Failure::Idle, &self.flight),
@@ -74,9 +74,9 @@ impl Settlement {
 }
 
 impl Ending {
-    fn settle(self, end: End, now: Instant) {
+    fn settle(self, end: End, pace: &Pace, now: Instant) {
         if let Some(upstream) = self.upstream {
-            upstream.settle(end, now);
+            upstream.settle(end, pace, now);
         }
         let Some(mut exchange) = self.exchange else { return };
         exchange.ended = Some(now);
@@ -114,7 +114,7 @@ pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace) -> Body {
             exchange.bytes = bytes.len() as u64;
         }
         let now = ending.answered;
-        ending.settle(End::Complete, now);
+        ending.settle(End::Complete, &pace, now);
         return if let Body::Bytes(_) = body { body } else { Body::Empty };
     }
     Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None, departed: None }))
@@ -143,7 +143,7 @@ impl Answer {
 
     fn settle(&mut self, end: End) {
         if let Some(ending) = self.ending.take() {
-            ending.settle(end, Instant::now());
+            ending.settle(end, &self.pace, Instant::now());
         }
     }
 

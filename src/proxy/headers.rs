@@ -261,8 +261,7 @@ fn drop_hops(headers: &mut HeaderMap) {
 
 /// What `Connection` names goes no further (RFC 9110 7.6.1), unless it is not its to name.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    // Nearly all say just this.
-    let values = headers.get_all(header::CONNECTION).iter().filter(|value| *value != "keep-alive");
+    let values = headers.get_all(header::CONNECTION).iter();
     let options = values.flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii);
     // Options that are no headers, or go anyway.
     let names = options.filter(|option| {

@@ -141,20 +141,35 @@ fn an_upload_goes_on_when_its_answer_has_begun_though_nobody_reads_the_answer() 
 }
 
 #[test]
-fn an_upload_goes_on_after_its_whole_answer_for_as_long_as_it_moves_and_its_connection_is_kept_then() {
+fn an_upload_goes_on_after_its_whole_answer_within_the_routes_deadlines_and_only_then_its_connection_is_kept() {
     paused(async {
-        for (pause, pieces_taken, kept) in [(4, 20, 1), (11, 1, 0)] {
-            let rig = Rig::new(&[Play::Stop("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")], "");
+        const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        const SHORT: &str = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nhi";
+        for (answer, timeouts, departs, pause, pieces_taken, kept) in [
+            (PLAIN, "", false, 55, 20, 1),
+            (PLAIN, "idle = \"5s\"", false, 4, 20, 1),
+            (PLAIN, "idle = \"5s\"", false, 11, 1, 0),
+            (PLAIN, "total = \"30s\"", false, 4, 8, 0),
+            // These connections are not kept, and yet are not cut.
+            (SHORT, "", false, 4, 20, 0),
+            (PLAIN, "", true, 4, 20, 0),
+        ] {
+            let rig = Rig::new(&[Play::Stop(answer)], &format!("[timeouts]\n{timeouts}\n"));
+            let instance = rig.instance(0);
             let (piece, pieces) = tokio::sync::mpsc::channel(1);
-            assert_eq!(rig.ask("POST", Body::Followed(Box::pin(Pieces(pieces)))).await.0, 200);
+            let body = rig.begin("POST", Body::Followed(Box::pin(Pieces(pieces)))).await.into_body();
+            instance.set_departed(departs);
+            assert_eq!(body.collect().await.expect("an answer").to_bytes(), "hi");
             let mut taken = 0;
             while taken < 20 && piece.send(Bytes::from_static(b"x")).await.is_ok() {
+                assert_eq!(instance.totals().in_flight, 1);
                 tokio::time::sleep(seconds(pause)).await; // paused time: within what it may stand still, and not
                 taken += 1;
             }
             drop(piece);
             turn().await;
-            assert_eq!((taken, rig.idle()), (pieces_taken, kept), "a piece every {pause} s");
+            let case = format!("a piece every {pause} s, {timeouts:?}, {answer:?}");
+            assert_eq!((taken, rig.idle(), instance.totals().in_flight), (pieces_taken, kept, 0), "{case}");
         }
     });
 }

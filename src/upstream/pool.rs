@@ -14,9 +14,6 @@ use super::wire::{ConnectError, Connection, Connector};
 /// Connections idle for longer never carry a method that may not be sent twice: Node and others close after 5 s.
 const FRESH: Duration = Duration::from_secs(4);
 
-/// For so long at least, and no longer than twice that, what is left of a request may stand still after its answer was read.
-const SETTLE: Duration = Duration::from_secs(5);
-
 /// What a worker's pools share.
 #[derive(Debug)]
 pub struct Settings {
@@ -117,7 +114,7 @@ impl Local {
     /// Keeps a connection that is free.
     fn keep(&self, connection: Connection, since: Instant, age: Duration) {
         let mut idle = self.idle.borrow_mut();
-        if !self.instance.departed() && idle.len() < self.settings.idle {
+        if !age.is_zero() && !self.instance.departed() && idle.len() < self.settings.idle {
             idle.push(Idle { connection, since, age });
         }
     }
@@ -129,13 +126,17 @@ impl Lease {
         self.sending = self.connection.rest().map(|rest| Sending(tokio::task::spawn_local(rest)));
     }
 
-    /// The answer was read to its end, now. `keep_alive` is what it said of `Keep-Alive: timeout`.
-    pub fn give_back(mut self, keep_alive: Option<Duration>, now: Instant) {
+    /// The answer was read to its end, now. `keep_alive` is what it said of `Keep-Alive: timeout`. What is left of the request goes on,
+    /// and holds `held`: for as long as it does not stand still for `idle` (or twice that at most), and not beyond `total`.
+    pub fn give_back(
+        mut self,
+        keep_alive: Option<Duration>,
+        (idle, total): (Duration, Option<Instant>),
+        held: impl Sized + 'static,
+        now: Instant,
+    ) {
         let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
         let age = self.home.settings.idle_age.min(told);
-        if age.is_zero() || self.home.instance.departed() {
-            return;
-        }
         // Whether the instance closed it is seen when it is used again.
         if self.connection.is_free() {
             return self.home.keep(self.connection, now, age);
@@ -146,17 +147,24 @@ impl Lease {
         // The request is still being written.
         self.sending = None;
         tokio::task::spawn_local(async move {
-            let ready = loop {
-                let written = self.connection.written();
-                match tokio::time::timeout(SETTLE, self.connection.ready()).await {
-                    Ok(ready) => break ready,
-                    Err(_) if self.connection.written() == written => break false,
-                    Err(_) => {}
+            let moving = async {
+                loop {
+                    let written = self.connection.written();
+                    match tokio::time::timeout(idle, self.connection.ready()).await {
+                        Ok(ready) => return ready,
+                        Err(_) if self.connection.written() == written => return false,
+                        Err(_) => {}
+                    }
                 }
+            };
+            let ready = match total {
+                Some(total) => tokio::time::timeout_at(total, moving).await.unwrap_or(false),
+                None => moving.await,
             };
             if ready {
                 self.home.keep(self.connection, Instant::now(), age);
             }
+            drop(held);
         });
     }
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::SystemTime;
 
 use integration::process::root;
 use integration::training;
@@ -29,6 +30,7 @@ async fn run() -> Result<PathBuf, String> {
     let folder = target()?.join("pgo");
     let (counts, profile, program) = (folder.join("counts"), folder.join("profile"), folder.join("lictor"));
     let tool = Tool::find()?;
+    let began = SystemTime::now();
     let _ = std::fs::remove_dir_all(&counts);
     eprintln!("Building what counts (minutes: everything is optimised together)...");
     let counting = tool.build(&folder, &format!("-Cprofile-generate={}", counts.display()))?;
@@ -37,8 +39,16 @@ async fn run() -> Result<PathBuf, String> {
     tool.merge(&counts, &profile)?;
     eprintln!("Building what knows...");
     let built = tool.build(&folder, &format!("-Cprofile-use={}", profile.display()))?;
-    std::fs::copy(&built, &program).map_err(|error| format!("{}: {error}", program.display()))?;
+    place(&built, &program, began).map_err(|error| format!("{}: {error}", program.display()))?;
     Ok(program)
+}
+
+/// Puts it where it belongs, also while the one before runs from there. Its time is when its sources were read.
+fn place(built: &Path, program: &Path, began: SystemTime) -> std::io::Result<()> {
+    let new = program.with_extension("new");
+    std::fs::copy(built, &new)?;
+    std::fs::File::options().write(true).open(&new)?.set_modified(began)?;
+    std::fs::rename(new, program)
 }
 
 /// This program lies in target/PROFILE.
@@ -70,10 +80,12 @@ impl Tool {
     /// are not for what only runs while it is built.
     fn build(&self, folder: &Path, flag: &str) -> Result<PathBuf, String> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let flags = std::env::var("RUSTFLAGS").map_or(flag.to_owned(), |own| format!("{own} {flag}"));
+        let own = std::env::var("RUSTFLAGS").map(|flags| flags.split_whitespace().collect::<Vec<_>>().join("\x1f"));
+        let own = std::env::var("CARGO_ENCODED_RUSTFLAGS").or(own).unwrap_or_default();
+        let flags = if own.is_empty() { flag.to_owned() } else { format!("{own}\x1f{flag}") };
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"]);
-        command.args(["--target", &self.host, "--target-dir"]).arg(folder).env("RUSTFLAGS", flags);
+        command.args(["--target", &self.host, "--target-dir"]).arg(folder).env("CARGO_ENCODED_RUSTFLAGS", flags);
         let status = command.current_dir(root()).status();
         match status.map_err(|error| format!("cargo cannot be run: {error}"))?.success() {
             true => Ok(folder.join(&self.host).join("release/lictor")),

@@ -121,7 +121,7 @@ impl Peer {
 fn trained(ours: &Path) -> Option<PathBuf> {
     let program = ours.ancestors().nth(2)?.join("pgo/lictor");
     let built = program.metadata().ok()?.modified().ok()?;
-    let sources = [root().join("Cargo.lock"), root().join("Cargo.toml"), root().join("src")];
+    let sources = ["Cargo.lock", "Cargo.toml", ".cargo", "src"].map(|name| root().join(name));
     (newest(&sources)? <= built).then_some(program)
 }
 

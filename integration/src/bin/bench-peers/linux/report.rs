@@ -84,7 +84,7 @@ pub(crate) fn report(stage: &Stage, setting: &Setting, measured: &[Measured]) ->
         setting.command,
     );
     if !stage.missing.is_empty() {
-        text += &format!("\nNot on this machine: {}.\n", stage.missing.join(", "));
+        text += &format!("\nNot on this machine, or older than its sources: {}.\n", stage.missing.join(", "));
     }
     for measured in measured {
         let table = table(&measured.rows, &measured.columns);
