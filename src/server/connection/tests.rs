@@ -14,7 +14,7 @@ use super::super::watch::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/early-first` before the first of it, `/first` after half of it, `/sum`, `/sum-never`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/early-first` before half of it, `/first` after half of it, `/sum`, `/sum-never`.
 struct Paths;
 
 impl Handler for Paths {
@@ -42,9 +42,7 @@ async fn by_path(request: Request<Body>) -> Response<Body> {
             never().await
         }
         "/early" => drop(tokio::task::spawn_local(async { ARRIVED.set(count(request.into_body()).await) })),
-        "/early-first" => drop(tokio::task::spawn_local(async {
-            drop(http_body_util::BodyExt::frame(&mut request.into_body()).await);
-        })),
+        "/early-first" => drop(tokio::task::spawn_local(first(request.into_body()))),
         "/first" => first(request.into_body()).await,
         "/sum" => return sum(request.into_body()).await,
         "/panic" => panic!("on purpose"),
