@@ -242,7 +242,8 @@ fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
         return PathAndQuery::try_from(format!("/{}", given.as_str()))
             .or_else(|_| bad("bad_path", "The path is not valid"));
     }
-    if path.bytes().all(|b| PLAIN[usize::from(b)]) {
+    // Without a branch for each byte: nearly every path is looked at to its end.
+    if path.bytes().fold(true, |plain, b| plain & PLAIN[usize::from(b)]) {
         return Ok(given.clone());
     }
     let decoded = decode(path.as_bytes())?;

@@ -127,8 +127,8 @@ impl Entry {
         let (policy, left) = own.limit.unzip();
         let said = [Some(number(self.age(now).as_secs())), Some(own.status), Some(own.id), policy, left];
         // Names stay in the order in which they came, as long as none is removed.
-        for ((name, place), (own, said)) in headers.iter_mut().zip(OWN.iter().zip(said)) {
-            debug_assert_eq!(name, own, "`kept` gives these the first places");
+        debug_assert!(headers.keys().take(OWN.len()).eq(&OWN), "`kept` gives these the first places: {headers:?}");
+        for (place, said) in headers.values_mut().zip(said) {
             said.into_iter().for_each(|said| *place = said);
         }
         if unlimited {
