@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -124,7 +124,8 @@ impl Handler for Proxy {
     fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer {
         let worker = self.0.clone();
         let mut exchange = Exchange::new(worker.clone(), &request, client);
-        match worker.story(&mut exchange, request, client) {
+        let (mut parts, mut body) = request.into_parts();
+        match worker.story(&mut exchange, &mut parts, &mut body, client) {
             Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
             Ok(Step::Stored(answer)) => Answer::Now(end(exchange, answer)),
             Ok(Step::Ask(ask)) => Answer::Later(Box::pin(worker.ask(exchange, client.clone(), ask))),
@@ -203,39 +204,44 @@ impl Worker {
         finish(exchange, response)
     }
 
-    /// The story, as far as nobody is asked: each step may end it with an error.
-    fn story(&self, exchange: &mut Exchange, request: Request<Body>, client: &Client) -> Result<Step, Error> {
+    /// The story, as far as nobody is asked: each step may end it with an error. What goes on to somebody takes the request along.
+    fn story(
+        &self,
+        exchange: &mut Exchange,
+        parts: &mut request::Parts,
+        body: &mut Body,
+        client: &Client,
+    ) -> Result<Step, Error> {
         let snapshot = self.snapshot();
-        let (mut parts, body) = request.into_parts();
-        let target = head::check(&parts, &snapshot.config.request)?;
-        match self.own(&snapshot, &target, &parts, client)? {
+        let target = head::check(parts, &snapshot.config.request)?;
+        match self.own(&snapshot, &target, parts, client)? {
             Some(Own::Page(page)) => return Ok(Step::Page(page)),
             Some(Own::Errand(errand)) => return Ok(Step::Ask(Ask::Plane(Box::new(errand)))),
             None => {}
         }
-        let (found, preflight) = self.find(&snapshot, &target, &parts)?;
+        let (found, preflight) = self.find(&snapshot, &target, parts)?;
         let route = found.route.clone();
         exchange.enter(&found, &parts.headers);
         if let (Some(method), Some(cors)) = (preflight, &route.cors) {
-            return Ok(Step::Page(cors::preflight(cors, &parts, &method)));
+            return Ok(Step::Page(cors::preflight(cors, parts, &method)));
         }
-        self.admit(&snapshot, &found, &parts, client, exchange)?;
+        self.admit(&snapshot, &found, parts, client, exchange)?;
         let Some(name) = found.service() else {
             return gate::answer(&found, &target).map(Step::Page).ok_or(Error::NoRoute);
         };
-        if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&body).lower() > limit) {
+        if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(body).lower() > limit) {
             return Err(Error::BodyTooLarge);
         }
         let service = self.service(&snapshot, name, &route)?;
         exchange.service = Some(service.clone());
-        let accept = if target.seen.upgrade { websocket::wanted(&parts) } else { None };
+        let accept = if target.seen.upgrade { websocket::wanted(parts) } else { None };
         let upgrade = accept.zip(Upgrade::take(&mut parts.extensions));
         let (scheme, told) = origin::asked(client, &parts.headers);
         let form = found.form;
         let mut fetch = None;
         if upgrade.is_none() && route.policy.cache.enabled {
             let address = View { target: &target, scheme, told };
-            match self.cached(&parts.method, &parts.headers, address, form, &body, exchange.began) {
+            match self.cached(&parts.method, &parts.headers, address, form, body, exchange.began) {
                 Stored::Fresh(entry) => {
                     let now = exchange.began;
                     return Ok(Step::Stored(self.hit(exchange, &entry, &parts.headers, now)));
@@ -255,7 +261,8 @@ impl Worker {
         let passage = Passage::new(address, path, client, &parts.headers);
         let total = route.policy.timeouts.total.map(|total| exchange.began + total);
         // From here on the request keeps its service and its route, not the snapshot.
-        let forwarding = Forwarding { parts, body, way: Way { service, route, total, passage, upgrade } };
+        let way = Way { service, route, total, passage, upgrade };
+        let forwarding = Forwarding { parts: std::mem::replace(parts, nothing()), body: std::mem::take(body), way };
         Ok(Step::Ask(match fetch {
             Some((fetch, asked)) => Ask::Fill(Some(Box::new((fetch, asked, forwarding)))),
             None => Ask::Service(Box::new(forwarding)),
@@ -343,6 +350,11 @@ fn pace(headers: &HeaderMap, timeouts: &Timeouts, total: Option<Instant>) -> Pac
 fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// A head without anything.
+fn nothing() -> request::Parts {
+    Request::new(()).into_parts().0
 }
 
 /// A page of our own.

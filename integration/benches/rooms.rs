@@ -111,9 +111,13 @@ fn keys_and_limits(criterion: &mut Criterion) {
         [("a consumer's", index("/api/s"), Some(&**consumer)), ("an address's", index("/open"), None)]
     {
         criterion.bench_function(&format!("limit/take one of {whose}, with what is left as a header"), |b| {
-            b.iter(|| snapshot.limits.take(route, consumer, CLIENT, now));
+            b.iter(|| {
+                let mut told = [None, None];
+                snapshot.limits.take(route, consumer, CLIENT, now, &mut told).map(|()| told)
+            });
         });
-        let told = snapshot.limits.take(route, consumer, CLIENT, now).expect("it is not used up");
+        let mut told = [None, None];
+        snapshot.limits.take(route, consumer, CLIENT, now, &mut told).expect("it is not used up");
         assert_eq!(told.iter().flatten().count(), 1);
     }
 }

@@ -78,14 +78,8 @@ pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-poli
 /// What an answer says of a client's limits: [`RATELIMIT_POLICY`] and [`RATELIMIT`].
 pub type Told = (HeaderValue, HeaderValue);
 
-/// A request is one too many; the next one is welcome after this long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// When to ask again.
-    pub wait: Duration,
-    /// What the answer says, where answers say what is left.
-    pub told: Option<Told>,
-}
+/// What it says of the consumer's plan, and of the route, where answers say what is left.
+pub type Said = [Option<Told>; 2];
 
 impl Limits {
     /// The limits of a configuration; what was used of those that stay as they are, stays used.
@@ -124,42 +118,41 @@ impl Limits {
         self.ledger.number(name)
     }
 
-    /// Takes one request from each limit that holds for it: the consumer's plan's, and the route's.
+    /// Takes one request from each limit that holds for it: the consumer's plan's, and the route's. What the answer says of them is
+    /// written to `told`.
     ///
     /// # Errors
-    /// When one of them has none left; then nothing was taken of the others.
+    /// When to ask again, when one of them has none left; then nothing was taken of the others, and only that one is told.
     pub fn take(
         &self,
         route: usize,
         consumer: Option<&Consumer>,
         client: IpAddr,
         now: Instant,
-    ) -> Result<[Option<Told>; 2], Refused> {
+        told: &mut Said,
+    ) -> Result<(), Duration> {
         let plan = consumer.and_then(|consumer| consumer.plan.as_deref());
         let of_route = self.routes[route].as_deref();
         if plan.is_none() && of_route.is_none() {
-            return Ok([None, None]);
+            return Ok(());
         }
         let asks =
             Asks { ledger: &self.ledger, consumer: consumer.map(|c| c.number), client, now: self.ledger.ns(now) };
-        let mut told = [None, None];
         for (index, meter) in [plan, of_route].into_iter().enumerate() {
             let Some(meter) = meter else { continue };
             let mut left = self.headers.then(String::new);
             let taken = meter.take(&asks, left.as_mut());
-            let said = left.map(|left| (meter.policy.clone(), written(left)));
-            match taken {
-                Ok(()) => told[index] = said,
-                Err(wait) => {
-                    if let (1, Some(plan)) = (index, plan) {
-                        plan.give_back(&asks, plan.rates.len());
-                    }
-                    meter.refused.fetch_add(1, Ordering::Relaxed);
-                    return Err(Refused { wait, told: said });
+            told[index] = left.map(|left| (meter.policy.clone(), written(left)));
+            if let Err(wait) = taken {
+                if let (1, Some(plan)) = (index, plan) {
+                    plan.give_back(&asks, plan.rates.len());
+                    told[0] = None;
                 }
+                meter.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(wait);
             }
         }
-        Ok(told)
+        Ok(())
     }
 }
 

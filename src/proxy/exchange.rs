@@ -13,7 +13,7 @@ use super::trace::TraceId;
 use super::{Worker, gate, origin};
 use crate::config::Route;
 use crate::filter::cache::Forward;
-use crate::filter::limit::Told;
+use crate::filter::limit::{Said, Told};
 use crate::io::Client;
 use crate::route::Found;
 use crate::telemetry::access::Line;
@@ -40,7 +40,7 @@ pub(super) struct Exchange {
     /// Who asks from a page of another origin, where the route has a word on that.
     pub(super) origin: Option<HeaderValue>,
     /// What the answer says of the client's limits: of its plan, and of the route.
-    pub(super) told: [Option<Told>; 2],
+    pub(super) told: Said,
     pub(super) service: Option<Rc<LocalService>>,
     pub(super) instance: Option<SocketAddr>,
     pub(super) consumer: Option<Arc<str>>,

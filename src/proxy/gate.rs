@@ -59,16 +59,8 @@ impl Worker {
             exchange.consumer = Some(consumer.name.clone());
             known = Some(&**consumer);
         }
-        match snapshot.limits.take(found.index, known, exchange.client, exchange.began) {
-            Ok(told) => {
-                exchange.told = told;
-                Ok(())
-            }
-            Err(refused) => {
-                exchange.told = [refused.told, None];
-                Err(Error::RateLimited(refused.wait))
-            }
-        }
+        let taken = snapshot.limits.take(found.index, known, exchange.client, exchange.began, &mut exchange.told);
+        taken.map_err(Error::RateLimited)
     }
 }
 

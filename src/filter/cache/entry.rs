@@ -123,17 +123,26 @@ impl Entry {
     /// The headers of an answer from the store.
     pub fn answer(&self, own: Own, now: Instant) -> HeaderMap {
         let mut headers = self.headers.clone();
-        let unlimited = own.limit.is_none();
-        let (policy, left) = own.limit.unzip();
-        let said = [Some(number(self.age(now).as_secs())), Some(own.status), Some(own.id), policy, left];
         // Names stay in the order in which they came, as long as none is removed.
         debug_assert!(headers.keys().take(OWN.len()).eq(&OWN), "`kept` gives these the first places: {headers:?}");
-        for (place, said) in headers.values_mut().zip(said) {
-            said.into_iter().for_each(|said| *place = said);
-        }
-        if unlimited {
-            headers.remove(RATELIMIT_POLICY);
-            headers.remove(RATELIMIT);
+        let mut places = headers.values_mut();
+        let mut say = |said| {
+            if let Some(place) = places.next() {
+                *place = said;
+            }
+        };
+        say(number(self.age(now).as_secs()));
+        say(own.status);
+        say(own.id);
+        match own.limit {
+            Some((policy, left)) => {
+                say(policy);
+                say(left);
+            }
+            None => {
+                headers.remove(RATELIMIT_POLICY);
+                headers.remove(RATELIMIT);
+            }
         }
         headers
     }

@@ -28,7 +28,12 @@ fn address(n: u32) -> IpAddr {
 
 fn passed(limits: &Limits, consumer: Option<&Consumer>, client: IpAddr, times: usize) -> usize {
     let now = Instant::now();
-    (0..times).filter(|_| limits.take(0, consumer, client, now).is_ok()).count()
+    (0..times).filter(|_| take(limits, consumer, client, now).0.is_ok()).count()
+}
+
+fn take(limits: &Limits, consumer: Option<&Consumer>, client: IpAddr, now: Instant) -> (Result<(), Duration>, Said) {
+    let mut said = [None, None];
+    (limits.take(0, consumer, client, now, &mut said), said)
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,8 +41,7 @@ async fn a_plan_lets_its_number_through_at_once_then_one_an_interval_and_says_wh
     let limits = Limits::new(&config(""), None);
     let a = consumer(&limits, "a", true);
     assert_eq!(passed(&limits, Some(&a), address(1), 20), 10);
-    let refused = limits.take(0, Some(&a), address(1), Instant::now()).expect_err("used up");
-    assert_eq!(refused.wait, Duration::from_millis(100));
+    assert_eq!(take(&limits, Some(&a), address(1), Instant::now()).0, Err(Duration::from_millis(100)));
     tokio::time::advance(Duration::from_secs(1)).await;
     // The second limit of the plan: 15 in a minute. What the first refused, it was not charged for.
     assert_eq!(passed(&limits, Some(&a), address(1), 20), 5);
@@ -48,11 +52,10 @@ async fn a_plan_lets_its_number_through_at_once_then_one_an_interval_and_says_wh
 #[tokio::test(start_paused = true)]
 async fn an_answer_says_the_policy_and_what_is_left_of_it() {
     let limits = Limits::new(&config("limits = [\"3/min\"]\n"), None);
-    let told = |client| match limits.take(0, None, address(client), Instant::now()) {
-        Ok([_, told]) => told,
-        Err(refused) => refused.told,
+    let told = |client| {
+        let [_, told] = take(&limits, None, address(client), Instant::now()).1;
+        told.expect("it is told")
     };
-    let told = |client| told(client).expect("it is told");
     let texts = |told: Told| [told.0, told.1].map(|value| value.to_str().expect("ASCII").to_owned());
     assert_eq!(texts(told(1)), ["\"default\";q=3;w=60", "\"default\";r=2;t=20"]);
     assert_eq!(texts(told(1)), ["\"default\";q=3;w=60", "\"default\";r=1;t=40"]);
@@ -91,7 +94,7 @@ fn from_many_threads_not_one_too_many_passes() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mine = (0..500).filter(|_| limits.take(0, who, address(7), now).is_ok()).count();
+                    let mine = (0..500).filter(|_| take(&limits, who, address(7), now).0.is_ok()).count();
                     count.fetch_add(mine, Ordering::Relaxed);
                 });
             }
@@ -108,7 +111,7 @@ fn a_million_addresses_stay_within_the_configured_memory_and_a_busy_one_is_not_f
     let now = Instant::now();
     assert_eq!(passed(&limits, None, address(0), 20), 10);
     for n in 1..1_000_000 {
-        assert!(limits.take(0, None, address(n), now).is_ok(), "{n}");
+        assert!(take(&limits, None, address(n), now).0.is_ok(), "{n}");
     }
     assert_eq!(passed(&limits, None, address(0), 20), 0);
 }
@@ -138,7 +141,7 @@ fn one_subscribers_ipv6_addresses_count_together() {
     let limits = Limits::new(&config("limits = [\"3/min\"]\n"), None);
     let host = |n: u128| IpAddr::from(std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
     let now = Instant::now();
-    let passed = (0..10).filter(|n| limits.take(0, None, host(*n), now).is_ok()).count();
+    let passed = (0..10).filter(|n| take(&limits, None, host(*n), now).0.is_ok()).count();
     assert_eq!(passed, 3);
 }
 
