@@ -297,7 +297,8 @@ impl Worker {
         let pace = pace(response.headers(), timeouts, *total);
         exchange.stream = pace.stream;
         let began = exchange.began;
-        let upstream = Some(Settlement { service: service.clone(), permit, flight, lease, keep_alive });
+        let deadlines = (timeouts.idle, *total);
+        let upstream = Some(Settlement { service: service.clone(), permit, flight, lease, keep_alive, deadlines });
         let ending = Ending { exchange: Some(exchange), began, answered, upstream };
         response.map(|body| answer::follow(body, ending, pace))
     }

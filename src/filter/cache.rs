@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
 use crate::plane::WorkerId;
-pub use entry::{CACHE_STATUS, Entry, Own};
+pub use entry::{Entry, Own, X_REQUEST_ID};
 use key::signature;
 pub use key::{Epoch, Key, Place};
 pub use policy::Forward;
@@ -231,15 +231,13 @@ impl Cache {
     ) -> Option<(Arc<Entry>, bool)> {
         let stale = fetch.stale.as_ref()?;
         let headers = stale.headers_after(answer);
-        let life = policy::life(request, stale.status, &headers, policy, SystemTime::now());
+        let now = SystemTime::now();
+        let life = policy::life(request, stale.status, &headers, policy, now);
         let same = policy::vary(&headers).is_some_and(|names| *names == *stale.names);
         let for_all = life.is_some() && same;
-        let entry = Arc::new(stale.refreshed(
-            entry::kept(&headers),
-            life.unwrap_or(stale.life),
-            fetch.key.epoch,
-            Instant::now(),
-        ));
+        let life = life.unwrap_or_else(|| policy::spent(&headers, now));
+        let kept = entry::kept(&headers);
+        let entry = Arc::new(stale.refreshed(kept, life, fetch.key.epoch, Instant::now()));
         self.count(worker, Event::Revalidated);
         if for_all && self.is_current(&fetch.key.epoch) {
             self.commit(&fetch.key.full, &entry);

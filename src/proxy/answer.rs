@@ -42,6 +42,8 @@ pub(super) struct Settlement {
     pub(super) flight: InFlight,
     pub(super) lease: Lease,
     pub(super) keep_alive: Option<Duration>,
+    /// The route's `idle` and the request's end, for what is left of an upload: whatever holds for its answer.
+    pub(super) deadlines: (Duration, Option<Instant>),
 }
 
 /// How a body ended.
@@ -60,11 +62,11 @@ enum End {
 }
 
 impl Settlement {
-    fn settle(mut self, end: End, pace: &Pace, now: Instant) {
+    fn settle(mut self, end: End, now: Instant) {
         match (end, self.permit.take()) {
             (End::Complete, permit) => {
                 permit.into_iter().for_each(|permit| permit.succeeded(now));
-                self.lease.give_back(self.keep_alive, (pace.idle, pace.total), self.flight, now);
+                self.lease.give_back(self.keep_alive, self.deadlines, self.flight, now);
             }
             (End::Broken, Some(permit)) => self.service.failed(permit, Failure::Reset, &self.flight),
             (End::Idle, Some(permit)) => self.service.failed(permit, Failure::Idle, &self.flight),
@@ -74,9 +76,9 @@ impl Settlement {
 }
 
 impl Ending {
-    fn settle(self, end: End, pace: &Pace, now: Instant) {
+    fn settle(self, end: End, now: Instant) {
         if let Some(upstream) = self.upstream {
-            upstream.settle(end, pace, now);
+            upstream.settle(end, now);
         }
         let Some(mut exchange) = self.exchange else { return };
         exchange.ended = Some(now);
@@ -114,7 +116,7 @@ pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace) -> Body {
             exchange.bytes = bytes.len() as u64;
         }
         let now = ending.answered;
-        ending.settle(End::Complete, &pace, now);
+        ending.settle(End::Complete, now);
         return if let Body::Bytes(_) = body { body } else { Body::Empty };
     }
     Body::Followed(Box::pin(Answer { body, ending: Some(ending), pace, timer: None, departed: None }))
@@ -143,7 +145,7 @@ impl Answer {
 
     fn settle(&mut self, end: End) {
         if let Some(ending) = self.ending.take() {
-            ending.settle(end, &self.pace, Instant::now());
+            ending.settle(end, Instant::now());
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use super::{Answered, Forwarding, Worker};
 use crate::body::Body;
 use crate::config::Timeouts;
 use crate::filter::cache::fills::{Fills, Lead, Outcome, Role};
-use crate::filter::cache::{CACHE_STATUS, Entry, Event, Fetch, Forward, Found, Own, Place};
+use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Own, Place};
 
 /// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
 const ROUNDS: usize = 2;
@@ -266,6 +266,6 @@ fn value(text: String) -> HeaderValue {
 
 /// Says what the cache had to do with an answer. What caches before us said stays.
 pub(super) fn mark<B>(mut response: Response<B>, status: &str) -> Response<B> {
-    response.headers_mut().extend(HeaderValue::from_str(status).map(|status| (CACHE_STATUS, status)));
+    response.headers_mut().extend(HeaderValue::from_str(status).map(|status| (header::CACHE_STATUS, status)));
     response
 }

@@ -124,7 +124,8 @@ impl Fill {
         let Way { service, route, total, passage, .. } = &self.forwarding.way;
         let instance = local.instance.key.address;
         let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &self.id);
-        let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive };
+        let deadlines = (route.policy.timeouts.idle, *total);
+        let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive, deadlines };
         let ending = Ending { exchange: None, began, answered, upstream: Some(upstream) };
         let pace = super::pace(response.headers(), &route.policy.timeouts, *total);
         response.map(|body| answer::follow(body, ending, pace))

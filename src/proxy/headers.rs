@@ -19,7 +19,7 @@ use crate::route::Found;
 use crate::upstream::wire::Head;
 
 /// The request's id, both ways.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) use crate::filter::cache::X_REQUEST_ID;
 pub(super) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::instance::Instance;
+use super::instance::{InFlight, Instance};
 use super::wire::{ConnectError, Connection, Connector};
 
 /// Connections idle for longer never carry a method that may not be sent twice: Node and others close after 5 s.
@@ -127,12 +127,12 @@ impl Lease {
     }
 
     /// The answer was read to its end, now. `keep_alive` is what it said of `Keep-Alive: timeout`. What is left of the request goes on,
-    /// and holds `held`: for as long as it does not stand still for `idle` (or twice that at most), and not beyond `total`.
+    /// and is in flight: for as long as it does not stand still for `idle` (or twice that at most), and not beyond `total`.
     pub fn give_back(
         mut self,
         keep_alive: Option<Duration>,
         (idle, total): (Duration, Option<Instant>),
-        held: impl Sized + 'static,
+        flight: InFlight,
         now: Instant,
     ) {
         let told = keep_alive.map_or(Duration::MAX, |told| told.saturating_sub(Duration::from_secs(1)));
@@ -164,7 +164,7 @@ impl Lease {
             if ready {
                 self.home.keep(self.connection, Instant::now(), age);
             }
-            drop(held);
+            drop(flight);
         });
     }
 }

@@ -219,6 +219,12 @@ pub(super) fn life(
     (fresh > Duration::ZERO || validator).then(|| Life { fresh, age: age(answer, date, now), for_all })
 }
 
+/// The life of an answer that may not be given again: it is as old as it says.
+pub(super) fn spent(answer: &HeaderMap, now: SystemTime) -> Life {
+    let date = date(answer, &header::DATE).unwrap_or(now);
+    Life { fresh: Duration::ZERO, age: age(answer, date, now), for_all: false }
+}
+
 /// What identifies somebody to the instance.
 fn personal(request: &HeaderMap) -> bool {
     authorized(request) || request.contains_key(header::COOKIE)

@@ -141,10 +141,12 @@ async fn a_304_that_another_cache_kept_for_a_while_makes_an_answer_only_as_fresh
     fill(&cache, "/a", &[], &[("etag", "\"1\""), ("cache-control", "max-age=10")], "body");
     tokio::time::advance(Duration::from_secs(11)).await;
     let fetch = fetch(&cache, "/a", &[]);
-    let answer = headers(&[("cache-control", "max-age=20"), ("age", "15")]);
-    let after = cache.revalidated(&fetch, &POLICY, &HeaderMap::new(), &answer, WORKER);
-    let (entry, _) = after.expect("it was stale");
-    assert_eq!((entry.ttl(Instant::now()), entry.age(Instant::now()).as_secs()), (5, 15));
+    for (said, ttl) in [("max-age=20", 5), ("no-store", -15)] {
+        let answer = headers(&[("cache-control", said), ("age", "15")]);
+        let after = cache.revalidated(&fetch, &POLICY, &HeaderMap::new(), &answer, WORKER);
+        let (entry, _) = after.expect("it was stale");
+        assert_eq!((entry.ttl(Instant::now()), entry.age(Instant::now()).as_secs()), (ttl, 15), "{said}");
+    }
 }
 
 #[test]

@@ -262,3 +262,32 @@ fn what_is_read_slowly_and_not_stored_leaves_the_room_to_others() {
         drop(slow);
     });
 }
+
+#[test]
+fn an_answer_from_the_store_says_what_is_left_of_each_limit_once_whatever_its_route_changes() {
+    paused(async {
+        const FIELDS: [&str; 5] = ["ratelimit", "ratelimit-policy", "age", "cache-status", "x-request-id"];
+        const PLAN: &str = "plan = \"silver\"\n[[plan]]\nname = \"silver\"\nlimits = [\"99/s\"]\n";
+        for (plan, limits, rules, lines) in [
+            ("", "limits = []", "", [0, 0, 1, 1, 1]),
+            ("", "limits = [\"9/s\"]", "", [1, 1, 1, 1, 1]),
+            (PLAN, "limits = [\"9/s\"]", "", [2, 2, 1, 1, 1]),
+            (
+                "",
+                "limits = [\"9/s\"]",
+                "response_headers = { set = { X-Own = \"1\" }, remove = [\"RateLimit\"] }",
+                [1, 1, 1, 1, 1],
+            ),
+        ] {
+            let route = "[[route]]\nname = \"orders\"\npath = { prefix = \"/api/orders\" }\nservice = \"orders\"";
+            let rig = Rig::new(&[OK], &format!("{plan}{route}\ncache = {{ ttl = \"30s\" }}\n{limits}\n{rules}\n"));
+            assert_eq!(rig.get().await, 200);
+            for asked in 0..2 {
+                let answer = rig.begin("GET", Body::Empty).await;
+                let said = FIELDS.map(|name| answer.headers().get_all(name).iter().count());
+                assert_eq!(said, lines, "{asked} {plan} {limits} {rules} {:?}", answer.headers());
+            }
+            assert_eq!(rig.peers[0].requests(), 1);
+        }
+    });
+}

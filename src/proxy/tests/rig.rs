@@ -35,6 +35,8 @@ pub(super) enum Play {
     Hang,
     /// These bytes come, then nothing any more.
     Stop(&'static str),
+    /// These bytes come, and nothing is read any more.
+    Deaf(&'static str),
     /// The connection closes after these bytes.
     Break(&'static str),
     /// After these bytes, one more every minute, for ever.
@@ -98,7 +100,9 @@ impl Peer {
             // An upload is answered before it is read: the worst of what servers do.
             let upload = head.contains("transfer-encoding: chunked");
             let play = *self.play.lock();
-            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Break(bytes) | Play::Tick(bytes)) = play else {
+            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Deaf(bytes) | Play::Break(bytes) | Play::Tick(bytes)) =
+                play
+            else {
                 // Until the other end closes.
                 tokio::io::copy(stream, &mut tokio::io::sink()).await?;
                 return Ok(());
@@ -109,6 +113,7 @@ impl Peer {
             }
             match play {
                 Play::Stop(_) => drop(tokio::io::copy(stream, &mut tokio::io::sink()).await?),
+                Play::Deaf(_) => std::future::pending().await,
                 Play::Break(_) => return Ok(()),
                 Play::Tick(_) => loop {
                     // Paused time.
