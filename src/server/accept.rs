@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
@@ -22,6 +22,13 @@ use crate::plane::{Pulse, WorkerId};
 
 /// How many workers watch a listener: each new connection wakes all of them that have nothing to do, and one gets it.
 const WATCHERS: usize = 4;
+
+/// After an error that is not one connection's.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A descriptor of the system's, or of this process's, is not to be had.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// A listener that is served.
 #[derive(Debug)]
@@ -52,6 +59,8 @@ pub(super) struct Acceptor<S> {
     pulse: Arc<Pulse>,
     workers: Arc<[mpsc::WeakSender<Command>]>,
     reserve: Option<File>,
+    /// When it last said that descriptors ran out.
+    warned: Option<Instant>,
     serve: Rc<S>,
 }
 
@@ -64,7 +73,7 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         serve: &Rc<S>,
     ) -> Option<Acceptor<S>> {
         let (pulse, workers, serve) = (pulse.clone(), workers.clone(), serve.clone());
-        (id.0 < WATCHERS).then(|| Acceptor { id, pulse, workers, reserve: reserve(), serve })
+        (id.0 < WATCHERS).then(|| Acceptor { id, pulse, workers, reserve: reserve(), warned: None, serve })
     }
 
     /// Accepts until it is told to stop, and then what already waits in the queue (it would be reset).
@@ -92,13 +101,20 @@ impl<S: Fn(Arrival)> Acceptor<S> {
                 },
             };
             let accepted = match ready {
-                Ok(mut ready) => ready.try_io(|socket| accept_now(&socket.get_ref().0.socket)),
+                Ok(mut ready) => ready.try_io(|_| self.accept(&door.socket)),
                 Err(error) => Ok(Err(error)),
             };
             match accepted {
-                Ok(Ok(connection)) => self.place(connection, &door, slot).await,
-                Ok(Err(error)) => self.failed(&door, &error).await,
-                // Another worker was faster.
+                Ok(Ok(Some(connection))) => self.place(connection, &door, slot).await,
+                Ok(Ok(None)) => {}
+                // This one left, or was reset, before it was taken.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Others have every descriptor, or the system is short of memory: no reason to spin.
+                Ok(Err(error)) => {
+                    tracing::debug!("accept: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                // Nobody waits, or another worker was faster.
                 Err(_) => {}
             }
         }
@@ -126,26 +142,34 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         }
     }
 
-    /// Descriptors ran out: give up the reserve, take one connection, close it, so that its client learns at once. The system
-    /// says so also when nobody waits: then there is time.
-    async fn failed(&mut self, door: &Listening, error: &io::Error) {
-        const ENFILE: i32 = 23;
-        const EMFILE: i32 = 24;
-        if !matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
-            // The client left before we took it (ECONNABORTED and kin), or the system is short of memory: no reason to spin.
-            tracing::debug!("accept: {error}");
-            return tokio::time::sleep(Duration::from_millis(1)).await;
+    /// Takes one connection. When descriptors ran out, it gives up its reserve for it and closes it (`None`), so that its client
+    /// learns at once.
+    fn accept(&mut self, socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let accepted = match accept_now(socket) {
+            // The system says so also when nobody waits.
+            Err(error) if [ENFILE, EMFILE].map(Some).contains(&error.raw_os_error()) => {
+                drop(self.reserve.take());
+                accept_now(socket).map(drop).map(|()| None)
+            }
+            accepted => accepted.map(Some),
+        };
+        // Another worker may have got the descriptor that this one gave up. Without a reserve it serves nobody: so, however they
+        // race, one of them keeps one.
+        self.reserve = self.reserve.take().or_else(reserve);
+        let accepted = accepted?.filter(|_| self.reserve.is_some());
+        if accepted.is_none() {
+            self.reserve = self.reserve.take().or_else(reserve);
+            let refused = self.pulse.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            // Thousands a second may come.
+            if self.warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+                self.warned = Some(Instant::now());
+                tracing::warn!(
+                    refused,
+                    "out of file descriptors: connections are refused; raise the limit (ulimit -n)"
+                );
+            }
         }
-        drop(self.reserve.take());
-        let taken = accept_now(&door.socket).map(drop).is_ok();
-        self.reserve = reserve();
-        if taken {
-            self.pulse.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("out of file descriptors: a connection is refused; raise the limit (ulimit -n)");
-        }
-        if !taken || self.reserve.is_none() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        Ok(accepted)
     }
 }
 

@@ -116,8 +116,9 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
     let client = Client::new(address);
     eventually("it is ready", || async { client.get("/health").await.status == 200 }).await;
 
+    // So many that workers race for the descriptors they give up, and would lose them all to connections.
     let (mut served, mut refused) = (Vec::new(), 0);
-    for _ in 0..100 {
+    for _ in 0..2000 {
         let mut stream = TcpStream::connect(address).await.expect("the system accepts");
         let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let mut answer = [0; 1024];
@@ -127,7 +128,7 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
             _ => refused += 1,
         }
     }
-    assert!(served.len() >= 4 && refused >= 50, "{} served, {refused} refused", served.len());
+    assert!(served.len() >= 4 && refused >= 1900, "{} served, {refused} refused", served.len());
     let before = spent(gateway.id());
     tokio::time::sleep(std::time::Duration::from_millis(500)).await; // time to spin in
     let busy = spent(gateway.id()) - before;
