@@ -1,16 +1,16 @@
 //! Workers accept for themselves: a connection costs no thread but the one that serves it, unless that one has more than its
 //! part. Then it is handed over.
 
-use std::fs::File;
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, socket_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -25,10 +25,6 @@ const WATCHERS: usize = 4;
 
 /// After an error that is not one connection's.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// A descriptor of the system's, or of this process's, is not to be had.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
 
 /// A listener that is served.
 #[derive(Debug)]
@@ -48,9 +44,35 @@ impl Listening {
     }
 }
 
-/// A descriptor to give up when none is left, so that a waiting connection can be taken and closed, not left hanging.
-fn reserve() -> Option<File> {
-    File::open("/dev/null").ok()
+/// A descriptor that a worker gives up when none is left, so that a waiting connection can be taken and closed, not left hanging.
+#[derive(Default)]
+pub(super) struct Reserve {
+    descriptor: Cell<Option<OwnedFd>>,
+    /// When it was last said that descriptors ran out.
+    warned: Cell<Option<Instant>>,
+}
+
+impl Reserve {
+    fn give_up(&self) {
+        self.descriptor.take();
+    }
+
+    /// Whether it is there, or can be had again.
+    fn hold(&self) -> bool {
+        let any = || socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok();
+        let descriptor = self.descriptor.take().or_else(any);
+        let held = descriptor.is_some();
+        self.descriptor.set(descriptor);
+        held
+    }
+
+    /// Once a second: thousands may come.
+    fn warn(&self, refused: u64) {
+        if self.warned.get().is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            self.warned.set(Some(Instant::now()));
+            tracing::warn!(refused, "out of file descriptors: connections are refused; raise the limit (ulimit -n)");
+        }
+    }
 }
 
 /// A listener as one worker watches it.
@@ -58,26 +80,29 @@ pub(super) struct Acceptor<S> {
     id: WorkerId,
     pulse: Arc<Pulse>,
     workers: Arc<[mpsc::WeakSender<Command>]>,
-    reserve: Option<File>,
-    /// When it last said that descriptors ran out.
-    warned: Option<Instant>,
+    reserve: Rc<Reserve>,
     serve: Rc<S>,
 }
 
 impl<S: Fn(Arrival)> Acceptor<S> {
-    /// For a worker that serves what it accepts, and knows all workers; `None` where enough others accept.
+    /// For a worker that serves what it accepts, knows all workers, and has one reserve for all its listeners; `None` where enough
+    /// others accept.
     pub(super) fn new(
         id: WorkerId,
         pulse: &Arc<Pulse>,
         workers: &Arc<[mpsc::WeakSender<Command>]>,
+        reserve: &Rc<Reserve>,
         serve: &Rc<S>,
     ) -> Option<Acceptor<S>> {
         let (pulse, workers, serve) = (pulse.clone(), workers.clone(), serve.clone());
-        (id.0 < WATCHERS).then(|| Acceptor { id, pulse, workers, reserve: reserve(), warned: None, serve })
+        (id.0 < WATCHERS).then(|| {
+            reserve.hold();
+            Acceptor { id, pulse, workers, reserve: reserve.clone(), serve }
+        })
     }
 
     /// Accepts until it is told to stop, and then what already waits in the queue (it would be reset).
-    pub(super) async fn run(mut self, door: Arc<Listening>, mut stopping: watch::Receiver<bool>) {
+    pub(super) async fn run(self, door: Arc<Listening>, mut stopping: watch::Receiver<bool>) {
         let socket = match watch(door.clone()) {
             Ok(socket) => socket,
             Err(error) => return tracing::error!(address = %door.address, "cannot watch the listener: {error}"),
@@ -106,11 +131,13 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             };
             match accepted {
                 Ok(Ok(Some(connection))) => self.place(connection, &door, slot).await,
-                Ok(Ok(None)) => {}
+                // As many may wait as there are connections to serve.
+                Ok(Ok(None)) => tokio::task::yield_now().await,
                 // This one left, or was reset, before it was taken.
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Others have every descriptor, or the system is short of memory: no reason to spin.
                 Ok(Err(error)) => {
+                    drop(slot);
                     tracing::debug!("accept: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -119,8 +146,9 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             }
         }
         while let Ok(slot) = door.slots.clone().try_acquire_owned() {
-            match accept_now(&door.socket) {
-                Ok(connection) => self.place(connection, &door, slot).await,
+            match self.accept(&door.socket) {
+                Ok(Some(connection)) => self.place(connection, &door, slot).await,
+                Ok(None) => {}
                 // This one left, or was reset, before it was taken.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
@@ -144,33 +172,37 @@ impl<S: Fn(Arrival)> Acceptor<S> {
 
     /// Takes one connection. When descriptors ran out, it gives up its reserve for it and closes it (`None`), so that its client
     /// learns at once.
-    fn accept(&mut self, socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    fn accept(&self, socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let accepted = match accept_now(socket) {
             // The system says so also when nobody waits.
-            Err(error) if [ENFILE, EMFILE].map(Some).contains(&error.raw_os_error()) => {
-                drop(self.reserve.take());
-                accept_now(socket).map(drop).map(|()| None)
+            Err(error) if ran_out(&error) => {
+                self.reserve.give_up();
+                accept_now(socket).map(|_| None)
             }
             accepted => accepted.map(Some),
         };
-        // Another worker may have got the descriptor that this one gave up. Without a reserve it serves nobody: so, however they
-        // race, one of them keeps one.
-        self.reserve = self.reserve.take().or_else(reserve);
-        let accepted = accepted?.filter(|_| self.reserve.is_some());
-        if accepted.is_none() {
-            self.reserve = self.reserve.take().or_else(reserve);
-            let refused = self.pulse.refused.fetch_add(1, Ordering::Relaxed) + 1;
-            // Thousands a second may come.
-            if self.warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-                self.warned = Some(Instant::now());
-                tracing::warn!(
-                    refused,
-                    "out of file descriptors: connections are refused; raise the limit (ulimit -n)"
-                );
+        // Another worker may have got the descriptor that this one gave up. Without a reserve it serves nobody: so, however workers
+        // race, one keeps a reserve, unless something else than a client's connection got the last.
+        let held = self.reserve.hold();
+        let accepted = accepted.map(|connection| connection.filter(|_| held));
+        match &accepted {
+            Ok(None) => {
+                self.reserve.hold();
+                self.pulse.refused.fetch_add(1, Ordering::Relaxed);
             }
+            Err(error) if ran_out(error) => {}
+            _ => return accepted,
         }
-        Ok(accepted)
+        self.reserve.warn(self.pulse.refused.load(Ordering::Relaxed));
+        accepted
     }
+}
+
+/// Whether this process, or the system, has no descriptor left.
+fn ran_out(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 /// A listener's descriptor, which lives as long as anybody watches it.

@@ -75,9 +75,10 @@ async fn run<H: Handler>(post: Post, mut commands: mpsc::Receiver<Command>, make
         Rc::new(move |arrival| serve(arrival, &handler, &connections, &pulse))
     };
     let (stop, stopping) = watch::channel(false);
+    let reserve = Rc::default();
     let mut accepting = JoinSet::new();
     for door in doors.iter() {
-        if let Some(acceptor) = Acceptor::new(id, &pulse, &workers, &serve) {
+        if let Some(acceptor) = Acceptor::new(id, &pulse, &workers, &reserve, &serve) {
             accepting.spawn_local(acceptor.run(door.clone(), stopping.clone()));
         }
     }
