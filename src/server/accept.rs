@@ -70,7 +70,10 @@ impl Reserve {
     fn warn(&self, refused: u64) {
         if self.warned.get().is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
             self.warned.set(Some(Instant::now()));
-            tracing::warn!(refused, "out of file descriptors: connections are refused; raise the limit (ulimit -n)");
+            tracing::warn!(
+                refused,
+                "out of file descriptors: connections are refused or wait; raise the limit (ulimit -n)"
+            );
         }
     }
 }
@@ -131,7 +134,7 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             };
             match accepted {
                 Ok(Ok(Some(connection))) => self.place(connection, &door, slot).await,
-                // As many may wait as there are connections to serve.
+                // Many more may wait: between them, those who are served go on.
                 Ok(Ok(None)) => tokio::task::yield_now().await,
                 // This one left, or was reset, before it was taken.
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
