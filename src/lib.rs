@@ -6,7 +6,9 @@ pub mod catalog;
 pub mod config;
 pub mod io;
 pub mod plane;
+pub mod request;
 pub mod telemetry;
+pub mod worker;
 
 // -- before the snapshot: what exists --
 pub mod discovery;

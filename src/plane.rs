@@ -15,23 +15,23 @@ use tokio::time::{Duration, Instant};
 
 use crate::body::Body;
 use crate::io::Client;
-
-/// Which worker: shards that one worker writes and others only sum are indexed by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkerId(pub usize);
+use crate::worker::WorkerId;
 
 /// How a request is answered.
-pub enum Answer {
+pub enum Answer<S> {
     /// At once: nobody has to be asked.
-    Now(Response<Body>),
+    Now(S),
     /// When this is done. Boxed where it is made, and moved no more.
-    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
+    Later(Pin<Box<dyn Future<Output = S>>>),
 }
 
 /// What a worker runs for its connections. One per worker, so it may be `!Send`.
 pub trait Handler: 'static {
+    /// An answer on its way to the client. Whoever implements this decides who can make one.
+    type Sent: Into<Response<Body>>;
+
     /// Answers a request; it always answers.
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer;
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer<Self::Sent>;
     /// The control plane has something new: a snapshot.
     fn woken(&self);
     /// Called about ten times a second while the worker lives: flush, age, prune.

@@ -36,13 +36,14 @@ use crate::config::{Route, Timeouts};
 use crate::filter::cache::{Cache, Fetch, Found as Stored};
 use crate::io::Client;
 use crate::io::upgrade::Upgrade;
-use crate::plane::{Answer, Handler, Handoff, Pulse, WorkerId};
+use crate::plane::{Answer, Handler, Handoff, Pulse};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::Connector;
 use crate::upstream::{LocalService, Upstreams};
+use crate::worker::WorkerId;
 use answer::{Ending, Pace, Settlement};
 use attempt::Reply;
 use cached::Asked;
@@ -121,7 +122,9 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer {
+    type Sent = Response<Body>;
+
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer<Response<Body>> {
         let worker = self.0.clone();
         let mut exchange = Exchange::new(worker.clone(), &request, client);
         let (mut parts, mut body) = request.into_parts();

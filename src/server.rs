@@ -16,7 +16,8 @@ use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use crate::io::{Client, Door, Io};
-use crate::plane::{Handler, Pulse, Wake, WorkerId};
+use crate::plane::{Handler, Pulse, Wake};
+use crate::worker::WorkerId;
 
 pub use bind::{Bound, Error, bind};
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::{self, ServiceName};
-use crate::plane::WorkerId;
+use crate::worker::WorkerId;
 use balance::Balancer;
 use breaker::Failure;
 use budget::Budget;

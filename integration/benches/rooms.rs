@@ -14,13 +14,13 @@ use lictor::config::{self, Config, Environment, Overrides};
 use lictor::filter::auth::X_API_KEY;
 use lictor::filter::cache::{Cache, Found, Place, Whole};
 use lictor::io::Learnt;
-use lictor::plane::WorkerId;
 use lictor::route::Asked;
 use lictor::snapshot::{Inputs, Next, Snapshot};
 use lictor::upstream::Upstreams;
 use lictor::upstream::breaker::Failure;
 use lictor::upstream::pool::Settings;
 use lictor::upstream::wire::Connector;
+use lictor::worker::WorkerId;
 use tokio::time::Instant;
 
 const WORKER: WorkerId = WorkerId(0);

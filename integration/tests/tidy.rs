@@ -6,21 +6,29 @@ use std::path::{Path, PathBuf};
 
 /// Room -> the rooms that it may import. All may import telemetry.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("telemetry", &[]),
+    ("worker", &[]),
+    ("telemetry", &["worker"]),
     ("catalog", &[]),
     ("io", &[]),
     ("body", &["io"]),
-    ("plane", &["body", "io"]),
+    ("plane", &["worker", "body", "io"]),
     ("config", &["catalog"]),
+    ("request", &["catalog", "io", "worker"]),
     ("route", &["config", "catalog"]),
     ("discovery", &["config", "catalog", "plane"]),
-    ("server", &["config", "plane", "body", "io"]),
-    ("filter", &["config", "catalog", "plane", "body", "io"]),
-    ("upstream", &["config", "catalog", "plane", "body", "io"]),
+    ("server", &["config", "plane", "worker", "body", "io"]),
+    ("filter", &["request", "config", "catalog", "plane", "worker", "body", "io"]),
+    ("upstream", &["config", "catalog", "plane", "worker", "body", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
     ("terminal", &[]),
-    ("proxy", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
-    ("admin", &["snapshot", "route", "filter", "upstream", "config", "catalog", "plane", "body", "io"]),
+    (
+        "proxy",
+        &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
+    ),
+    (
+        "admin",
+        &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
+    ),
 ];
 
 /// What only some files may speak of: text, files.

@@ -12,10 +12,10 @@ use http::{HeaderValue, Response, header};
 use super::Sources;
 use crate::catalog::ProviderStatus;
 use crate::filter::cache::Event;
-use crate::plane::WorkerId;
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Family, Kind};
 use crate::telemetry::metrics::Recorder;
 use crate::telemetry::process;
+use crate::worker::WorkerId;
 
 /// The page.
 pub(super) fn page(sources: &Sources) -> Response<Bytes> {

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::Sources;
 use crate::catalog::{Catalog, DiscoveryStatus, Endpoint};
-use crate::plane::{Pulse, WorkerId};
+use crate::plane::Pulse;
 use crate::telemetry::access::humantime;
 use crate::upstream::breaker::State;
 use crate::upstream::{Member, Service};
+use crate::worker::WorkerId;
 
 /// The whole page, or the part about one service.
 pub(super) fn page(sources: &Sources, only: Option<&str>) -> Value {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
-use crate::plane::WorkerId;
+use crate::worker::WorkerId;
 pub use entry::{Entry, Own, X_REQUEST_ID};
 use key::signature;
 pub use key::{Epoch, Key, Place};

@@ -251,7 +251,7 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
         // Half open: what a request holds is the only probe.
         let rig = Rig::new(plays, "[breaker]\nconsecutive = 1\nopen = \"1s\"\n[retry]\nmore = 2\n");
         for member in 0..plays.len() {
-            let permit = rig.instance(member).acquire(crate::plane::WorkerId(0)).expect("closed");
+            let permit = rig.instance(member).acquire(crate::worker::WorkerId(0)).expect("closed");
             assert!(permit.failed(Failure::Reset, &ServiceState::new(1), || true));
         }
         advance(seconds(2)).await;
@@ -263,7 +263,7 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
             assert_eq!(peer.open(), rig.proxy.0.upstreams.idle(0, member), "{plays:?} after {polls} polls");
             if instance.breaker.view().state == State::HalfOpen {
                 assert!(
-                    instance.acquire(crate::plane::WorkerId(0)).is_some(),
+                    instance.acquire(crate::worker::WorkerId(0)).is_some(),
                     "{plays:?}: the probe's place is free after {polls} polls"
                 );
             }

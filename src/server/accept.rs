@@ -18,7 +18,8 @@ use super::Limits;
 use super::bind::Bound;
 use super::worker::{Arrival, Command};
 use crate::io::Client;
-use crate::plane::{Pulse, WorkerId};
+use crate::plane::Pulse;
+use crate::worker::WorkerId;
 
 /// How many workers watch a listener: each new connection wakes all of them that have nothing to do, and one gets it.
 const WATCHERS: usize = 4;

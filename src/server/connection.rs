@@ -125,7 +125,7 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
         let request = request.map(|body| Arriving::follow(body, number, &place.control));
         let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request, &place.client)));
         match called {
-            Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response))),
+            Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response.into()))),
             Ok(Answer::Later(answer)) => Answering::Under(answer, place.clone()),
             Err(_) => Answering::Done(Some(place.last(place.panicked()))),
         }
@@ -133,9 +133,9 @@ impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
 }
 
 /// A request being answered. What takes longer is boxed: an idle connection does not carry its size.
-enum Answering<H> {
+enum Answering<H: Handler> {
     Done(Option<Response<Outgoing>>),
-    Under(Pin<Box<dyn Future<Output = Response<Body>>>>, Rc<Place<H>>),
+    Under(Pin<Box<dyn Future<Output = H::Sent>>>, Rc<Place<H>>),
 }
 
 impl<H: Handler> Future for Answering<H> {
@@ -146,7 +146,7 @@ impl<H: Handler> Future for Answering<H> {
             Answering::Done(response) => Poll::Ready(Ok(response.take().expect("polled once, as every future"))),
             Answering::Under(answer, place) => match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(response)) => Poll::Ready(Ok(place.last(response))),
+                Ok(Poll::Ready(response)) => Poll::Ready(Ok(place.last(response.into()))),
                 Err(_) => Poll::Ready(Ok(place.last(place.panicked()))),
             },
         }

@@ -16,7 +16,8 @@ use super::accept::{Acceptor, Listening};
 use super::connection;
 use super::watch::{Connections, TICK};
 use crate::io::{Client, Io};
-use crate::plane::{Handler, Placed, Pulse, Wake, WorkerId};
+use crate::plane::{Handler, Placed, Pulse, Wake};
+use crate::worker::WorkerId;
 
 /// A connection on its way from whoever accepted it to its worker.
 #[derive(Debug)]

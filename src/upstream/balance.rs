@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::instance::Instance;
-use crate::plane::WorkerId;
+use crate::worker::WorkerId;
 
 /// One worker's turn order for one service.
 #[derive(Debug)]

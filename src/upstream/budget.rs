@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use crate::config;
-use crate::plane::WorkerId;
+use crate::worker::WorkerId;
 
 /// Parts of the window: it holds the current one and the nine before it.
 const PARTS: u64 = 10;

@@ -11,8 +11,8 @@ use super::breaker::{Breaker, Failure, Grant};
 use super::window::Window;
 use crate::catalog::Key;
 use crate::config;
-use crate::plane::WorkerId;
 use crate::telemetry::metrics::{Histogram, Recorder, Timings};
+use crate::worker::WorkerId;
 
 /// A live instance, shared by all workers.
 #[derive(Debug)]

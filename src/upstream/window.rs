@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::policy::FailureRate;
-use crate::plane::WorkerId;
+use crate::worker::WorkerId;
 
 /// Parts of the window: it holds the current one and the nine before it.
 const PARTS: u64 = 10;

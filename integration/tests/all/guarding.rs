@@ -74,7 +74,7 @@ async fn a_silent_client_and_a_slow_head_are_cut_and_an_idle_connection_is_close
     }
     eventually("no connection is counted open", || async {
         world.gateway.as_ref().is_some_and(|gateway| {
-            (0..gateway.pulse.workers()).all(|worker| gateway.pulse.open(lictor::plane::WorkerId(worker)) <= 1)
+            (0..gateway.pulse.workers()).all(|worker| gateway.pulse.open(lictor::worker::WorkerId(worker)) <= 1)
         })
     })
     .await;

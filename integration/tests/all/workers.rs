@@ -7,7 +7,7 @@ use integration::client::Client;
 use integration::eventually;
 use integration::process::{Process, built};
 use integration::world::{World, service};
-use lictor::plane::WorkerId;
+use lictor::worker::WorkerId;
 use mock_services::{Kind, Mock};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

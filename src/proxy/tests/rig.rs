@@ -19,12 +19,13 @@ use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
-use crate::plane::{Answer, Handler, Handoff, Pulse, WorkerId};
+use crate::plane::{Answer, Handler, Handoff, Pulse};
 use crate::proxy::{Parts, Proxy, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
 use crate::upstream::wire::Connector;
+use crate::worker::WorkerId;
 
 /// How an instance behaves on its connections.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +191,12 @@ impl Rig {
     }
 
     /// A request, as the worker's proxy takes it.
-    pub(super) fn call(&self, method: &str, header: Option<(&'static str, &'static str)>, body: Body) -> Answer {
+    pub(super) fn call(
+        &self,
+        method: &str,
+        header: Option<(&'static str, &'static str)>,
+        body: Body,
+    ) -> Answer<Response<Body>> {
         let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
         if let Some((name, value)) = header {
             request = request.header(name, value);

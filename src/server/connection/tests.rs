@@ -18,7 +18,9 @@ use crate::io::Door;
 struct Paths;
 
 impl Handler for Paths {
-    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> Answer {
+    type Sent = Response<Body>;
+
+    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> Answer<Response<Body>> {
         Answer::Later(Box::pin(by_path(request)))
     }
 

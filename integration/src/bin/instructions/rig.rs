@@ -11,12 +11,13 @@ use lictor::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use lictor::config::{self, Config, Environment, Overrides};
 use lictor::filter::cache::Cache;
 use lictor::io::{Client, Door, Io};
-use lictor::plane::{Handoff, Pulse, WorkerId};
+use lictor::plane::{Handoff, Pulse};
 use lictor::proxy::{Parts, Proxy, Waiting};
 use lictor::server::{self, Limits};
 use lictor::snapshot::{Current, Inputs, Snapshot};
 use lictor::telemetry::metrics::Recorder;
 use lictor::upstream::wire::Connector;
+use lictor::worker::WorkerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
