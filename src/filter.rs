@@ -1,5 +1,157 @@
-//! The ordered list of what a request passes before it leaves: auth now; limits and the cache take their places after it.
+//! What a request passes before anybody is asked for its answer: filters in one order, each in a file of its own. Their answers pass
+//! them again on the way back, in the reverse order.
+//!
+//! A filter is a variant of [`Filter`] and three functions: `before` looks at a request and lets it go on, answers it, or says that
+//! it must wait; `wait` does the waiting, where there is some; `after` adds to an answer. To add one: its file, its place in
+//! [`Filter::ORDER`], its configuration, its tests.
 
 pub mod auth;
 pub mod cache;
+pub mod cors;
 pub mod limit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use crate::config::Config;
+use crate::config::routes::Route;
+use crate::io::Client;
+use crate::request::Facts;
+use auth::Auth;
+use limit::Limits;
+
+/// A step that requests pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Which pages of other origins may ask, and read the answers.
+    Cors,
+    /// Who asks.
+    Auth,
+    /// How often they may.
+    Limit,
+    /// One that lets requests wait, to test that they can.
+    #[cfg(test)]
+    Pause,
+}
+
+/// What the filters know that is not of one request: part of each snapshot.
+#[derive(Debug)]
+pub struct Filters {
+    /// Who may call.
+    pub auth: Arc<Auth>,
+    /// How often.
+    pub limits: Arc<Limits>,
+}
+
+/// A request as a filter sees it.
+#[derive(Debug)]
+pub struct Passing<'a> {
+    /// Its head, as the client sent it.
+    pub head: &'a Parts,
+    /// Who connected.
+    pub client: &'a Client,
+    /// Its route.
+    pub route: &'a Route,
+    /// What is known of it.
+    pub facts: &'a mut Facts,
+    /// What filters remember of it until its answer passes.
+    pub notes: &'a mut Notes,
+}
+
+/// What filters remember of one request until its answer passes.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Of cross-origin sharing.
+    pub cors: cors::Notes,
+    /// Of limits.
+    pub limit: [Option<limit::Remaining>; 2],
+    /// Of the filter that waits.
+    #[cfg(test)]
+    pub paused: bool,
+}
+
+/// What becomes of a request at a filter.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on.
+    Continue,
+    /// This is its answer.
+    Answer(Response<Bytes>),
+    /// It is refused, with a page that says why.
+    Refuse(Refusal),
+    /// It must wait for something: see [`Filter::wait`].
+    Wait,
+}
+
+/// Why a filter refuses a request, in every respect that its page and the log need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of the page.
+    pub status: StatusCode,
+    /// One stable word.
+    pub reason: &'static str,
+    /// A sentence for the caller, without its final dot.
+    pub detail: &'static str,
+    /// When it is worth to ask again.
+    pub retry_after: Option<Duration>,
+    /// How to authenticate, as `WWW-Authenticate` says it (RFC 9110 section 11.6.1).
+    pub challenge: Option<HeaderValue>,
+}
+
+impl Filter {
+    /// All of them, in the order in which requests pass.
+    #[cfg(not(test))]
+    pub const ORDER: &[Filter] = &[Filter::Cors, Filter::Auth, Filter::Limit];
+    /// All of them, and one that waits.
+    #[cfg(test)]
+    pub const ORDER: &[Filter] = &[Filter::Cors, Filter::Auth, Filter::Pause, Filter::Limit];
+
+    /// Looks at a request on its way in.
+    pub fn before(self, filters: &Filters, passing: &mut Passing<'_>) -> Step {
+        match self {
+            Filter::Cors => cors::before(passing),
+            Filter::Auth => auth::before(&filters.auth, passing),
+            Filter::Limit => limit::before(&filters.limits, passing),
+            #[cfg(test)]
+            Filter::Pause if passing.head.headers.contains_key("x-pause") && !passing.notes.paused => Step::Wait,
+            #[cfg(test)]
+            Filter::Pause => Step::Continue,
+        }
+    }
+
+    /// Waits for what `before` asked to wait for. Then `before` is asked again.
+    pub async fn wait(self, _notes: &mut Notes) {
+        match self {
+            // They know all they need: from the configuration, and from memory.
+            Filter::Cors | Filter::Auth | Filter::Limit => {}
+            #[cfg(test)]
+            Filter::Pause => {
+                tokio::time::sleep(Duration::from_secs(1)).await; // paused time: the waiting itself
+                _notes.paused = true;
+            }
+        }
+    }
+
+    /// Adds to an answer on its way out, whoever gave it.
+    pub fn after(self, route: &Route, notes: &mut Notes, headers: &mut HeaderMap) {
+        match self {
+            Filter::Cors => cors::after(route.cors.as_ref(), &notes.cors, headers),
+            Filter::Auth => {}
+            Filter::Limit => limit::after(&mut notes.limit, headers),
+            #[cfg(test)]
+            Filter::Pause => {}
+        }
+    }
+}
+
+impl Filters {
+    /// For a configuration. What clients have used of limits that stay as they are, stays used.
+    pub fn new(config: &Config, before: Option<&Filters>) -> Filters {
+        let limits = Limits::new(config, before.map(|before| &*before.limits));
+        Filters { auth: Arc::new(Auth::new(&config.consumers)), limits: Arc::new(limits) }
+    }
+}

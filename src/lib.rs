@@ -4,6 +4,7 @@
 pub mod body;
 pub mod catalog;
 pub mod config;
+pub mod fields;
 pub mod io;
 pub mod plane;
 pub mod request;

@@ -1,143 +1,84 @@
-//! The story of a request: head rules, route, auth, an instance, the answer - and a page for everything that goes wrong.
+//! The story of a request: its head is checked, it gets a route, passes the filters, is fetched, and its answer leaves by one exit.
+//! Each stage consumes the one before, so that none can be skipped or done twice; any may end the story with an answer.
 
-mod answer;
-mod attempt;
-mod cached;
-mod cors;
+mod builtin;
+mod call;
 mod error;
 mod exchange;
+mod fetch;
 mod fill;
-mod gate;
+mod forward;
+mod forwarded;
 mod head;
-mod headers;
-mod origin;
-mod own;
+mod respond;
+mod rewrite;
 mod tee;
-mod trace;
 mod tunnel;
 mod upload;
-mod way;
 mod websocket;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use tokio::sync::watch;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::catalog::DiscoveryStatus;
 use crate::config::routes::{Action, Target};
-use crate::config::{Route, Timeouts};
-use crate::filter::cache::{Cache, Fetch, Found as Stored};
+use crate::fields::X_REQUEST_ID;
+use crate::filter::{Filter, Notes, Passing, Step, cors};
 use crate::io::Client;
 use crate::io::upgrade::Upgrade;
-use crate::plane::{Answer, Handler, Handoff, Pulse};
-use crate::snapshot::{Current, Reader, Snapshot};
+use crate::plane::{Answer, Handler};
+use crate::request::{Facts, RequestId};
+use crate::route::{Found, Lookup};
+use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessWriter;
-use crate::telemetry::metrics::Recorder;
-use crate::upstream::pool::Settings;
-use crate::upstream::wire::Connector;
-use crate::upstream::{LocalService, Upstreams};
+use crate::upstream::LocalService;
 use crate::worker::WorkerId;
-use answer::{Ending, Pace, Settlement};
-use attempt::Reply;
-use cached::Asked;
-pub use cached::Waiting;
+use builtin::{Builtin, Errand};
+use call::{Call, Request};
 use error::Error;
-use exchange::Exchange;
-use headers::{Passage, Path};
-use origin::{Address, View};
-use own::Own;
-use trace::TraceId;
-use tunnel::Tunnel;
-use way::{Forwarding, Way};
+use exchange::{Effects, Exchange, Worker};
+pub use exchange::{Parts, Waiting};
+use fetch::{Fetched, Wanted};
+use forwarded::Forwarded;
+pub use respond::Sent;
+use respond::{Outcome, respond};
 
-/// How long a client waits for the next piece of an answer that is being stored: its own deadlines are behind it.
-const STORING: Duration = Duration::from_secs(24 * 3600);
-
-/// What every worker's proxy is made from.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    /// Where snapshots are published.
-    pub current: Current,
-    /// Where snapshots go when nobody needs them any more.
-    pub old: tokio::sync::mpsc::Sender<Arc<Snapshot>>,
-    /// The workers' signs of life.
-    pub pulse: Arc<Pulse>,
-    /// The way to the control plane.
-    pub handoff: Handoff,
-    /// How discovery fares, for `/ready`.
-    pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
-    /// Where connections to instances come from.
-    pub connector: Connector,
-    /// Stored answers.
-    pub cache: Arc<Cache>,
-    /// Fills under way.
-    pub waiting: Waiting,
-    /// Counts the requests that no route claims.
-    pub unrouted: Arc<Recorder>,
-}
+/// What the access line says of a client that left before any answer; no client ever sees it.
+const CLIENT_CLOSED: u16 = 499;
 
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy(Rc<Worker>);
 
-/// Everything that a worker's requests share.
-#[derive(Debug)]
-struct Worker {
-    id: WorkerId,
-    parts: Parts,
-    reader: RefCell<Reader>,
-    upstreams: Upstreams,
-    random: RefCell<fastrand::Rng>,
-    access: Option<RefCell<AccessWriter>>,
-}
-
 impl Proxy {
     /// A worker's proxy; `access` is where its access lines go, if any are wanted.
     pub fn new(id: WorkerId, parts: Parts, access: Option<AccessWriter>) -> Proxy {
-        let reader = parts.current.reader();
-        let config = parts.current.load().config.clone();
-        let settings = Settings {
-            connector: parts.connector.clone(),
-            idle: (config.pool.idle / config.workers).max(1),
-            idle_age: config.pool.idle_age,
-        };
-        let upstreams = Upstreams::new(id, settings);
-        upstreams.follow(&parts.current.load().services);
-        Proxy(Rc::new(Worker {
-            id,
-            parts,
-            reader: RefCell::new(reader),
-            upstreams,
-            random: RefCell::new(fastrand::Rng::new()),
-            access: access.map(RefCell::new),
-        }))
+        Proxy(Rc::new(Worker::new(id, parts, access)))
     }
 }
 
 impl Handler for Proxy {
-    type Sent = Response<Body>;
+    type Sent = Sent;
 
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer<Response<Body>> {
-        let worker = self.0.clone();
-        let mut exchange = Exchange::new(worker.clone(), &request, client);
-        let (mut parts, mut body) = request.into_parts();
-        match worker.story(&mut exchange, &mut parts, &mut body, client) {
-            Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
-            Ok(Step::Stored(answer)) => Answer::Now(end(exchange, answer)),
-            Ok(Step::Ask(ask)) => Answer::Later(Box::pin(worker.ask(exchange, client.clone(), ask))),
-            Err(error) => Answer::Now(worker.failed(exchange, &error, client)),
+    fn call(&self, request: http::Request<Body>, client: &Rc<Client>) -> Answer<Sent> {
+        let snapshot = newest(&self.0);
+        let received = receive(Exchange::begin(&self.0, request, client), &snapshot);
+        let admitted =
+            received.and_then(|received| received.route(&snapshot)).and_then(|routed| routed.admit(&snapshot));
+        match admitted {
+            Ok(admitted) => admitted.fetch(),
+            Err(Halt::Answered(answered)) => Answer::Now(answered.send()),
+            Err(Halt::Errand(exchange, errand)) => Answer::Later(Box::pin(run(exchange, *errand))),
+            Err(Halt::Waits(routed, filter)) => Answer::Later(Box::pin(resume(*routed, filter))),
         }
     }
 
     fn woken(&self) {
-        self.0.snapshot();
+        newest(&self.0);
     }
 
     fn tick(&self) {
@@ -148,240 +89,303 @@ impl Handler for Proxy {
     }
 
     fn panicked(&self) -> Response<Body> {
-        let id = TraceId::new(&mut self.0.random.borrow_mut());
+        let id = RequestId::new(&mut self.0.random.borrow_mut());
         let mut page = error::page(&Error::Panicked, &id, "").map(Body::from);
-        page.headers_mut().insert(headers::X_REQUEST_ID, id.value());
+        page.headers_mut().insert(X_REQUEST_ID, id.value());
         page
     }
 }
 
-/// How far a request comes without anybody being asked.
-enum Step {
-    /// To its answer.
-    Page(Response<Bytes>),
-    /// To one from the store, which has its id.
-    Stored(Response<Bytes>),
-    /// To somebody who has it.
-    Ask(Ask),
+/// A request whose head was checked: its target is in canonical form.
+struct Received(Box<Exchange>);
+
+/// A request that has a route.
+struct Routed {
+    exchange: Box<Exchange>,
+    found: Found,
 }
 
-/// Who is asked.
-enum Ask {
-    /// The control plane.
-    Plane(Box<own::Errand>),
-    /// A service.
-    Service(Box<Forwarding>),
-    /// A service, for what is to be stored. Boxed: what is asked for on behalf of many need not fit into every request.
-    Fill(Option<Box<(Fetch, Asked, Forwarding)>>),
+/// A request that passed all filters, and where it goes.
+struct Admitted {
+    exchange: Box<Exchange>,
+    call: Call,
 }
 
-impl Worker {
-    /// Always answers: what the inner functions cannot, a page explains.
-    async fn ask(self: Rc<Worker>, mut exchange: Box<Exchange>, client: Rc<Client>, mut ask: Ask) -> Response<Body> {
-        let answered = match &mut ask {
-            Ask::Service(forwarding) => match forwarding.run(&self, exchange.began, &mut exchange).await {
-                Ok(reply) => return self.pass_on(exchange, reply, &mut forwarding.way),
-                Err(error) => Err(error),
-            },
-            Ask::Fill(fill) => match fill.take() {
-                Some(fill) => Box::pin(self.fetch(&mut exchange, *fill)).await,
-                None => Err(Error::Panicked),
-            },
-            Ask::Plane(errand) => self.fetch_page(errand).await.map(Answered::Own),
+/// A request that is answered before it comes to its service.
+struct Answered {
+    exchange: Box<Exchange>,
+    outcome: Box<Outcome>,
+}
+
+/// Why the story does not go on at once.
+enum Halt {
+    /// It has ended.
+    Answered(Answered),
+    /// The control plane has the page.
+    Errand(Box<Exchange>, Box<Errand>),
+    /// This filter lets it wait.
+    Waits(Box<Routed>, Filter),
+}
+
+impl Answered {
+    /// Whatever goes wrong is explained by a page.
+    fn failed(exchange: Box<Exchange>, error: Error) -> Answered {
+        let hint = builtin::hint(&exchange.effects.worker, &error, &exchange.client);
+        Answered { exchange, outcome: Box::new(Outcome::Failed(error, hint)) }
+    }
+
+    fn page(exchange: Box<Exchange>, page: Response<Bytes>) -> Answered {
+        Answered { exchange, outcome: Box::new(Outcome::Page(page)) }
+    }
+
+    fn send(self) -> Sent {
+        respond(self.exchange, *self.outcome)
+    }
+}
+
+impl From<Answered> for Halt {
+    fn from(answered: Answered) -> Halt {
+        Halt::Answered(answered)
+    }
+}
+
+/// The newest snapshot; the first look at a new one brings the worker's own state along.
+fn newest(worker: &Worker) -> Arc<Snapshot> {
+    let mut reader = worker.reader.borrow_mut();
+    let (newest, old) = reader.look();
+    if let Some(old) = old {
+        worker.upstreams.follow(&newest.services);
+        worker.parts.pulse.adopted(worker.id, newest.taken.elapsed());
+        // When the control plane is behind, freeing the old one here is the lesser evil.
+        let _ = worker.parts.old.try_send(old);
+    }
+    newest.clone()
+}
+
+/// Checks a head. A path of our own is answered here.
+fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received, Halt> {
+    match head::check(&exchange.request.head, &snapshot.config.request) {
+        Ok(target) => exchange.request.target = target,
+        Err(error) => return Err(Answered::failed(exchange, error).into()),
+    }
+    if !builtin::claims(exchange.request.target.path(), &exchange.client) {
+        return Ok(Received(exchange));
+    }
+    match builtin::page(&exchange.effects.worker, snapshot, &exchange.request, &exchange.client) {
+        Ok(None) => Ok(Received(exchange)),
+        Ok(Some(Builtin::Page(page))) => Err(Answered::page(exchange, page).into()),
+        Ok(Some(Builtin::Errand(errand))) => Err(Halt::Errand(exchange, Box::new(errand))),
+        Err(error) => Err(Answered::failed(exchange, error).into()),
+    }
+}
+
+impl Received {
+    /// Finds its route.
+    fn route(self, snapshot: &Snapshot) -> Result<Routed, Halt> {
+        let Received(mut exchange) = self;
+        let found = match find(snapshot, &exchange.request, &mut exchange.notes) {
+            Ok(found) => found,
+            Err(error) => return Err(Answered::failed(exchange, error).into()),
         };
-        match answered {
-            Ok(Answered::Upstream(passed)) => {
-                let (reply, mut way) = *passed;
-                self.pass_on(exchange, reply, &mut way)
+        exchange.facts.route = Some(found.entry.route.name.clone());
+        exchange.effects.route = Some(found.entry.clone());
+        Ok(Routed { exchange, found })
+    }
+}
+
+impl Routed {
+    /// Passes the filters that it has not passed yet.
+    fn admit(self, snapshot: &Snapshot) -> Result<Admitted, Halt> {
+        let Routed { mut exchange, found } = self;
+        while let Some(&filter) = Filter::ORDER.get(exchange.entered) {
+            exchange.entered += 1;
+            let Exchange { request, client, facts, notes, .. } = &mut *exchange;
+            let mut passing = Passing { head: &request.head, client, route: &found.entry.route, facts, notes };
+            match filter.before(&snapshot.filters, &mut passing) {
+                Step::Continue => {}
+                Step::Answer(page) => return Err(Answered::page(exchange, page).into()),
+                Step::Refuse(refusal) => return Err(Answered::failed(exchange, refusal.into()).into()),
+                Step::Wait => return Err(Halt::Waits(Box::new(Routed { exchange, found }), filter)),
             }
-            Ok(Answered::Streamed(response)) => stream_on(exchange, response),
-            Ok(Answered::Own(response)) => finish(exchange, response),
-            Err(error) => self.failed(exchange, &error, &client),
+        }
+        if let Some(page) = builtin::of_route(&exchange.request, &found) {
+            return Err(Answered::page(exchange, page).into());
+        }
+        match call(&mut exchange, found, snapshot) {
+            Ok(call) => Ok(Admitted { exchange, call }),
+            Err(error) => Err(Answered::failed(exchange, error).into()),
         }
     }
+}
 
-    /// A page that explains an error.
-    fn failed(&self, mut exchange: Box<Exchange>, error: &Error, client: &Client) -> Response<Body> {
-        exchange.because(error.reason(), error.blame().as_str());
-        let response = error::page(error, &exchange.id, &self.hint(error, client));
-        finish(exchange, response)
+impl Admitted {
+    /// Fetches its answer: at once where it is at hand, else by one boxed future.
+    fn fetch(self) -> Answer<Sent> {
+        let Admitted { mut exchange, call } = self;
+        let Exchange { request, effects, facts, .. } = &mut *exchange;
+        match fetch::fetch(&effects.worker, request, call, facts) {
+            Fetched::Now(reply) => Answer::Now(sent(exchange, reply.map(Outcome::Fetched))),
+            Fetched::Later(wanted) => Answer::Later(Box::pin(asked(exchange, wanted))),
+        }
     }
+}
 
-    /// The story, as far as nobody is asked: each step may end it with an error. What goes on to somebody takes the request along.
-    fn story(
-        &self,
-        exchange: &mut Exchange,
-        parts: &mut request::Parts,
-        body: &mut Body,
-        client: &Client,
-    ) -> Result<Step, Error> {
-        let snapshot = self.snapshot();
-        let target = head::check(parts, &snapshot.config.request)?;
-        match self.own(&snapshot, &target, parts, client)? {
-            Some(Own::Page(page)) => return Ok(Step::Page(page)),
-            Some(Own::Errand(errand)) => return Ok(Step::Ask(Ask::Plane(Box::new(errand)))),
-            None => {}
+/// Fetches what is not at hand, and sends it.
+async fn asked(mut exchange: Box<Exchange>, wanted: Wanted) -> Sent {
+    let Exchange { request, effects, facts, .. } = &mut *exchange;
+    let reply = fetch::ask(&effects.worker, request, facts, wanted).await;
+    sent(exchange, reply.map(Outcome::Fetched))
+}
+
+/// Fetches a page from the control plane, and sends it.
+async fn run(exchange: Box<Exchange>, errand: Errand) -> Sent {
+    let page = builtin::fetch(&exchange.effects.worker, errand).await;
+    sent(exchange, page.map(Outcome::Page))
+}
+
+/// Waits for as long as filters ask for it, then goes on at the filter that asked, by the newest snapshot.
+async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
+    loop {
+        filter.wait(&mut routed.exchange.notes).await;
+        routed.exchange.entered -= 1;
+        let snapshot = newest(&routed.exchange.effects.worker);
+        match routed.admit(&snapshot) {
+            Ok(admitted) => {
+                return match admitted.fetch() {
+                    Answer::Now(sent) => sent,
+                    Answer::Later(sent) => sent.await,
+                };
+            }
+            Err(Halt::Waits(again, next)) => (routed, filter) = (*again, next),
+            Err(Halt::Errand(exchange, errand)) => return run(exchange, *errand).await,
+            Err(Halt::Answered(answered)) => return answered.send(),
         }
-        let (found, preflight) = self.find(&snapshot, &target, parts)?;
-        let route = found.route.clone();
-        exchange.enter(&found, &parts.headers);
-        if let (Some(method), Some(cors)) = (preflight, &route.cors) {
-            return Ok(Step::Page(cors::preflight(cors, parts, &method)));
+    }
+}
+
+fn sent(exchange: Box<Exchange>, outcome: Result<Outcome, Error>) -> Sent {
+    match outcome {
+        Ok(outcome) => respond(exchange, outcome),
+        Err(error) => Answered::failed(exchange, error).send(),
+    }
+}
+
+/// The route of a request. Of a preflight that the gateway answers it is the route of the method that the preflight asks about.
+fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Found, Error> {
+    let Request { head, target, .. } = request;
+    let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+    let (path, query) = (target.path(), target.query());
+    let lookup = Lookup { host, path, query, method: &head.method, headers: &head.headers };
+    if let Some(method) = cors::preflight_for(head)
+        && let Ok(found) = snapshot.routes.find(&Lookup { method: &method, ..lookup })
+        && found.entry.route.cors.is_some()
+    {
+        notes.cors.preflight = Some(method);
+        return Ok(found);
+    }
+    match snapshot.routes.find(&lookup) {
+        Ok(found) if snapshot.routes.is_ambiguous(&lookup, &found) => {
+            let why = "An instance may read this path as one of another route: write it without // and ;";
+            Err(Error::BadRequest("bad_path", why))
         }
-        self.admit(&snapshot, &found, parts, client, exchange)?;
-        let Some(name) = found.service() else {
-            return gate::answer(&found, &target).map(Step::Page).ok_or(Error::NoRoute);
+        Ok(found) => Ok(found),
+        Err(missed) if missed.only_by_method() => Err(Error::MethodNotOfRoute(missed)),
+        Err(_) => Err(Error::NoRoute),
+    }
+}
+
+/// What a request asks of its service, and where that is.
+fn call(exchange: &mut Exchange, found: Found, snapshot: &Snapshot) -> Result<Call, Error> {
+    let Exchange { request, effects, facts, client, .. } = exchange;
+    let route = &found.entry.route;
+    if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&request.body).lower() > limit) {
+        return Err(Error::BodyTooLarge);
+    }
+    let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
+    let service = service(&effects.worker, snapshot, name, &route.action)?;
+    facts.service = Some(service.shared.label.clone());
+    effects.service = Some(service.clone());
+    let accept = if request.target.seen.upgrade { websocket::wanted(&request.head) } else { None };
+    let upgrade = accept.and_then(|accept| Some((accept, Upgrade::take(&mut request.head.extensions)?)));
+    let forwarded = match client.trusted {
+        Some(_) => Forwarded::of(client, &request.head.headers),
+        None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone() },
+    };
+    let total = route.policy.timeouts.total.map(|total| facts.began + total);
+    let path = rewrite::path(&request.target, &found)?;
+    // From here on the request keeps its service and its route, not the snapshot.
+    Ok(Call { route: found.entry, service, path, forwarded, total, id: facts.id, upgrade })
+}
+
+/// The service of a name, as this worker knows it.
+fn service(worker: &Worker, snapshot: &Snapshot, name: &str, action: &Action) -> Result<Rc<LocalService>, Error> {
+    let unknown = || match (snapshot.catalog.complete, action) {
+        (false, _) => Error::NoCatalog,
+        // The operator says that it exists.
+        (true, Action::Forward { service: Target::Named(_), .. }) => Error::NoInstances,
+        (true, _) => Error::NoService,
+    };
+    let known = snapshot.service(name).and_then(|service| worker.upstreams.service(service.slot));
+    known.ok_or_else(unknown)
+}
+
+impl Exchange {
+    /// A request that has just come.
+    fn begin(worker: &Rc<Worker>, request: http::Request<Body>, client: &Rc<Client>) -> Box<Exchange> {
+        let id = RequestId::new(&mut worker.random.borrow_mut());
+        let target = worker.access.is_some().then(|| request.uri().clone());
+        let address = match client.trusted {
+            Some(_) => forwarded::address(client, request.headers()),
+            None => client.ip(),
         };
-        if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(body).lower() > limit) {
-            return Err(Error::BodyTooLarge);
-        }
-        let service = self.service(&snapshot, name, &route)?;
-        exchange.service = Some(service.clone());
-        let accept = if target.seen.upgrade { websocket::wanted(parts) } else { None };
-        let upgrade = accept.zip(Upgrade::take(&mut parts.extensions));
-        let (scheme, told) = origin::asked(client, &parts.headers);
-        let form = found.form;
-        let mut fetch = None;
-        if upgrade.is_none() && route.policy.cache.enabled {
-            let address = View { target: &target, scheme, told };
-            match self.cached(&parts.method, &parts.headers, address, form, body, exchange.began) {
-                Stored::Fresh(entry) => {
-                    let now = exchange.began;
-                    return Ok(Step::Stored(self.hit(exchange, &entry, &parts.headers, now)));
-                }
-                Stored::NotCached => return Err(Error::NotCached),
-                Stored::Past(why) => {
-                    exchange.past = Some(why);
-                    self.past(exchange);
-                }
-                Stored::Fetch(wanted) => {
-                    fetch = Some((wanted, Asked { headers: parts.headers.clone(), form: form.clone() }));
-                }
+        let (head, body) = request.into_parts();
+        Box::new(Exchange {
+            facts: Facts::new(id, Instant::now(), address, head.method.clone(), target),
+            effects: Effects { worker: worker.clone(), route: None, service: None },
+            client: client.clone(),
+            request: Request { head, body, target: head::Target::default() },
+            notes: Notes::default(),
+            entered: 0,
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.effects.end(&mut self.facts);
+    }
+}
+
+impl Effects {
+    /// Counts the end of a request, and writes its line.
+    fn end(&self, facts: &mut Facts) {
+        let duration = facts.ended.unwrap_or_else(Instant::now) - facts.began;
+        let status = match facts.status {
+            Some(status) => status.as_u16(),
+            None if std::thread::panicking() => {
+                facts.because("panic", "gateway");
+                StatusCode::INTERNAL_SERVER_ERROR.as_u16()
             }
-        }
-        let path = Path::new(&target, &found)?;
-        let address = Address { target, scheme, told: told.cloned() };
-        let passage = Passage::new(address, path, client, &parts.headers);
-        let total = route.policy.timeouts.total.map(|total| exchange.began + total);
-        // From here on the request keeps its service and its route, not the snapshot.
-        let way = Way { service, route, total, passage, upgrade };
-        let forwarding = Forwarding { parts: std::mem::replace(parts, nothing()), body: std::mem::take(body), way };
-        Ok(Step::Ask(match fetch {
-            Some((fetch, asked)) => Ask::Fill(Some(Box::new((fetch, asked, forwarding)))),
-            None => Ask::Service(Box::new(forwarding)),
-        }))
-    }
-
-    /// The instance's answer, on its way to the client.
-    fn pass_on(&self, mut exchange: Box<Exchange>, reply: Reply, way: &mut Way) -> Response<Body> {
-        let Way { service, passage, route, total, upgrade } = way;
-        let Reply { mut response, answered, local, lease, flight, permit } = reply;
-        let instance = local.instance.key.address;
-        exchange.status = Some(response.status());
-        exchange.instance = Some(instance);
-        self.invalidate(&exchange.method, response.status(), passage);
-        let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &exchange.id);
-        if let Some(why) = exchange.past {
-            response = cached::mark(response, &format!("lictor; fwd={}", why.as_str()));
-        }
-        exchange.dress(response.headers_mut());
-        let timeouts = &route.policy.timeouts;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            exchange.stream = true;
-            websocket::mark(response.headers_mut());
-            permit.into_iter().for_each(|permit| permit.succeeded(answered));
-            let upgrade = upgrade.take().map(|(_, client)| client);
-            if let Some((client, instance)) = upgrade.zip(lease.connection.upgrade()) {
-                let tunnel = Tunnel { exchange, client, instance, flight, lease, idle: timeouts.stream_idle };
-                tokio::task::spawn_local(tunnel.run());
+            None => {
+                facts.because("client_gone", "client");
+                CLIENT_CLOSED
             }
-            return response.map(|_| Body::Empty);
-        }
-        let pace = pace(response.headers(), timeouts, *total);
-        exchange.stream = pace.stream;
-        let began = exchange.began;
-        let deadlines = (timeouts.idle, *total);
-        let upstream = Some(Settlement { service: service.clone(), permit, flight, lease, keep_alive, deadlines });
-        let ending = Ending { exchange: Some(exchange), began, answered, upstream };
-        response.map(|body| answer::follow(body, ending, pace))
-    }
-
-    /// The newest snapshot; the first look at a new one brings the worker's own state along.
-    fn snapshot(&self) -> Arc<Snapshot> {
-        let mut reader = self.reader.borrow_mut();
-        let (newest, old) = reader.look();
-        if let Some(old) = old {
-            self.upstreams.follow(&newest.services);
-            self.parts.pulse.adopted(self.id, newest.taken.elapsed());
-            // When the control plane is behind, freeing the old one here is the lesser evil.
-            let _ = self.parts.old.try_send(old);
-        }
-        newest.clone()
-    }
-
-    fn service(&self, snapshot: &Snapshot, name: &str, route: &Route) -> Result<Rc<LocalService>, Error> {
-        let named = matches!(&route.action, Action::Forward { service: Target::Named(_), .. });
-        let unknown = match (snapshot.catalog.complete, named) {
-            (false, _) => Error::NoCatalog,
-            // The operator says that it exists.
-            (true, true) => Error::NoInstances,
-            (true, false) => Error::NoService,
         };
-        let service = snapshot.service(name).ok_or(unknown)?;
-        self.upstreams.service(service.slot).ok_or(unknown)
+        let (worker, took) = (self.worker.id, (!facts.stream).then_some(duration));
+        let recorder = self.route.as_ref().map_or(&self.worker.parts.unrouted, |entry| &entry.recorder);
+        recorder.record(worker.0, status, took);
+        if let Some(service) = &self.service {
+            let recorder = &service.shared.state.recorder;
+            recorder.record(worker.0, status, took);
+            if facts.attempts.count() > 1 {
+                recorder.retried(worker.0, facts.attempts.count() - 1);
+            }
+        }
+        // During a panic the writer may be the one that is borrowed.
+        if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
+            access.line(&exchange::line(facts, status, duration));
+        }
     }
-}
-
-/// An answer that is stored at the same time, on its way to the client.
-fn stream_on(mut exchange: Box<Exchange>, mut response: Response<Body>) -> Response<Body> {
-    exchange.status = Some(response.status());
-    exchange.dress(response.headers_mut());
-    let pace = Pace { idle: STORING, total: None, stream: false };
-    let began = exchange.began;
-    let ending = Ending { exchange: Some(exchange), began, answered: Instant::now(), upstream: None };
-    response.map(|body| answer::follow(body, ending, pace))
-}
-
-/// How long the body of an answer may take.
-fn pace(headers: &HeaderMap, timeouts: &Timeouts, total: Option<Instant>) -> Pace {
-    match is_stream(headers) {
-        true => Pace { idle: timeouts.stream_idle, total: None, stream: true },
-        false => Pace { idle: timeouts.idle, total, stream: false },
-    }
-}
-
-/// An event stream may last for hours (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
-fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
-}
-
-/// A head without anything.
-fn nothing() -> request::Parts {
-    Request::new(()).into_parts().0
-}
-
-/// A page of our own.
-fn finish(exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
-    response.headers_mut().insert(headers::X_REQUEST_ID, exchange.id.value());
-    end(exchange, response)
-}
-
-/// The end of a request whose answer is whole.
-fn end(mut exchange: Box<Exchange>, mut response: Response<Bytes>) -> Response<Body> {
-    exchange.status = Some(response.status());
-    let head = exchange.method == Method::HEAD;
-    exchange.bytes = if head { 0 } else { response.body().len() as u64 };
-    exchange.dress(response.headers_mut());
-    response.map(Body::from)
-}
-
-/// How a request was answered when nothing went wrong.
-enum Answered {
-    /// By an instance, on behalf of this request alone.
-    Upstream(Box<(Reply, Way)>),
-    Streamed(Response<Body>),
-    Own(Response<Bytes>),
 }
 
 #[cfg(test)]

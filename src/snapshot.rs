@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, ServiceName};
 use crate::config::{Breaker, Config};
-use crate::filter::auth::Auth;
-use crate::filter::limit::Limits;
+use crate::filter::Filters;
 use crate::plane::Wake;
 use crate::route::Table;
 use crate::upstream::Service;
@@ -42,10 +41,8 @@ pub struct Snapshot {
     pub catalog: Arc<Catalog>,
     /// Which requests go to which service.
     pub routes: Arc<Table>,
-    /// Who may call.
-    pub auth: Arc<Auth>,
-    /// How often.
-    pub limits: Arc<Limits>,
+    /// What requests pass.
+    pub filters: Arc<Filters>,
     /// By slot; a slot without a service is free.
     pub services: Vec<Option<Arc<Service>>>,
     slots: HashMap<ServiceName, usize, foldhash::fast::FixedState>,
@@ -91,13 +88,11 @@ pub enum Effect {
 impl Snapshot {
     /// Before anything is known: every service is 503 `no_catalog`.
     pub fn empty(config: Arc<Config>) -> Snapshot {
-        let limits = Limits::new(&config, None);
         Snapshot {
             version: 0,
             taken: Instant::now(),
             routes: Arc::new(Table::new(&config.routes, config.workers)),
-            auth: Arc::new(Auth::new(&config.consumers, &limits)),
-            limits: Arc::new(limits),
+            filters: Arc::new(Filters::new(&config, None)),
             config,
             catalog: Arc::default(),
             services: Vec::new(),
@@ -118,8 +113,7 @@ impl Snapshot {
             config: inputs.config.clone(),
             catalog: inputs.catalog.clone(),
             routes: previous.routes.clone(),
-            auth: previous.auth.clone(),
-            limits: previous.limits.clone(),
+            filters: previous.filters.clone(),
             services: previous.services.clone(),
             slots: previous.slots.clone(),
         };

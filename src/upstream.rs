@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod budget;
 pub mod instance;
 pub mod pool;
+pub mod verdict;
 mod window;
 pub mod wire;
 
@@ -30,6 +31,8 @@ use pool::{Local, Settings};
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
+    /// Its name once more, as facts about requests carry it.
+    pub label: Arc<str>,
     /// Its place in the snapshot's list; kept from one snapshot to the next.
     pub slot: usize,
     /// What the catalog says of it.
@@ -102,6 +105,7 @@ impl Service {
         let member = |m: &Member| Member { instance: m.instance.clone(), weight: m.weight };
         Service {
             name: self.name.clone(),
+            label: self.label.clone(),
             slot: self.slot,
             source: self.source.clone(),
             members: self.members.iter().map(member).collect(),

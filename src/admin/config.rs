@@ -13,7 +13,8 @@ pub(super) fn page(sources: &Sources) -> Value {
         .routes
         .all()
         .iter()
-        .map(|route| {
+        .map(|entry| {
+            let route = &entry.route;
             json!({
                 "name": &*route.name,
                 "hosts": route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -15,6 +15,7 @@ use crate::filter::limit::{Usage, Who};
 pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
     let snapshot = sources.current.load();
     let limits: Vec<_> = snapshot
+        .filters
         .limits
         .sets()
         .into_iter()
@@ -41,8 +42,9 @@ pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
         (Some(wanted), Who::Consumer(name)) => name == wanted,
         (Some(_), _) => false,
     };
-    let used: Vec<_> = snapshot.limits.usage(Instant::now()).iter().filter(|usage| wanted(usage)).map(usage).collect();
-    json!({ "limits": limits, "usage": used, "addresses": { "bytes": snapshot.limits.bytes() } })
+    let used: Vec<_> =
+        snapshot.filters.limits.usage(Instant::now()).iter().filter(|usage| wanted(usage)).map(usage).collect();
+    json!({ "limits": limits, "usage": used, "addresses": { "bytes": snapshot.filters.limits.bytes() } })
 }
 
 fn usage(usage: &Usage) -> Value {
@@ -67,7 +69,7 @@ pub(super) fn reset(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
     if let Some(why) = query.wrong(&["consumer", "address"]) {
         return wrong(&why);
     }
-    let limits = &sources.current.load().limits;
+    let limits = &sources.current.load().filters.limits;
     match (query.get("consumer"), query.get("address")) {
         (Some(name), None) => match limits.reset_consumer(&name) {
             Some(reset) => shown(&json!({ "consumer": name, "reset": reset })),

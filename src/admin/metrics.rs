@@ -38,13 +38,13 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
 fn requests(page: &mut Exposition, sources: &Sources) {
     let snapshot = sources.current.load();
     let mut family = page.family("lictor_route_requests_total", Kind::Counter, "Requests by route and status.");
-    for (route, recorder) in snapshot.routes.recorded() {
-        codes(&mut family, recorder, ("route", &route.name));
+    for entry in snapshot.routes.all() {
+        codes(&mut family, &entry.recorder, ("route", &entry.route.name));
     }
     let help = "From a request's head to the end of its answer, by route. Streams are left out.";
     let mut family = page.family("lictor_route_request_duration_seconds", Kind::Histogram, help);
-    for (route, recorder) in snapshot.routes.recorded() {
-        family.histogram(&[("route", &route.name)], &recorder.timings());
+    for entry in snapshot.routes.all() {
+        family.histogram(&[("route", &entry.route.name)], &entry.recorder.timings());
     }
     let help = "Requests without a route, by status: the gateway's own pages, and what was refused before routing.";
     let mut family = page.family("lictor_unrouted_requests_total", Kind::Counter, help);
@@ -64,7 +64,7 @@ fn limits(page: &mut Exposition, sources: &Sources) {
     let snapshot = sources.current.load();
     let help = "Requests refused by a limit: a route's, a plan's, or the default.";
     let mut family = page.family("lictor_limit_refused_total", Kind::Counter, help);
-    for (set, kind, refused) in snapshot.limits.sets() {
+    for (set, kind, refused) in snapshot.filters.limits.sets() {
         family.sample(&[("limit", &set.name), ("of", kind)], refused);
     }
 }

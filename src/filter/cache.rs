@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
 use crate::worker::WorkerId;
-pub use entry::{Entry, Own, X_REQUEST_ID};
+pub use entry::{Entry, Own};
 use key::signature;
 pub use key::{Epoch, Key, Place};
 pub use policy::Forward;

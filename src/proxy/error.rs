@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::trace::TraceId;
-use crate::filter::auth::Denied;
+use crate::filter::Refusal;
+use crate::request::RequestId;
 use crate::route::Missed;
 
 /// Whose doing an error is.
@@ -33,7 +33,7 @@ impl Blame {
 }
 
 /// Why a request is not answered by its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Error {
     /// The head breaks a rule; the word says which.
     BadRequest(&'static str, &'static str),
@@ -55,10 +55,8 @@ pub(super) enum Error {
     BodyTooLarge,
     /// The client went away while it sent the body.
     ClientGone,
-    /// No key, a wrong one, not the right role.
-    Denied(Denied),
-    /// One of the client's limits has nothing left for this long.
-    RateLimited(Duration),
+    /// A filter refused it.
+    Refused(Box<Refusal>),
     /// The client wants what is stored only, and nothing is (RFC 9111 5.2.1.7).
     NotCached,
     /// Nobody's path.
@@ -91,9 +89,9 @@ pub(super) enum Error {
     Panicked,
 }
 
-impl From<Denied> for Error {
-    fn from(denied: Denied) -> Error {
-        Error::Denied(denied)
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::Refused(Box::new(refusal))
     }
 }
 
@@ -121,9 +119,6 @@ impl Error {
             Error::MethodNotOfRoute(_) => {
                 is(405, "method_not_allowed", Client, "The path has routes for other methods only")
             }
-            Error::RateLimited(_) => {
-                is(429, "rate_limited", Client, "The limit is used up; RateLimit says which, Retry-After until when")
-            }
             Error::NotCached => is(504, "not_cached", Client, "Only what is stored was asked for, and nothing is"),
             Error::TargetTooLong => {
                 is(414, "target_too_long", Client, "The request target is longer than [request] target allows")
@@ -140,7 +135,7 @@ impl Error {
                 is(413, "body_too_large", Client, "The request's body is larger than [request] body allows")
             }
             Error::ClientGone => is(400, "client_gone", Client, "The request's body broke off"),
-            Error::Denied(denied) => is(denied.status(), denied.reason(), Client, denied.detail()),
+            Error::Refused(refusal) => Meaning(refusal.status, refusal.reason, Client, refusal.detail),
             Error::NoRoute => is(404, "no_route", Client, "Nothing is served at this path"),
             Error::NoService => is(404, "no_route", Client, "No service of this name is known"),
             Error::NoCatalog => is(503, "no_catalog", Gateway, "The catalog of services has not been read yet"),
@@ -182,10 +177,10 @@ impl Error {
     fn retry_after(&self) -> Option<u64> {
         let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
-            Error::AllTripped(wait) | Error::RateLimited(wait) => Some(whole(*wait).max(1)),
+            Error::AllTripped(wait) => Some(whole(*wait).max(1)),
             Error::NoCatalog | Error::Overloaded => Some(1),
             Error::NoInstances => Some(5),
-            Error::Denied(denied) => denied.retry_after().map(|wait| whole(wait).max(1)),
+            Error::Refused(refusal) => refusal.retry_after.map(|wait| whole(wait).max(1)),
             _ => None,
         }
     }
@@ -204,7 +199,7 @@ struct Problem<'a> {
 }
 
 /// The page for an error. `hint` follows the detail: what exists instead, where to look.
-pub(super) fn page(error: &Error, id: &TraceId, hint: &str) -> Response<Bytes> {
+pub(super) fn page(error: &Error, id: &RequestId, hint: &str) -> Response<Bytes> {
     let Meaning(status, reason, _, detail) = error.meaning();
     let problem = Problem {
         kind: format!("urn:lictor:{reason}"),
@@ -224,9 +219,8 @@ pub(super) fn page(error: &Error, id: &TraceId, hint: &str) -> Response<Bytes> {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     match error {
-        Error::Denied(denied) if denied.status() == 401 => {
-            let challenge = HeaderValue::from_static("ApiKey header=\"X-API-Key\"");
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        Error::Refused(refusal) => {
+            headers.extend(refusal.challenge.clone().map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
         }
         Error::MethodNotOfRoute(missed) => {
             headers.extend(HeaderValue::from_str(&missed.allowed()).map(|allowed| (header::ALLOW, allowed)));

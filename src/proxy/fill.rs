@@ -1,6 +1,5 @@
 //! Asking for what is to be stored: apart from the client that wanted it first, who may leave before it is there.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,83 +9,77 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::answer::{self, Ending, Settlement};
-use super::attempt::{self, Reply};
+use super::call::{Call, Passed, Request};
 use super::error::Error;
+use super::exchange::Worker;
+use super::forward::forward;
+use super::respond::{Ending, follow};
 use super::tee::Tee;
-use super::trace::TraceId;
-use super::{Forwarding, Way, Worker, headers};
 use crate::body::{self, Body};
-use crate::config::Policy;
+use crate::config::policy;
 use crate::filter::cache::fills::{Filling, Lead, Outcome};
 use crate::filter::cache::{Cache, Entry, Fetch, Life, Whole};
+use crate::request::Attempts;
 
 /// What the first client gets.
-pub(super) enum What {
+pub(super) enum Brought {
     /// What was stored still holds.
     Refreshed(Arc<Entry>),
     /// The answer as it comes, while it is stored.
-    Streamed(Box<Response<Body>>),
+    Filling(Box<Response<Body>>),
     /// An answer that is not stored.
-    Passed(Box<Reply>),
+    Passed(Box<Passed>),
 }
 
 /// What the first client is told.
 pub(super) struct Led {
-    pub(super) what: Result<What, Error>,
-    pub(super) attempts: u32,
-    pub(super) instance: Option<SocketAddr>,
+    pub(super) brought: Result<Brought, Error>,
+    pub(super) attempts: Attempts,
 }
 
 /// One fill.
 pub(super) struct Fill {
     pub(super) worker: Rc<Worker>,
-    pub(super) forwarding: Forwarding,
+    pub(super) request: Request,
+    pub(super) call: Box<Call>,
     pub(super) fetch: Fetch,
     pub(super) lead: Lead<Error>,
     /// The client's headers as they came: what the answer may depend on.
-    pub(super) asked: Rc<HeaderMap>,
+    pub(super) headers: Rc<HeaderMap>,
     pub(super) filling: Rc<Filling>,
-    pub(super) id: TraceId,
 }
 
 impl Fill {
     /// Asks, tells the client, stores.
     pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
-        let mut attempts = 0;
-        Cache::prepare(&self.fetch, &mut self.forwarding.parts.headers);
-        let Forwarding { parts, body, way: Way { service, route, total, passage, .. } } = &mut self.forwarding;
-        let head = {
-            let mut random = self.worker.random.borrow_mut();
-            passage.head(parts, &route.request_headers, &self.id, &mut random, false)
-        };
-        let rules = attempt::Rules { policy: &route.policy, total: *total, accept: None };
-        let mut asked = attempt::Asked { head, fields: std::mem::take(&mut parts.headers), body: std::mem::take(body) };
-        let reply = match attempt::run(&self.worker, service, rules, &mut asked, Instant::now(), &mut attempts).await {
-            Ok(reply) => reply,
+        let mut attempts = Attempts::default();
+        Cache::prepare(&self.fetch, &mut self.request.head.headers);
+        let passed = forward(&self.worker, &mut self.request, &self.call, Instant::now(), &mut attempts).await;
+        let passed = match passed {
+            Ok(passed) => passed,
             Err(error) => {
                 // Our own deadline is not that of those who wait.
                 let own = matches!(error, Error::TotalTimeout);
-                self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error) });
-                let _ = client.send(Led { what: Err(error), attempts, instance: None });
+                self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error.clone()) });
+                let _ = client.send(Led { brought: Err(error), attempts });
                 return;
             }
         };
-        let instance = Some(reply.local.instance.key.address);
-        let led = |what| Led { what: Ok(what), attempts, instance };
-        let (status, now) = (reply.response.status(), Instant::now());
+        let (status, now) = (passed.response.status(), Instant::now());
+        // What was stored still holds: its answer is what is stored.
         if status == StatusCode::NOT_MODIFIED && self.fetch.stale.is_some() {
-            let (head, body) = self.settled(reply, began).into_parts();
+            let (head, body) = settled(passed, began).into_parts();
             if let Some(entry) = self.revalidated(&head.headers) {
-                let _ = client.send(led(What::Refreshed(entry)));
+                let _ = client.send(Led { brought: Ok(Brought::Refreshed(entry)), attempts });
             }
             drop(body.collect().await);
             return;
         }
+        // An answer that may not be stored is the first client's alone.
         let cache = self.worker.parts.cache.clone();
-        let life = match super::is_stream(reply.response.headers()) {
+        let life = match passed.pace.stream {
             true => None,
-            false => cache.judge(&self.policy().cache, &self.asked, status, reply.response.headers()),
+            false => cache.judge(self.policy(), &self.headers, status, passed.response.headers()),
         };
         let Some(life) = life else {
             // An error may be over by now; anything else that may not be stored will stay so for a while.
@@ -95,40 +88,27 @@ impl Fill {
                 cache.pass(&self.fetch.key, now);
             }
             self.lead.tell(if lasts { Outcome::Pass } else { Outcome::Again });
-            let _ = client.send(led(What::Passed(Box::new(reply))));
+            let _ = client.send(Led { brought: Ok(Brought::Passed(Box::new(passed))), attempts });
             return;
         };
-        let (head, body) = self.settled(reply, began).into_parts();
+        // One that may be stored goes to the client and into the store at the same time.
+        let (head, body) = settled(passed, began).into_parts();
         let tee = Tee::new(&body, &self.filling);
         let streamed = Response::from_parts(head.clone(), tee.body());
-        let _ = client.send(led(What::Streamed(Box::new(streamed))));
+        let _ = client.send(Led { brought: Ok(Brought::Filling(Box::new(streamed))), attempts });
         self.store(life, now, head, body, tee).await;
     }
 
-    fn policy(&self) -> &Policy {
-        &self.forwarding.way.route.policy
+    fn policy(&self) -> &policy::Cache {
+        &self.call.route.route.policy.cache
     }
 
     /// What is stored, as a 304 says that it is now.
     fn revalidated(&self, answer: &HeaderMap) -> Option<Arc<Entry>> {
         let cache = &self.worker.parts.cache;
-        let policy = &self.policy().cache;
-        let (entry, for_all) = cache.revalidated(&self.fetch, policy, &self.asked, answer, self.worker.id)?;
+        let (entry, for_all) = cache.revalidated(&self.fetch, self.policy(), &self.headers, answer, self.worker.id)?;
         self.lead.tell(if for_all { reusable(&entry) } else { Outcome::Pass });
         Some(entry)
-    }
-
-    /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
-    fn settled(&self, reply: Reply, began: Instant) -> Response<Body> {
-        let Reply { mut response, answered, local, lease, flight, permit } = reply;
-        let Way { service, route, total, passage, .. } = &self.forwarding.way;
-        let instance = local.instance.key.address;
-        let keep_alive = headers::response(response.headers_mut(), passage, route, instance, &self.id);
-        let deadlines = (route.policy.timeouts.idle, *total);
-        let upstream = Settlement { service: service.clone(), permit, flight, lease, keep_alive, deadlines };
-        let ending = Ending { exchange: None, began, answered, upstream: Some(upstream) };
-        let pace = super::pace(response.headers(), &route.policy.timeouts, *total);
-        response.map(|body| answer::follow(body, ending, pace))
     }
 
     /// Reads the whole answer, for the client and for the store. One that grows too large is the client's alone.
@@ -174,16 +154,23 @@ impl Fill {
             life,
             status: head.status,
             headers: &head.headers,
-            request: &self.asked,
+            request: &self.headers,
             pieces: &pieces,
-            service: self.forwarding.way.service.shared.name.as_str().into(),
-            path: self.forwarding.way.passage.address.target.path(),
+            service: self.call.service.shared.name.as_str().into(),
+            path: self.request.target.path(),
             now,
         };
         let entry = cache.store(&self.fetch.key, whole, self.worker.id);
         self.lead.tell(reusable(&entry));
         tee.end();
     }
+}
+
+/// An answer whose connection and verdict are settled when its body ends, whoever reads it.
+fn settled(passed: Passed, began: Instant) -> Response<Body> {
+    let Passed { response, answered, settlement, pace, .. } = passed;
+    let ending = Ending { exchange: None, began, settlement: Some(settlement) };
+    response.map(|body| follow(body, ending, pace, answered))
 }
 
 /// What those who wait get of an answer that is stored: itself, unless it must be asked about each time.

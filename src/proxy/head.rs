@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::error::Error;
 use crate::config::RequestLimits;
-use crate::config::routes::{Action, PathChange};
-use crate::route::Found;
+use crate::fields;
 
 /// A request's target in its one canonical form.
 #[derive(Clone, Debug)]
@@ -28,6 +27,13 @@ pub(super) struct Seen {
     pub traceparent: bool,
     pub upgrade: bool,
     transfer_encoding: bool,
+}
+
+impl Default for Target {
+    /// The root, of no host.
+    fn default() -> Target {
+        Target { path_and_query: PathAndQuery::from_static("/"), host: None, seen: Seen::default() }
+    }
 }
 
 impl Target {
@@ -52,7 +58,7 @@ impl Target {
 /// # Errors
 /// The first rule that it breaks.
 pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
-    let (seen, given) = fields(&parts.headers, limits)?;
+    let (seen, given) = look(&parts.headers, limits)?;
     if seen.transfer_encoding {
         codings(&parts.headers)?;
     }
@@ -79,9 +85,9 @@ fn bad<T>(reason: &'static str, detail: &'static str) -> Result<T, Error> {
     Err(Error::BadRequest(reason, detail))
 }
 
-/// Number and size of the fields, which there are, the host if it is one, and names that some servers would take for names that we manage: `X_Forwarded_For`
-/// becomes `X-Forwarded-For` in CGI and WSGI.
-fn fields<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Option<&'h HeaderValue>), Error> {
+/// One look at all fields: their number and size, which of the special ones there are, the host, and no name that some servers would
+/// take for one that the gateway manages.
+fn look<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Option<&'h HeaderValue>), Error> {
     if headers.len() > limits.fields {
         return Err(Error::HeadTooLarge);
     }
@@ -99,41 +105,11 @@ fn fields<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, O
             "transfer-encoding" => seen.transfer_encoding = true,
             _ => {}
         }
-        if name.bytes().any(|b| b == b'_' || b == b'.') && is_alias(name) {
+        if fields::is_other_spelling(name) {
             return bad("header_alias", "A header name with _ or . stands for one that the gateway manages");
         }
     }
     if size > limits.head { Err(Error::HeadTooLarge) } else { Ok((seen, host)) }
-}
-
-fn is_alias(name: &str) -> bool {
-    let plain = name.replace(['_', '.'], "-");
-    plain.starts_with("x-forwarded-")
-        || matches!(
-            plain.as_str(),
-            "x-real-ip"
-                | "x-request-id"
-                | "x-api-key"
-                | "host"
-                | "authorization"
-                | "proxy-authorization"
-                | "cookie"
-                | "content-length"
-                | "content-type"
-                | "transfer-encoding"
-                | "connection"
-                | "keep-alive"
-                | "forwarded"
-                | "via"
-                | "te"
-                | "upgrade"
-                | "expect"
-                | "trailer"
-                | "tracestate"
-                | "proxy-connection"
-                | "accept-encoding"
-                | "if-none-match"
-        )
 }
 
 /// hyper made sure that `Transfer-Encoding` ends in `chunked`; a coding before it would be forwarded undone.
@@ -294,36 +270,6 @@ fn dot_segments(path: &[u8]) -> Result<(), Error> {
     match path.split(|&b| b == b'/').any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
         true => bad("bad_path", "The path holds a . or .. segment"),
         false => Ok(()),
-    }
-}
-
-/// The instance's path and query, where they are not just what follows the prefix that is taken off.
-pub(super) fn rewritten(target: &Target, found: &Found<'_>, stripped: usize) -> Result<Option<String>, Error> {
-    let given = target.path_and_query.as_str();
-    let built = match &found.route.action {
-        Action::Forward { path: PathChange::Rewrite(template), .. } => {
-            let host = target.host.as_ref().and_then(|host| host.to_str().ok());
-            let path = found.fill(template, host);
-            match target.query() {
-                Some(query) => format!("{path}?{query}"),
-                None => path,
-            }
-        }
-        Action::Forward { path: PathChange::Prefix { add, .. }, .. } => {
-            let rest = &given[stripped..];
-            match (add.as_str(), rest.as_bytes().first()) {
-                ("", Some(b'/')) => return Ok(None),
-                // A bare `/api/x` reaches the instance as `/`.
-                ("", _) if stripped > 0 => format!("/{rest}"),
-                ("", _) => return Ok(None),
-                (add, _) => format!("{add}{rest}"),
-            }
-        }
-        Action::Redirect { .. } | Action::Respond { .. } => return Ok(None),
-    };
-    match PathAndQuery::try_from(built) {
-        Ok(valid) => Ok(Some(valid.as_str().to_owned())),
-        Err(_) => bad("bad_path", "The path is not valid"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request's life on the seams: no socket, one thread, and time that passes only when everybody waits for it.
 
 mod caching;
-mod rig;
+pub(super) mod rig;
 mod uploading;
 
 use std::pin::{Pin, pin};

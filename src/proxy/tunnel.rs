@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::answer::DEPARTED;
+use super::call::Settlement;
 use super::exchange::Exchange;
 use crate::io::upgrade::{Stream, Upgrade};
 use crate::upstream::instance::InFlight;
@@ -28,24 +28,43 @@ const HALF: Duration = Duration::from_secs(10);
 /// How often a tunnel looks whether its instance is still there.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How long a tunnel may go on with an instance that departed: it may have departed by mistake.
+const DEPARTED: Duration = Duration::from_secs(300);
+
 /// Everything that a tunnel keeps while it lasts.
 pub(super) struct Tunnel {
-    pub(super) exchange: Box<Exchange>,
-    pub(super) client: Upgrade,
-    pub(super) instance: Upgrade,
-    pub(super) flight: InFlight,
+    exchange: Box<Exchange>,
+    client: Upgrade,
+    instance: Upgrade,
+    flight: InFlight,
     /// The connection belongs to the tunnel: it never returns to its pool.
-    pub(super) lease: Lease,
-    pub(super) idle: Duration,
+    lease: Lease,
+    idle: Duration,
 }
 
 impl Tunnel {
+    /// Carries bytes both ways, on a task of its own, once the 101 is through. The 101 proves the instance.
+    pub(super) fn begin(
+        exchange: Box<Exchange>,
+        client: Option<Upgrade>,
+        settlement: Settlement,
+        idle: Duration,
+        answered: Instant,
+    ) {
+        let Settlement { permit, flight, lease, .. } = settlement;
+        permit.into_iter().for_each(|permit| permit.succeeded(answered));
+        if let Some((client, instance)) = client.zip(lease.connection.upgrade()) {
+            let tunnel = Tunnel { exchange, client, instance, flight, lease, idle };
+            tokio::task::spawn_local(tunnel.run());
+        }
+    }
+
     /// Runs it, to whichever end.
-    pub(super) async fn run(self) {
+    async fn run(self) {
         let Tunnel { mut exchange, client, instance, flight, lease, idle } = self;
         let both = async { tokio::try_join!(client.done(), instance.done()) };
         let Ok(Ok((client, instance))) = tokio::time::timeout(HANDOVER, both).await else {
-            return exchange.because("upgrade_failed", "client");
+            return exchange.facts.because("upgrade_failed", "client");
         };
         let traffic = Rc::new(Traffic { last: Cell::new(Instant::now()), half: Cell::new(false), down: Cell::new(0) });
         let mut client = Metered { io: client, traffic: traffic.clone(), down: false };
@@ -53,12 +72,12 @@ impl Tunnel {
         tokio::select! {
             ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut instance, BUFFER, BUFFER) => {
                 if ended.is_err() {
-                    exchange.because("tunnel_broken", "client");
+                    exchange.facts.because("tunnel_broken", "client");
                 }
             }
-            why = watch(&traffic, &flight, idle) => exchange.because(why, "upstream"),
+            why = watch(&traffic, &flight, idle) => exchange.facts.because(why, "upstream"),
         }
-        exchange.bytes = traffic.down.get();
+        exchange.facts.bytes = traffic.down.get();
         drop((flight, lease));
     }
 }

@@ -9,8 +9,6 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 /// What RFC 6455 appends to a client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
-
 /// What the answer must say, when a request asks for a WebSocket. Other upgrades (h2c) are not passed on.
 pub(super) fn wanted(parts: &Parts) -> Option<HeaderValue> {
     let asks = parts.method == Method::GET
@@ -31,12 +29,6 @@ pub(super) fn wanted(parts: &Parts) -> Option<HeaderValue> {
 /// Whether a 101 answers that request: an instance that says 101 to something else would get a tunnel for nothing.
 pub(super) fn agreed(headers: &HeaderMap, accept: &HeaderValue) -> bool {
     names(headers, &header::UPGRADE, "websocket") && headers.get(header::SEC_WEBSOCKET_ACCEPT) == Some(accept)
-}
-
-/// What both hops of an upgrade carry, after their hop-by-hop headers were removed.
-pub(super) fn mark(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
 fn names(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {

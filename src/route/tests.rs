@@ -1,9 +1,10 @@
 //! Which route wins, by table; and that what is found is what the path says, by property.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::routes::Action;
 use crate::config::{Environment, Overrides, parse};
 
 fn table(text: &str) -> Table {
@@ -12,13 +13,13 @@ fn table(text: &str) -> Table {
     Table::new(&config.routes, 1)
 }
 
-fn find<'a>(table: &'a Table, host: &'a str, path: &'a str) -> Option<Found<'a>> {
-    let (method, headers) = (&Method::GET, Box::leak(Box::new(HeaderMap::new())));
-    table.find(&Asked { host: Some(host), path, query: None, method, headers }).ok()
+fn find(table: &Table, host: &str, path: &str) -> Option<Found> {
+    let (method, headers) = (&Method::GET, &HeaderMap::new());
+    table.find(&Lookup { host: Some(host), path, query: None, method, headers }).ok()
 }
 
 fn name(table: &Table, host: &str, path: &str) -> String {
-    find(table, host, path).map(|found| found.route.name.to_string()).unwrap_or_default()
+    find(table, host, path).map(|found| found.entry.route.name.to_string()).unwrap_or_default()
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn the_segment_after_the_api_prefix_names_the_service_and_the_rest_stays_as_it_i
         ("/api/a%20b/x", "a%20b", "/api/a%20b"),
     ] {
         let found = find(&table, "any", path).unwrap_or_else(|| panic!("{path} has a route"));
-        assert_eq!((found.service(), found.stripped()), (Some(service), stripped), "{path}");
+        assert_eq!((found.service(path), found.stripped(path)), (Some(service), stripped), "{path}");
     }
     for path in ["/", "/api", "/api/", "/api//x", "/apiary/orders", "/orders", "/API/orders"] {
         assert_eq!(name(&table, "any", path), "", "{path}");
@@ -104,8 +105,8 @@ fn conditions_choose_among_routes_of_one_path_and_a_miss_by_method_says_what_is_
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.insert(name, value.parse().expect("a value"));
         }
-        let found = table.find(&Asked { host: None, path: "/x", query, method, headers: &headers });
-        found.map(|found| found.route.name.to_string()).map_err(Missed::allowed)
+        let found = table.find(&Lookup { host: None, path: "/x", query, method, headers: &headers });
+        found.map(|found| found.entry.route.name.to_string()).map_err(Missed::allowed)
     };
     assert_eq!(asked(&Method::GET, None, None), Ok("plain".into()));
     assert_eq!(asked(&Method::HEAD, None, None), Ok("plain".into()));
@@ -122,10 +123,10 @@ fn templates_are_filled_with_what_the_path_says() {
         "[[route]]\npath = { pattern = \"/old/{id}/{*rest}\" }\nredirect = { to = \"https://{host}/new/{id}/{rest}?from={path}\" }\n",
     );
     let found = find(&table, "h", "/old/7/a/b").expect("a route");
-    let Action::Redirect { to, .. } = &found.route.action else { panic!("a redirect") };
-    assert_eq!(found.fill(to, Some("h:1")), "https://h:1/new/7/a/b?from=/old/7/a/b");
+    let Action::Redirect { to, .. } = &found.entry.route.action else { panic!("a redirect") };
+    assert_eq!(found.fill(to, "/old/7/a/b", Some("h:1")), "https://h:1/new/7/a/b?from=/old/7/a/b");
     let found = find(&table, "h", "/old/7").expect("a route");
-    assert_eq!(found.fill(to, Some("h")), "https://h/new/7/?from=/old/7");
+    assert_eq!(found.fill(to, "/old/7", Some("h")), "https://h/new/7/?from=/old/7");
 }
 
 #[test]
@@ -154,9 +155,9 @@ proptest! {
             ("c", "*.b", "path = { prefix = \"/\" }"),
         ]));
         if let Some(found) = find(&table, &host, &path) {
-            prop_assert!(path.starts_with(found.stripped()));
-            prop_assert!(path.ends_with(found.rest()));
-            prop_assert!(found.rest().is_empty() || found.rest().starts_with('/'));
+            prop_assert!(path.starts_with(found.stripped(&path)));
+            prop_assert!(path.ends_with(found.rest(&path)));
+            prop_assert!(found.rest(&path).is_empty() || found.rest(&path).starts_with('/'));
         }
     }
 }

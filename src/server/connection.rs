@@ -105,9 +105,14 @@ impl<H: Handler> Place<H> {
     }
 
     fn last(&self, mut response: Response<Body>) -> Response<Outgoing> {
-        // A 101 says what the connection becomes.
-        if self.control.draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        // A 101 says what the connection becomes (RFC 9110 section 7.8).
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if upgraded {
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if upgraded || self.control.draining() {
+            let option = HeaderValue::from_static(if upgraded { "upgrade" } else { "close" });
+            response.headers_mut().insert(header::CONNECTION, option);
         }
         let control = self.control.clone();
         response.map(|body| Outgoing { body, control })

@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use super::{Effect, Inputs, Next, RETURN, Snapshot, TOMBSTONE, TOMBSTONES};
 use crate::catalog::{self, Key, ServiceName};
 use crate::config::Config;
-use crate::filter::auth::Auth;
-use crate::filter::limit::Limits;
+use crate::filter::Filters;
 use crate::route::Table;
 use crate::upstream::budget::Budget;
 use crate::upstream::instance::{Instance, ServiceState};
@@ -18,10 +17,8 @@ use crate::upstream::{Member, Service};
 impl Next {
     /// What follows from a new configuration alone. What clients have used of limits that stay, stays used.
     pub(super) fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
-        let limits = Limits::new(config, Some(&previous.limits));
         self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
-        self.snapshot.auth = Arc::new(Auth::new(&config.consumers, &limits));
-        self.snapshot.limits = Arc::new(limits);
+        self.snapshot.filters = Arc::new(Filters::new(config, Some(&previous.filters)));
         for service in self.snapshot.services.iter_mut().flatten() {
             let breaker = config.breaker_of(&service.name);
             if *breaker != *previous.config.breaker_of(&service.name) {
@@ -139,6 +136,7 @@ impl Next {
         self.changes.extend(change.sentence(&source.name));
         Service {
             name: source.name.clone(),
+            label: source.name.as_str().into(),
             slot,
             source: source.clone(),
             members,

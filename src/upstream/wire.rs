@@ -28,8 +28,8 @@ use crate::io::Io;
 use crate::io::upgrade::Upgrade;
 use answer::Expected;
 use body::Framing;
-pub use message::Head;
 use message::{Fault, Message};
+pub use message::{Fields, Head};
 
 /// The most that an answer's head may have.
 const LARGEST: usize = 64 * 1024;
@@ -72,6 +72,29 @@ pub enum SendError {
     Body,
     /// The connection broke before the answer's head was complete.
     Reset(io::Error),
+}
+
+/// A header map's memory that waits for its next use: a worker passes it from the head of one message to that of another, so that
+/// neither allocates. It holds one, since requests and answers alternate.
+#[derive(Debug, Default)]
+pub struct Memory(RefCell<HeaderMap>);
+
+impl Memory {
+    /// Memory for more fields than this is not kept.
+    const MOST: usize = 64;
+
+    /// Keeps the memory of a map that nobody needs any more.
+    pub fn keep(&self, mut map: HeaderMap) {
+        map.clear();
+        if map.capacity() <= Memory::MOST {
+            self.0.replace(map);
+        }
+    }
+
+    /// An empty map, in the memory that was kept last.
+    fn take(&self) -> HeaderMap {
+        self.0.take()
+    }
 }
 
 /// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
@@ -177,14 +200,19 @@ impl Connection {
         Connection { wire: Rc::new(Wire(RefCell::new(state))), timer: RefCell::default() }
     }
 
-    /// Sends a request and waits for the answer's head, whose fields take the memory of `fields`. Dropping the future before
+    /// Sends a request and waits for the answer's head, whose fields take their memory from `memory`. Dropping the future before
     /// that closes the connection.
     ///
     /// # Errors
     /// See [`SendError`]; the body comes back when nothing of the request was written.
-    pub async fn send(&self, head: &Head, fields: &mut HeaderMap, body: Body) -> Result<Response<Body>, SendError> {
+    pub async fn send<F: Fields>(
+        &self,
+        head: &Head<'_, F>,
+        body: Body,
+        memory: &Memory,
+    ) -> Result<Response<Body>, SendError> {
         self.state().begin(head, body);
-        poll_fn(|cx| self.state().poll_answer(cx, fields, &self.wire)).await
+        poll_fn(|cx| self.state().poll_answer(cx, memory, &self.wire)).await
     }
 
     /// Until a moment. One timer serves all requests of a connection: it is only put off, which costs no lock, and not made and
@@ -278,9 +306,9 @@ impl Drop for Rest {
 }
 
 impl State {
-    fn begin(&mut self, head: &Head, body: Body) {
+    fn begin<F: Fields>(&mut self, head: &Head<'_, F>, body: Body) {
         self.number += 1;
-        self.phase = Phase::Head(Expected::to(head.method()));
+        self.phase = Phase::Head(Expected::to(head.method));
         self.message.begin(head, body);
     }
 
@@ -300,7 +328,7 @@ impl State {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        fields: &mut HeaderMap,
+        memory: &Memory,
         wire: &Rc<Wire>,
     ) -> Poll<Result<Response<Body>, SendError>> {
         match self.poll_send(cx) {
@@ -313,7 +341,7 @@ impl State {
             let Phase::Head(expected) = &mut self.phase else {
                 return Poll::Ready(Err(SendError::Reset(io::ErrorKind::NotConnected.into())));
             };
-            match expected.read(&mut self.input, fields) {
+            match expected.read(&mut self.input, memory) {
                 Err(why) => return Poll::Ready(Err(SendError::BadAnswer(why))),
                 Ok(Some(response)) => return Poll::Ready(Ok(self.answered(response, wire))),
                 Ok(None) => {}

@@ -9,6 +9,7 @@ use super::routes::understood;
 use crate::catalog::ServiceName;
 use crate::config::file::{Section, Written};
 use crate::config::routes::{Action, Cors, HeaderRules, PathChange, Pattern, Piece, Target, Template};
+use crate::fields::{self, Traits};
 
 /// `service`, `redirect` or `respond`.
 pub(super) fn action(section: &Section<'_>, path: Option<&Pattern>) -> Option<Action> {
@@ -177,19 +178,7 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
 /// Headers that belong to one connection, or that only the gateway may say.
 fn changeable(text: &str) -> Result<HeaderName, String> {
     let name = header_name(text)?;
-    let own = [
-        "connection",
-        "keep-alive",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "trailer",
-        "via",
-        "x-request-id",
-        "traceparent",
-    ];
-    if own.contains(&name.as_str()) {
+    if fields::of(name.as_str()).any(Traits::FIXED) {
         return Err(format!("`{text}` is the gateway's to manage: rules cannot change it"));
     }
     Ok(name)

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::policy::{self, Life};
-use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY, Told};
+use crate::fields::{self, RATELIMIT, RATELIMIT_POLICY, Traits, X_REQUEST_ID};
+use crate::filter::limit::Remaining;
 
 /// What an entry costs besides its bytes: its place in the store, the tables of its headers, the places of [`OWN`].
 const OVERHEAD: usize = 1024;
@@ -16,11 +17,8 @@ const OVERHEAD: usize = 1024;
 /// What each header costs besides its bytes.
 const FIELD: usize = 128;
 
-/// A request's id.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What each answer says of itself. Among the headers that are stored these have an empty place: a copy of them is filled, and need
-/// not grow.
+/// What each answer says anew. Among the fields that are stored these have an empty place: a copy of them is filled and need not
+/// grow.
 const OWN: [HeaderName; 5] = [header::AGE, header::CACHE_STATUS, X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT];
 
 /// What an answer from the store says of itself, besides its age.
@@ -28,10 +26,8 @@ const OWN: [HeaderName; 5] = [header::AGE, header::CACHE_STATUS, X_REQUEST_ID, R
 pub struct Own {
     /// `Cache-Status` (RFC 9211).
     pub status: HeaderValue,
-    /// `X-Request-Id`.
-    pub id: HeaderValue,
     /// What is left of the client's limit.
-    pub limit: Option<Told>,
+    pub limit: Option<Remaining>,
 }
 
 /// A stored answer.
@@ -84,8 +80,8 @@ impl Entry {
 
     /// Bytes in the store.
     pub(super) fn weight(&self) -> u64 {
-        let said = self.headers.iter().filter(|(name, _)| !OWN.contains(name));
-        let fields: usize = said.map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+        let stored = self.headers.iter().filter(|(name, _)| !is_own(name));
+        let fields: usize = stored.map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
         (OVERHEAD + fields + self.body.len() + self.path.len() + self.signature.len()) as u64
     }
 
@@ -93,11 +89,12 @@ impl Entry {
     pub(super) fn headers_after(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.remove(header::DATE);
-        let said = |name: &&HeaderName| **name != header::CONTENT_LENGTH && !describes_body(name);
-        for name in answer.keys().filter(said) {
+        // A 304 has no body: what it says of one is not about the stored one.
+        let counts = |name: &HeaderName| !fields::of(name.as_str()).any(Traits::OF_BODY);
+        for name in answer.keys().filter(|name| counts(name)) {
             headers.remove(name);
         }
-        for (name, value) in answer.iter().filter(|(name, _)| said(name)) {
+        for (name, value) in answer.iter().filter(|(name, _)| counts(name)) {
             headers.append(name, value.clone());
         }
         headers
@@ -119,24 +116,15 @@ impl Entry {
         }
     }
 
-    /// The headers of an answer from the store.
+    /// The headers of an answer from the store. The request's id has an empty place among them.
     pub fn answer(&self, own: Own, now: Instant) -> HeaderMap {
         let mut headers = self.headers.clone();
-        // Names stay in the order in which they came, as long as none is removed.
-        debug_assert!(headers.keys().take(OWN.len()).eq(&OWN), "`kept` gives these the first places: {headers:?}");
-        let mut places = headers.values_mut();
-        let mut say = |said| {
-            if let Some(place) = places.next() {
-                *place = said;
-            }
-        };
-        say(number(self.age(now).as_secs()));
-        say(own.status);
-        say(own.id);
+        headers.insert(header::AGE, number(self.age(now).as_secs()));
+        headers.insert(header::CACHE_STATUS, own.status);
         match own.limit {
-            Some((policy, left)) => {
-                say(policy);
-                say(left);
+            Some(Remaining { policy, left }) => {
+                headers.insert(RATELIMIT_POLICY, policy);
+                headers.insert(RATELIMIT, left);
             }
             None => {
                 headers.remove(RATELIMIT_POLICY);
@@ -149,21 +137,19 @@ impl Entry {
     /// Those of a 304, for a client that has it already.
     pub fn answer_304(&self, own: Own, now: Instant) -> HeaderMap {
         let mut headers = self.answer(own, now);
-        let gone = [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE];
-        gone.iter().for_each(|name| drop(headers.remove(name)));
+        let of_body = |name: &&HeaderName| fields::of(name.as_str()).any(Traits::OF_BODY);
+        while let Some(name) = headers.keys().find(of_body).cloned() {
+            headers.remove(name);
+        }
         headers
     }
-}
-
-fn describes_body(name: &HeaderName) -> bool {
-    [header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE].contains(name)
 }
 
 /// The headers that are stored, each copied: hyper's are slices of whole read buffers.
 pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + OWN.len() + 1);
     kept.extend(OWN.map(|name| (name, HeaderValue::from_static(""))));
-    for (name, value) in headers.iter().filter(|(name, _)| !OWN.contains(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| !is_own(name)) {
         kept.append(name.clone(), exact(value));
     }
     if !kept.contains_key(header::DATE) {
@@ -171,6 +157,11 @@ pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
         kept.extend(HeaderValue::from_str(&now).map(|now| (header::DATE, now)));
     }
     kept
+}
+
+/// Whether each answer from the store says it anew.
+fn is_own(name: &HeaderName) -> bool {
+    fields::of(name.as_str()).any(Traits::NOT_STORED)
 }
 
 /// A number as a header's value.
@@ -195,5 +186,18 @@ impl Entry {
     /// Whether a client's conditions say that it has this already.
     pub fn known_to(&self, request: &HeaderMap) -> bool {
         self.status == StatusCode::OK && policy::not_modified(request, &self.headers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_answer_says_anew_is_what_the_table_of_fields_says() {
+        let table = fields::TABLE.iter().filter(|(_, traits)| traits.any(Traits::NOT_STORED)).map(|(name, _)| *name);
+        let mut own = OWN.map(|name| name.as_str().to_owned());
+        own.sort_unstable();
+        assert!(table.eq(own));
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config::policy::Cache;
+use crate::fields::{self, Traits};
 use crate::filter::auth::is_api_key;
 
 /// Ages and lifetimes beyond this are all the same to us.
@@ -150,20 +151,9 @@ pub(super) fn wish(method: &Method, headers: &HeaderMap, has_body: bool) -> (Wis
     (wish, asked.only_if_cached)
 }
 
-/// What of a request's head a cache looks at.
+/// Whether a cache looks at this field of a request.
 fn heeded(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "cache-control"
-            | "pragma"
-            | "range"
-            | "if-match"
-            | "if-unmodified-since"
-            | "if-range"
-            | "connection"
-            | "authorization"
-            | "cookie"
-    )
+    fields::of(name.as_str()).any(Traits::HEEDED)
 }
 
 /// Whether `Connection` takes headers away that the instance's answer may depend on: what is stored for a request with them
@@ -261,14 +251,12 @@ pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
     for value in answer.get_all(header::VARY) {
         for name in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
             let name = HeaderName::from_bytes(name).ok().filter(|name| *name != "*")?;
-            match name.as_str() {
-                "x-forwarded-for" | "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "tracestate"
-                | "via" => {
-                    return None;
-                }
-                // Part of every key, or seen by no instance.
-                "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-prefix" | "host" | "x-api-key" => {}
-                _ => names.push(name),
+            let traits = fields::of(name.as_str());
+            if traits.any(Traits::UNIQUE) {
+                return None;
+            }
+            if !traits.any(Traits::IN_KEY) {
+                names.push(name);
             }
         }
     }

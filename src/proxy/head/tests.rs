@@ -129,11 +129,10 @@ proptest! {
         if let Ok(target) = check(&request.into_parts().0, &limits()) {
             let (table, headers) = (crate::route::Table::new(&crate::config::for_tests().routes, 1), HeaderMap::new());
             let (method, path) = (&Method::GET, target.path());
-            let asked = crate::route::Asked { host: None, path, query: None, method, headers: &headers };
-            let found = table.find(&asked).expect("a route");
-            let stripped = found.stripped().len();
-            let sent = rewritten(&target, &found, stripped).expect("a path");
-            let sent = sent.as_deref().unwrap_or(&target.as_str()[stripped..]);
+            let lookup = crate::route::Lookup { host: None, path, query: None, method, headers: &headers };
+            let found = table.find(&lookup).expect("a route");
+            let made = crate::proxy::rewrite::path(&target, &found).expect("a path");
+            let sent = made.rewritten.as_deref().unwrap_or(&target.as_str()[made.stripped..]);
             let seen = &target.path()["/api/orders".len()..];
             let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
             prop_assert_eq!(sent, format!("{}{query}", if seen.is_empty() { "/" } else { seen }));

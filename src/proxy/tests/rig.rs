@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
 use crate::plane::{Answer, Handler, Handoff, Pulse};
-use crate::proxy::{Parts, Proxy, Waiting};
+use crate::proxy::{Parts, Proxy, Sent, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
@@ -29,7 +29,7 @@ use crate::worker::WorkerId;
 
 /// How an instance behaves on its connections.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Play {
+pub(in crate::proxy) enum Play {
     /// Each request is answered with these bytes, one after the other with a turn between them.
     Answer(&'static str),
     /// Requests are read and never answered.
@@ -132,8 +132,8 @@ impl Peer {
 }
 
 /// The proxy and all that stands around it.
-pub(super) struct Rig {
-    pub(super) proxy: Proxy,
+pub(in crate::proxy) struct Rig {
+    pub(in crate::proxy) proxy: Proxy,
     pub(super) peers: Vec<Arc<Peer>>,
     current: Current,
     client: Rc<Client>,
@@ -141,7 +141,7 @@ pub(super) struct Rig {
 
 impl Rig {
     /// `orders` with instances that play these roles, under a configuration.
-    pub(super) fn new(plays: &[Play], more: &str) -> Rig {
+    pub(in crate::proxy) fn new(plays: &[Play], more: &str) -> Rig {
         let digest: String = config::digest("test").iter().map(|byte| format!("{byte:02x}")).collect();
         let text = format!("workers = 1\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\n{more}");
         let config = config::parse(Some(&text), "test", config::Overrides::default(), &config::Environment::default());
@@ -184,19 +184,14 @@ impl Rig {
         let answer = self.call(method, header, body);
         async {
             match answer {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
+                Answer::Now(sent) => sent.into(),
+                Answer::Later(sent) => sent.await.into(),
             }
         }
     }
 
     /// A request, as the worker's proxy takes it.
-    pub(super) fn call(
-        &self,
-        method: &str,
-        header: Option<(&'static str, &'static str)>,
-        body: Body,
-    ) -> Answer<Response<Body>> {
+    pub(super) fn call(&self, method: &str, header: Option<(&'static str, &'static str)>, body: Body) -> Answer<Sent> {
         let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
         if let Some((name, value)) = header {
             request = request.header(name, value);

@@ -26,18 +26,26 @@ impl Failure {
     pub fn is_status(self) -> bool {
         matches!(self, Failure::Status(_))
     }
+
+    /// One stable word for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Failure::ConnectRefused => "connect_refused",
+            Failure::ConnectTimeout => "connect_timeout",
+            Failure::Reset => "reset",
+            Failure::FirstByteTimeout => "first_byte_timeout",
+            Failure::Idle => "idle_timeout",
+            Failure::BadAnswer => "bad_answer",
+            Failure::Status(502) => "status_502",
+            Failure::Status(503) => "status_503",
+            Failure::Status(504) => "status_504",
+            Failure::Status(_) => "status",
+        }
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::ConnectRefused => f.write_str("connect_refused"),
-            Failure::ConnectTimeout => f.write_str("connect_timeout"),
-            Failure::Reset => f.write_str("reset"),
-            Failure::FirstByteTimeout => f.write_str("first_byte_timeout"),
-            Failure::Idle => f.write_str("idle_timeout"),
-            Failure::BadAnswer => f.write_str("bad_answer"),
-            Failure::Status(status) => write!(f, "status_{status}"),
-        }
+        f.write_str(self.as_str())
     }
 }

@@ -6,14 +6,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 
-use super::LARGEST;
 use super::body::Framing;
+use super::{LARGEST, Memory};
 
 /// The most header fields that an answer may have.
 const FIELDS: usize = 100;
-
-/// Memory for more fields than this is not passed on from one message to the next.
-const KEPT: usize = 64;
 
 /// An answer's head, and what follows it.
 #[derive(Debug)]
@@ -42,11 +39,7 @@ impl Expected {
     }
 
     /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
-    pub(super) fn read(
-        &mut self,
-        input: &mut BytesMut,
-        fields: &mut HeaderMap,
-    ) -> Result<Option<Answer>, &'static str> {
+    pub(super) fn read(&mut self, input: &mut BytesMut, memory: &Memory) -> Result<Option<Answer>, &'static str> {
         while !input.is_empty() {
             // A head that comes in pieces is parsed at its first and at its last, not at each.
             if self.seen > 0 && !ends(&input[self.seen.saturating_sub(3)..]) {
@@ -54,7 +47,7 @@ impl Expected {
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             }
             let before = input.len();
-            let Some(answer) = parse(input, fields, self.bodiless)? else {
+            let Some(answer) = parse(input, memory, self.bodiless)? else {
                 self.seen = input.len();
                 return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
             };
@@ -77,7 +70,7 @@ fn ends(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
-fn parse(input: &mut BytesMut, memory: &mut HeaderMap, bodiless: bool) -> Result<Option<Answer>, &'static str> {
+fn parse(input: &mut BytesMut, memory: &Memory, bodiless: bool) -> Result<Option<Answer>, &'static str> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -104,15 +97,14 @@ fn parse(input: &mut BytesMut, memory: &mut HeaderMap, bodiless: bool) -> Result
         *place = [name, name + field.name.len(), value, value + field.value.len()].map(|at| at as u16);
     }
     let head = input.split_to(length).freeze();
-    let mut headers = if memory.capacity() > KEPT { HeaderMap::new() } else { std::mem::take(memory) };
-    headers.clear();
+    let mut headers = memory.take();
     // With room for what the gateway adds.
     headers.reserve(count + 4);
     let mut persistence = Persistence { kept: version == Version::HTTP_11, closed: false };
     for place in &places[..count] {
         let [name, name_end, value, value_end] = place.map(usize::from);
         let name = HeaderName::from_bytes(&head[name..name_end]).or(Err("a header's name is not a token"))?;
-        if name == header::CONNECTION && persistence.hear(&head[value..value_end]) {
+        if name == header::CONNECTION && persistence.read(&head[value..value_end]) {
             continue;
         }
         headers.append(name, value_of(&head, value, value_end)?);
@@ -138,8 +130,9 @@ struct Persistence {
 }
 
 impl Persistence {
-    /// Hears a value of `Connection`; whether it is about nothing else, and has reached whom it is for.
-    fn hear(&mut self, value: &[u8]) -> bool {
+    /// Reads a value of `Connection`. True when it says only whether the connection stays open: then it is dropped here, since nobody
+    /// behind this connection needs it.
+    fn read(&mut self, value: &[u8]) -> bool {
         let mut alone = true;
         for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
             if option.eq_ignore_ascii_case(b"keep-alive") {

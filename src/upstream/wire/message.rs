@@ -5,17 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderName, Method, header};
+use http::{HeaderName, Method};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use crate::body::{self, Body};
+use crate::fields::{self, Traits};
 use crate::io::Io;
 
-/// Memory for a head that is kept from one request to the next.
+/// Memory for a head's text that is kept from one request to the next, in bytes.
 const KEPT: usize = 4 * 1024;
 
-/// Memory for a head, to begin with.
+/// Memory for a head's text, to begin with, in bytes.
 const ROOM: usize = 512;
 
 /// Why a request could not be sent.
@@ -29,61 +30,74 @@ pub(super) enum Fault {
     Io,
 }
 
-/// A request's head: written once, sent as often as it takes. How its body is framed is added when it is sent.
-#[derive(Debug)]
-pub struct Head {
-    method: Method,
-    /// The request line and the fields.
-    text: Vec<u8>,
-    /// The client said that there is no body (`Content-Length: 0`), instead of saying nothing.
-    says_length: bool,
-    /// Trailers that it announces.
-    trailers: Vec<HeaderName>,
+/// A request's head as data: what it says, whatever protocol carries it. It borrows all of that, and is made anew for each attempt.
+/// What belongs to the connection - how the body is framed, `Connection`, `TE`, `Upgrade` - is not among the fields: the connection
+/// writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a, F> {
+    /// The method.
+    pub method: &'a Method,
+    /// Path and query, as the instance gets them.
+    pub target: &'a str,
+    /// The host that the request is for; `None` says nothing of it.
+    pub authority: Option<&'a [u8]>,
+    /// All other fields.
+    pub fields: F,
+    /// The client takes trailers (`TE: trailers`, RFC 9110 section 10.1.4).
+    pub trailers: bool,
+    /// It asks to speak WebSocket from here on (RFC 6455 section 4.1).
+    pub websocket: bool,
 }
 
-impl Head {
-    /// A head without fields, for this path and query.
-    pub fn new(method: &Method, target: &str) -> Head {
-        let mut text = Vec::with_capacity(ROOM);
-        text.extend_from_slice(method.as_str().as_bytes());
-        text.push(b' ');
-        text.extend_from_slice(target.as_bytes());
-        text.extend_from_slice(b" HTTP/1.1\r\n");
-        Head { method: method.clone(), text, says_length: false, trailers: Vec::new() }
-    }
+/// The fields of a head.
+pub trait Fields {
+    /// Hands over each field, one after the other: its name in lower case, and its value.
+    fn each(&self, field: impl FnMut(&str, &[u8]));
+}
 
-    /// Another field. `Content-Length` and `Transfer-Encoding` are the connection's to say.
-    pub fn field(&mut self, name: &str, value: &[u8]) {
-        match name {
-            "transfer-encoding" => return,
-            "content-length" => {
-                self.says_length = true;
-                return;
-            }
-            // RFC 9110 6.6.2
-            "trailer" => self
-                .trailers
-                .extend(value.split(|&b| b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())),
-            _ => {}
+impl Fields for &http::HeaderMap {
+    fn each(&self, mut field: impl FnMut(&str, &[u8])) {
+        self.iter().for_each(|(name, value)| field(name.as_str(), value.as_bytes()));
+    }
+}
+
+impl<F: Fields> Head<'_, F> {
+    /// Writes the head as HTTP/1.1 has it (RFC 9112 sections 3 and 5). `body` is the length of the body, when there is a body and its
+    /// length is known. Returns the trailers that it announces.
+    fn write(&self, out: &mut Vec<u8>, body: Option<Option<u64>>) -> Vec<HeaderName> {
+        out.reserve(ROOM);
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        if let Some(authority) = self.authority {
+            write_field(out, "host", authority);
         }
-        write_field(&mut self.text, name, value);
-    }
-
-    /// The request line and the fields, each line with its end.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.text
-    }
-
-    /// Its method.
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-
-    /// All of it, with how the body is framed: `upload` is the body's length, when there is a body and its length is known.
-    fn write(&self, out: &mut Vec<u8>, upload: Option<Option<u64>>) {
-        out.extend_from_slice(&self.text);
-        match upload {
-            None if self.says_length => out.extend_from_slice(b"content-length: 0\r\n"),
+        let (mut says_length, mut trailers) = (false, Vec::new());
+        self.fields.each(|name, value| {
+            match name {
+                // How the body is framed is this connection's to say, and is said below.
+                "transfer-encoding" => return,
+                "content-length" => {
+                    says_length = true;
+                    return;
+                }
+                // RFC 9110 section 6.6.2
+                "trailer" => trailers.extend(names(value)),
+                _ => {}
+            }
+            write_field(out, name, value);
+        });
+        if self.trailers {
+            // RFC 9110 section 10.1.4: who sends TE names it in Connection.
+            out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+        }
+        if self.websocket {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        }
+        match body {
+            // The client said that there is no body, instead of saying nothing.
+            None if says_length => out.extend_from_slice(b"content-length: 0\r\n"),
             None => {}
             Some(Some(length)) => {
                 write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
@@ -91,7 +105,13 @@ impl Head {
             Some(None) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         out.extend_from_slice(b"\r\n");
+        trailers
     }
+}
+
+/// The names in a list of names; what is no name is left out.
+fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
+    list.split(|&b| b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// A request that is being written.
@@ -126,15 +146,15 @@ struct Upload {
 
 impl Message {
     /// Another request.
-    pub(super) fn begin(&mut self, head: &Head, body: Body) {
+    pub(super) fn begin<F: Fields>(&mut self, head: &Head<'_, F>, body: Body) {
         self.clear();
         (self.begun, self.ended) = (false, None);
-        let upload = match &body {
+        let length = match &body {
             Body::Empty => None,
             body => Some(http_body::Body::size_hint(body).exact()),
         };
-        head.write(&mut self.line, upload);
-        self.upload = upload.map(|left| Upload { body, left, trailers: head.trailers.clone() });
+        let trailers = head.write(&mut self.line, length);
+        self.upload = length.map(|left| Upload { body, left, trailers });
     }
 
     /// Whether nothing is left of it.
@@ -255,7 +275,8 @@ impl Message {
         let Some(upload) = self.upload.take_if(|upload| upload.left.is_none()) else { return };
         self.line.extend_from_slice(b"0\r\n");
         for (name, value) in frame.trailers_ref().into_iter().flatten() {
-            if upload.trailers.contains(name) && may_trail(name) {
+            let may = upload.trailers.contains(name) && !fields::of(name.as_str()).any(Traits::NO_TRAILER);
+            if may {
                 write_field(&mut self.line, name.as_str(), value.as_bytes());
             }
         }
@@ -300,25 +321,6 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Fields that say how a message is framed, routed or trusted come too late in a trailer (RFC 9110 section 6.5.1).
-fn may_trail(name: &HeaderName) -> bool {
-    !matches!(
-        *name,
-        header::AUTHORIZATION
-            | header::CACHE_CONTROL
-            | header::CONTENT_ENCODING
-            | header::CONTENT_LENGTH
-            | header::CONTENT_RANGE
-            | header::CONTENT_TYPE
-            | header::HOST
-            | header::MAX_FORWARDS
-            | header::SET_COOKIE
-            | header::TRAILER
-            | header::TRANSFER_ENCODING
-            | header::TE
-    )
 }
 
 /// A body whose first frame was taken already.

@@ -25,6 +25,21 @@ use tokio::io::{AsyncWrite, DuplexStream};
 
 use super::*;
 
+impl Fields for &[(&str, &str)] {
+    fn each(&self, mut field: impl FnMut(&str, &[u8])) {
+        self.iter().for_each(|(name, value)| field(name, value.as_bytes()));
+    }
+}
+
+/// A head with these fields.
+fn head<'a>(
+    method: &'a Method,
+    target: &'a str,
+    fields: &'a [(&'a str, &'a str)],
+) -> Head<'a, &'a [(&'a str, &'a str)]> {
+    Head { method, target, authority: None, fields, trailers: false, websocket: false }
+}
+
 /// More than any message here has.
 const PIPE: usize = 1 << 20;
 
@@ -227,9 +242,8 @@ fn ours(method: &Method, pieces: &[&[u8]], closes: bool) -> Outcome {
     let (client, server) = tokio::io::duplex(PIPE);
     let (hand, mut feed) = (Hand::default(), Feed::new(server, pieces, closes));
     let connection = Connection::new(Io::Memory(client));
-    let head = Head::new(method, "/");
-    let mut memory = HeaderMap::new();
-    let mut send = pin!(connection.send(&head, &mut memory, Body::Empty));
+    let (head, memory) = (head(method, "/", &[]), Memory::default());
+    let mut send = pin!(connection.send(&head, Body::Empty, &memory));
     let response = match feed.drive(&hand, |cx| send.as_mut().poll(cx)) {
         Some(Ok(response)) => response,
         Some(Err(SendError::Unwritten(_) | SendError::Body)) => panic!("the request failed, not its answer"),

@@ -21,10 +21,10 @@ impl Uploading {
     #[track_caller]
     fn answered(body: Body, pipe: usize, answer: &[u8]) -> (Uploading, Response<Body>) {
         let (client, mut server) = tokio::io::duplex(pipe);
-        let (hand, connection, mut fields) = (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
-        let head = Head::new(&Method::POST, "/");
+        let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
+        let head = head(&Method::POST, "/", &[]);
         let response = {
-            let mut send = pin!(connection.send(&head, &mut fields, body));
+            let mut send = pin!(connection.send(&head, body, &memory));
             assert!(hand.run(send.as_mut()).is_none());
             let written = Pin::new(&mut server).poll_write(&mut Context::from_waker(Waker::noop()), answer);
             assert!(matches!(written, Poll::Ready(Ok(count)) if count == answer.len()));
@@ -149,11 +149,11 @@ const ONE_HUNDRED: &str =
 fn who_refuses_an_upload_and_closes_is_heard_and_never_asked_again() {
     for length in [None, Some(8)] {
         let (client, mut server) = tokio::io::duplex(PIPE);
-        let (hand, connection, mut fields) = (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
+        let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
         let (body, director) = scripted(length, [Data("hello"), Wait, Data("you")]);
-        let head = Head::new(&Method::POST, "/");
+        let head = head(&Method::POST, "/", &[]);
         let response = {
-            let mut send = pin!(connection.send(&head, &mut fields, body));
+            let mut send = pin!(connection.send(&head, body, &memory));
             assert!(hand.run(send.as_mut()).is_none());
             assert!(!taken(&mut server).is_empty());
             // The upload's next piece meets a closed connection, and the answer lies there.
@@ -171,10 +171,10 @@ fn who_refuses_an_upload_and_closes_is_heard_and_never_asked_again() {
 #[test]
 fn a_connection_that_closes_without_an_answer_to_an_upload_is_reset() {
     let (client, mut server) = tokio::io::duplex(PIPE);
-    let (hand, connection, mut fields) = (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
+    let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
     let (body, director) = scripted(None, [Data("hello"), Wait, Data("you")]);
-    let head = Head::new(&Method::POST, "/");
-    let mut send = pin!(connection.send(&head, &mut fields, body));
+    let head = head(&Method::POST, "/", &[]);
+    let mut send = pin!(connection.send(&head, body, &memory));
     assert!(hand.run(send.as_mut()).is_none());
     assert!(!taken(&mut server).is_empty());
     drop(server);

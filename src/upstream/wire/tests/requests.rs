@@ -6,25 +6,17 @@ use super::peer::{Received, Step, scripted, strict, taken};
 use super::*;
 use Step::{Data, Fail, Trailers, Wait};
 
-type Fields = &'static [(&'static str, &'static str)];
+type Pairs = &'static [(&'static str, &'static str)];
 type Steps = fn() -> Vec<Step>;
 
 const FINE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-fn head(method: &Method, fields: &[(&str, &str)]) -> Head {
-    let mut head = Head::new(method, "/a?b=c");
-    for (name, value) in fields {
-        head.field(name, value.as_bytes());
-    }
-    head
-}
-
 /// What arrives of a request; it is answered when all of it was written, and the connection is ready then.
 #[track_caller]
-fn written(head: &Head, body: Body) -> Received {
+fn written(head: &Head<'_, &[(&str, &str)]>, body: Body) -> Received {
     let (client, mut server) = tokio::io::duplex(PIPE);
-    let (hand, connection, mut fields) = (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
-    let mut send = pin!(connection.send(head, &mut fields, body));
+    let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
+    let mut send = pin!(connection.send(head, body, &memory));
     assert!(hand.run(send.as_mut()).is_none(), "it waits for the answer");
     let request = taken(&mut server);
     let mut feed = Feed::new(server, &[FINE], false);
@@ -46,20 +38,27 @@ fn assert_received(received: &Received, line: &str, fields: &[(&str, &str)], bod
 
 #[test]
 fn a_request_without_a_body_says_nothing_of_one_unless_the_client_did() {
-    let received = written(&head(&Method::GET, &[("host", "x"), ("a", "b"), ("a", "")]), Body::Empty);
+    let received = written(&super::head(&Method::GET, "/a?b=c", &[("host", "x"), ("a", "b"), ("a", "")]), Body::Empty);
     assert_received(&received, "GET /a?b=c HTTP/1.1", &[("host", "x"), ("a", "b"), ("a", "")], "", &[]);
-    let received = written(&head(&Method::POST, &[("content-length", "0"), ("host", "x")]), Body::Empty);
+    let received =
+        written(&super::head(&Method::POST, "/a?b=c", &[("content-length", "0"), ("host", "x")]), Body::Empty);
     assert_received(&received, "POST /a?b=c HTTP/1.1", &[("host", "x"), ("content-length", "0")], "", &[]);
-    assert_received(&written(&head(&Method::POST, &[]), Body::Empty), "POST /a?b=c HTTP/1.1", &[], "", &[]);
+    assert_received(
+        &written(&super::head(&Method::POST, "/a?b=c", &[]), Body::Empty),
+        "POST /a?b=c HTTP/1.1",
+        &[],
+        "",
+        &[],
+    );
 }
 
 #[test]
 fn how_a_body_is_framed_is_the_connections_to_say() {
     let odd = [("content-length", "17"), ("transfer-encoding", "gzip"), ("x", "y")];
-    let received = written(&head(&Method::PUT, &odd), Body::from(Bytes::from("hello")));
+    let received = written(&super::head(&Method::PUT, "/a?b=c", &odd), Body::from(Bytes::from("hello")));
     assert_received(&received, "PUT /a?b=c HTTP/1.1", &[("x", "y"), ("content-length", "5")], "hello", &[]);
     let (body, _) = scripted(None, [Data("hello")]);
-    let received = written(&head(&Method::PUT, &odd), body);
+    let received = written(&super::head(&Method::PUT, "/a?b=c", &odd), body);
     assert_received(&received, "PUT /a?b=c HTTP/1.1", &[("x", "y"), ("transfer-encoding", "chunked")], "hello", &[]);
 }
 
@@ -67,7 +66,7 @@ fn how_a_body_is_framed_is_the_connections_to_say() {
 fn a_body_of_known_length_arrives_in_as_many_pieces_as_it_has() {
     let (body, _) = scripted(Some(9), [Data("one"), Data(""), Data("two"), Data("end")]);
     assert_received(
-        &written(&head(&Method::POST, &[]), body),
+        &written(&super::head(&Method::POST, "/a?b=c", &[]), body),
         "POST /a?b=c HTTP/1.1",
         &[("content-length", "9")],
         "onetwoend",
@@ -75,7 +74,7 @@ fn a_body_of_known_length_arrives_in_as_many_pieces_as_it_has() {
     );
     let (body, _) = scripted(Some(0), []);
     assert_received(
-        &written(&head(&Method::POST, &[]), body),
+        &written(&super::head(&Method::POST, "/a?b=c", &[]), body),
         "POST /a?b=c HTTP/1.1",
         &[("content-length", "0")],
         "",
@@ -83,23 +82,23 @@ fn a_body_of_known_length_arrives_in_as_many_pieces_as_it_has() {
     );
     // It cannot have trailers, whatever the body has.
     let (body, _) = scripted(Some(3), [Data("one"), Trailers(&[("x", "y")])]);
-    let received = written(&head(&Method::POST, &[("trailer", "x")]), body);
+    let received = written(&super::head(&Method::POST, "/a?b=c", &[("trailer", "x")]), body);
     assert_received(&received, "POST /a?b=c HTTP/1.1", &[("trailer", "x"), ("content-length", "3")], "one", &[]);
 }
 
 #[test]
 fn a_get_may_have_a_body() {
-    let received = written(&head(&Method::GET, &[]), Body::from(Bytes::from("hello")));
+    let received = written(&super::head(&Method::GET, "/a?b=c", &[]), Body::from(Bytes::from("hello")));
     assert_received(&received, "GET /a?b=c HTTP/1.1", &[("content-length", "5")], "hello", &[]);
     let (body, _) = scripted(None, [Data("hello")]);
-    let received = written(&head(&Method::GET, &[]), body);
+    let received = written(&super::head(&Method::GET, "/a?b=c", &[]), body);
     assert_received(&received, "GET /a?b=c HTTP/1.1", &[("transfer-encoding", "chunked")], "hello", &[]);
 }
 
 #[test]
 fn chunks_end_with_the_trailers_that_were_announced() {
     let sent = &[("x-sum", "1"), ("x-other", "2"), ("content-length", "9"), ("x-sum", "3")];
-    let cases: &[(Fields, Fields)] = &[
+    let cases: &[(Pairs, Pairs)] = &[
         (&[], &[]),
         (&[("trailer", "x-sum")], &[("x-sum", "1"), ("x-sum", "3")]),
         (&[("trailer", "X-Other, content-length"), ("trailer", "x-none")], &[("x-other", "2")]),
@@ -110,7 +109,7 @@ fn chunks_end_with_the_trailers_that_were_announced() {
             let (body, _) = scripted(None, steps);
             let fields = [*announced, &[("transfer-encoding", "chunked")][..]].concat();
             assert_received(
-                &written(&head(&Method::POST, announced), body),
+                &written(&super::head(&Method::POST, "/a?b=c", announced), body),
                 "POST /a?b=c HTTP/1.1",
                 &fields,
                 text,
@@ -124,18 +123,18 @@ fn chunks_end_with_the_trailers_that_were_announced() {
 fn the_first_piece_goes_out_with_the_head() {
     // It is asked for before the head is written: a pipe with no room for the head has taken nothing then.
     let (client, mut server) = tokio::io::duplex(1);
-    let (hand, connection, mut fields) = (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
+    let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
     let (body, director) = scripted(Some(6), [Data("one"), Wait, Data("two")]);
-    let head = head(&Method::POST, &[]);
-    let mut send = pin!(connection.send(&head, &mut fields, body));
+    let head = super::head(&Method::POST, "/a?b=c", &[]);
+    let mut send = pin!(connection.send(&head, body, &memory));
     assert!(hand.run(send.as_mut()).is_none());
     assert_eq!(taken(&mut server), b"P");
     director.go_on();
     // A piece that is slow to come holds nothing up.
     let (body, _director) = scripted(None, [Wait, Data("one")]);
     let (client, mut server) = tokio::io::duplex(PIPE);
-    let (connection, mut fields) = (Connection::new(Io::Memory(client)), HeaderMap::new());
-    assert!(hand.run(pin!(connection.send(&head, &mut fields, body))).is_none());
+    let (connection, memory) = (Connection::new(Io::Memory(client)), Memory::default());
+    assert!(hand.run(pin!(connection.send(&head, body, &memory))).is_none());
     assert_eq!(taken(&mut server), b"POST /a?b=c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
 }
 
@@ -144,11 +143,10 @@ fn an_upload_goes_through_a_pipe_of_any_size() {
     for size in 1..80 {
         for length in [None, Some(24)] {
             let (client, mut server) = tokio::io::duplex(size);
-            let (hand, connection, mut fields) =
-                (Hand::default(), Connection::new(Io::Memory(client)), HeaderMap::new());
+            let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
             let (body, director) = scripted(length, [Data("hello, "), Wait, Data("wonderful "), Data("world!\n")]);
-            let head = head(&Method::POST, &[("x", "y")]);
-            let mut send = pin!(connection.send(&head, &mut fields, body));
+            let head = super::head(&Method::POST, "/a?b=c", &[("x", "y")]);
+            let mut send = pin!(connection.send(&head, body, &memory));
             let mut request = Vec::new();
             assert!(hand.run(send.as_mut()).is_none());
             loop {
@@ -183,9 +181,9 @@ fn a_body_that_fails_or_is_not_as_long_as_it_said_is_the_clients_doing() {
     ];
     for (length, steps) in cases {
         let (client, mut server) = tokio::io::duplex(PIPE);
-        let (connection, mut fields) = (Connection::new(Io::Memory(client)), HeaderMap::new());
+        let (connection, memory) = (Connection::new(Io::Memory(client)), Memory::default());
         let (body, director) = scripted(length, steps);
-        let sent = at_once(connection.send(&head(&Method::POST, &[]), &mut fields, body));
+        let sent = at_once(connection.send(&super::head(&Method::POST, "/a?b=c", &[]), body, &memory));
         assert!(matches!(sent, Err(SendError::Body)), "{sent:?}");
         assert!(director.is_dropped() && !connection.is_ready() && connection.is_closed());
         // Never more than was said, and never an end that is none.
@@ -228,9 +226,9 @@ fn a_request_of_which_nothing_was_written_gives_its_body_back_whole() {
     for (length, steps) in bodies {
         let (client, server) = tokio::io::duplex(PIPE);
         drop(server);
-        let (connection, mut fields) = (Connection::new(Io::Memory(client)), HeaderMap::new());
+        let (connection, memory) = (Connection::new(Io::Memory(client)), Memory::default());
         let (body, _director) = scripted(length, steps());
-        let sent = at_once(connection.send(&head(&Method::POST, &[("trailer", "x")]), &mut fields, body));
+        let sent = at_once(connection.send(&super::head(&Method::POST, "/a?b=c", &[("trailer", "x")]), body, &memory));
         let Err(SendError::Unwritten(again)) = sent else { panic!("{sent:?}") };
         assert_eq!(all(again), all(scripted(length, steps()).0));
         assert!(!connection.is_ready() && connection.is_closed());
@@ -242,18 +240,30 @@ fn a_body_at_hand_comes_back_too_and_goes_on_to_the_next_connection() {
     for text in ["", "hello"] {
         let (client, server) = tokio::io::duplex(PIPE);
         drop(server);
-        let (connection, mut fields) = (Connection::new(Io::Memory(client)), HeaderMap::new());
-        let head = head(&Method::POST, &[]);
-        let sent = at_once(connection.send(&head, &mut fields, Body::from(Bytes::from(text))));
+        let (connection, memory) = (Connection::new(Io::Memory(client)), Memory::default());
+        let head = super::head(&Method::POST, "/a?b=c", &[]);
+        let sent = at_once(connection.send(&head, Body::from(Bytes::from(text)), &memory));
         let Err(SendError::Unwritten(again)) = sent else { panic!("{sent:?}") };
         assert_eq!(written(&head, again).body, text);
     }
     // Chunks of nothing: that there is a body is still said.
     let (client, server) = tokio::io::duplex(PIPE);
     drop(server);
-    let (connection, mut fields) = (Connection::new(Io::Memory(client)), HeaderMap::new());
-    let head = head(&Method::POST, &[]);
-    let sent = at_once(connection.send(&head, &mut fields, scripted(None, []).0));
+    let (connection, memory) = (Connection::new(Io::Memory(client)), Memory::default());
+    let head = super::head(&Method::POST, "/a?b=c", &[]);
+    let sent = at_once(connection.send(&head, scripted(None, []).0, &memory));
     let Err(SendError::Unwritten(again)) = sent else { panic!("{sent:?}") };
     assert_eq!(written(&head, again).fields.len(), 1);
+}
+
+#[test]
+fn what_belongs_to_the_connection_is_written_by_it() {
+    let plain = super::head(&Method::GET, "/", &[("a", "b")]);
+    let head = Head { authority: Some(b"shop.example"), ..plain };
+    let trailers = written(&Head { trailers: true, ..head }, Body::Empty);
+    let te = [("host", "shop.example"), ("a", "b"), ("te", "trailers"), ("connection", "te")];
+    assert_received(&trailers, "GET / HTTP/1.1", &te, "", &[]);
+    let upgrade = written(&Head { websocket: true, ..head }, Body::Empty);
+    let upgraded = [("host", "shop.example"), ("a", "b"), ("connection", "upgrade"), ("upgrade", "websocket")];
+    assert_received(&upgrade, "GET / HTTP/1.1", &upgraded, "", &[]);
 }

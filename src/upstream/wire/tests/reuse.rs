@@ -21,8 +21,8 @@ fn say(server: &mut DuplexStream, bytes: &[u8]) {
 /// A GET, whose answer comes in pieces; only its head must have come.
 #[track_caller]
 fn get(connection: &Connection, server: &mut DuplexStream, pieces: &[&[u8]]) -> Response<Body> {
-    let (hand, head, mut fields) = (Hand::default(), Head::new(&Method::GET, "/"), HeaderMap::new());
-    let mut send = pin!(connection.send(&head, &mut fields, Body::Empty));
+    let (hand, head, memory) = (Hand::default(), head(&Method::GET, "/", &[]), Memory::default());
+    let mut send = pin!(connection.send(&head, Body::Empty, &memory));
     assert!(hand.run(send.as_mut()).is_none(), "answered before anything came");
     let mut answer = None;
     for piece in pieces {
@@ -93,8 +93,8 @@ fn a_body_that_is_dropped_before_its_end_ends_the_connection() {
 #[test]
 fn a_request_that_is_given_up_before_its_answer_ends_the_connection() {
     let (connection, mut server) = connected();
-    let (head, mut fields) = (Head::new(&Method::GET, "/"), HeaderMap::new());
-    assert!(Hand::default().run(pin!(connection.send(&head, &mut fields, Body::Empty))).is_none());
+    let (head, memory) = (head(&Method::GET, "/", &[]), Memory::default());
+    assert!(Hand::default().run(pin!(connection.send(&head, Body::Empty, &memory))).is_none());
     say(&mut server, HELLO);
     assert!(!connection.is_ready() && connection.is_closed() && !at_once(connection.ready()));
 }

@@ -1,47 +1,69 @@
 //! What goes on and what does not, by table and by property.
 
-use http::{Method, Request};
+use std::sync::Arc;
+
+use http::Method;
 use proptest::prelude::*;
 
 use super::*;
-use crate::io::Door;
-use crate::route::{Asked, Table};
+use crate::body::Body;
+use crate::config::routes::Route;
+use crate::io::{Client, Door};
+use crate::proxy::forwarded::Forwarded;
+use crate::proxy::head;
+use crate::proxy::tests::rig::Rig;
+use crate::request::RequestId;
+use crate::route::{Lookup, Table};
 
-/// The target and the fields that the instance gets.
-fn passed(lines: &[(&str, &str)]) -> (String, HeaderMap) {
-    let mut request = Request::builder().uri("/api/orders/users?x=1").header("host", "shop.example");
+/// A request with its checked target.
+fn request(uri: &str, lines: &[(&str, &str)]) -> Request {
+    let mut request = http::Request::builder().uri(uri).header("host", "shop.example");
     for (name, value) in lines {
         request = request.header(*name, *value);
     }
-    let (parts, ()) = request.body(()).expect("a request").into_parts();
+    let (head, ()) = request.body(()).expect("a request").into_parts();
     let limits = crate::config::RequestLimits { head: 1 << 20, fields: 999, target: 8192 };
-    let target = head::check(&parts, &limits).expect("a good head");
-    let table = Table::new(&crate::config::for_tests().routes, 1);
-    let headers = parts.headers.clone();
-    let asked = Asked { host: None, path: target.path(), query: None, method: &Method::GET, headers: &headers };
-    let found = table.find(&asked).expect("a route");
+    let target = head::check(&head, &limits).expect("a good head");
+    Request { head, body: Body::Empty, target }
+}
+
+/// A call of the first route of a configuration, or of another one of it.
+fn call(routes: &[Arc<Route>], number: usize, path: Path, forwarded: Forwarded) -> Call {
+    let route = Table::new(routes, 1).all()[number].clone();
+    let service = Rig::new(&[], "").proxy.0.upstreams.service(0).expect("it is known");
+    let id = RequestId::new(&mut fastrand::Rng::with_seed(1));
+    Call { route, service, path, forwarded, total: None, id, upgrade: None }
+}
+
+/// The target and the fields that the instance gets.
+fn passed(lines: &[(&str, &str)]) -> (String, HeaderMap) {
+    let request = request("/api/orders/users?x=1", lines);
+    let routes = crate::config::for_tests().routes;
+    let (method, headers) = (&Method::GET, &request.head.headers);
+    let lookup = Lookup { host: None, path: request.target.path(), query: None, method, headers };
+    let found = Table::new(&routes, 1).find(&lookup).expect("a route");
     let client = Client::new(
         "10.1.2.3:4".parse().expect("an address"),
         "10.0.0.1:80".parse().expect("an address"),
         Door::Public,
         &[].into(),
     );
-    let mut random = fastrand::Rng::with_seed(1);
-    let id = TraceId::new(&mut random);
-    let path = Path::new(&target, &found).expect("a good path");
-    let rules = &found.route.request_headers;
-    let address = Address { target: target.clone(), scheme: "http", told: None };
-    let passage = Passage::new(address, path, &client, &parts.headers);
-    let head = passage.head(&parts, rules, &id, &mut random, false);
-    let text = std::str::from_utf8(head.as_bytes()).expect("ASCII");
-    let (line, fields) = text.split_once("\r\n").expect("a request line");
-    let target = line.strip_prefix("GET ").and_then(|line| line.strip_suffix(" HTTP/1.1")).expect("a request line");
+    let path = super::path(&request.target, &found).expect("a good path");
+    let call = call(&routes, 0, path, Forwarded::of(&client, &request.head.headers));
+    let head = super::head(&request, &call, &mut fastrand::Rng::with_seed(1));
     let mut headers = HeaderMap::new();
-    for field in fields.lines() {
-        let (name, value) = field.split_once(": ").expect("a field");
-        headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value.parse().expect("a value"));
+    let mut add = |name: &str, value: &[u8]| {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        headers.append(name, HeaderValue::from_bytes(value).expect("a value"));
+    };
+    head.authority.into_iter().for_each(|host| add("host", host));
+    head.fields.each(&mut add);
+    // As the connection writes it (`upstream/wire` holds it to that).
+    if head.trailers {
+        add("te", b"trailers");
+        add("connection", b"te");
     }
-    (target.to_owned(), headers)
+    (head.target.to_owned(), headers)
 }
 
 fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
@@ -77,7 +99,7 @@ fn the_instance_learns_who_asked_for_what_and_never_the_key() {
 fn a_route_that_sets_what_we_say_under_another_spelling_leaves_one_of_the_two() {
     let name = HeaderName::from_static("x_request_id");
     let rules = HeaderRules { set: vec![(name, HeaderValue::from_static("own"))], ..HeaderRules::default() };
-    let aliases = gate::aliases(&rules, &HeaderMap::new());
+    let aliases = aliases(&rules, &HeaderMap::new());
     assert_eq!(aliases, [X_REQUEST_ID]);
 }
 
@@ -116,16 +138,18 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         let config = crate::config::parse(Some(&text), "test", Default::default(), &env).expect("a valid route");
         config.routes[1].clone()
     };
+    let forwarded = |scheme: &'static str, host: &'static str| Forwarded {
+        scheme,
+        host: Some(HeaderValue::from_static(host)),
+        chain: VIA,
+    };
     let outside = |change: &str, path: &str, location: &'static str| {
-        let request = http::Request::builder().uri(path).header("host", "shop.example").body(()).expect("a request");
-        let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
-        let target = head::check(&request.into_parts().0, &limits).expect("a good head");
-        let told = Some(HeaderValue::from_static("www.example"));
-        let address = Address { target, scheme: "http", told };
+        let request = request(path, &[]);
         let stripped = if change.contains("strip") { "/shop".len() } else { 0 };
-        let passage = Passage { address, path: Path { stripped, rewritten: None }, chain: VIA };
+        let path = Path { stripped, rewritten: None };
+        let call = call(&[route(change)], 0, path, forwarded("http", "www.example"));
         let location = HeaderValue::from_static(location);
-        let value = passage.outside(&route(change), &location, "10.0.0.5:80".parse().expect("an address"));
+        let value = super::outside(&call, &request.target, &location, "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())
     };
     let strip = "strip = \"/shop\"";
@@ -150,14 +174,13 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         assert_eq!(outside(strip, "/shop/a", location).as_deref(), wanted, "{location}");
     }
     // Who is there over https already is not sent back.
-    let request = http::Request::builder().uri("/shop/a").header("host", "inner:5000").body(()).expect("a request");
-    let limits = crate::config::RequestLimits { head: 1 << 20, fields: 99, target: 8192 };
-    let target = head::check(&request.into_parts().0, &limits).expect("a good head");
-    let address = Address { target, scheme: "https", told: Some(HeaderValue::from_static("shop.example")) };
+    let mut inner = request("/shop/a", &[]);
+    inner.target.host = Some(HeaderValue::from_static("inner:5000"));
     let path = Path { stripped: "/shop".len(), rewritten: None };
-    let passage = Passage { address, path, chain: VIA };
+    let secure = call(&[route(strip)], 0, path, forwarded("https", "shop.example"));
     for location in ["http://inner:5000/users", "http://shop.example/users", "https://shop.example/users"] {
-        let value = passage.outside(&route(strip), &HeaderValue::from_static(location), ([10, 0, 0, 5], 80).into());
+        let instance = ([10, 0, 0, 5], 80).into();
+        let value = super::outside(&secure, &inner.target, &HeaderValue::from_static(location), instance);
         assert_eq!(value.expect("it is its own"), "/shop/users", "{location}");
     }
     let swapped = "strip = \"/shop\"\nadd = \"/v1\"";

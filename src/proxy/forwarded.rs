@@ -1,15 +1,31 @@
-//! Which client a request comes from: whoever connected, or whom a trusted proxy says.
+//! Where a request comes from: from whoever connected, or from whom a trusted proxy says.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::head::{Target, valid_host};
+use super::head::valid_host;
+use crate::fields::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::io::Client;
 
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Where a request comes from, as its instance is told.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarded {
+    /// `http`, or `https` where a trusted proxy says so.
+    pub(super) scheme: &'static str,
+    /// The host that the client asked, where a trusted proxy says it.
+    pub(super) host: Option<HeaderValue>,
+    /// Who asked, through which proxies: the value of `X-Forwarded-For`.
+    pub(super) chain: HeaderValue,
+}
+
+impl Forwarded {
+    /// As the connection says it, and as a trusted proxy at its other end does.
+    pub(super) fn of(client: &Client, headers: &HeaderMap) -> Forwarded {
+        let host = trusted(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
+        Forwarded { scheme: scheme(client, headers), host: host.cloned(), chain: chain(client, headers) }
+    }
+}
 
 /// The client's address. `X-Forwarded-For` of a trusted proxy is read from the right, as far as trusted proxies wrote it:
 /// what stands left of the first stranger is the stranger's own claim.
@@ -38,7 +54,7 @@ fn parse(claim: &str) -> Option<IpAddr> {
 }
 
 /// The chain as the instance sees it: what a trusted proxy sent, and who sent that.
-pub(super) fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
+fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
     if client.trusted.is_none() {
         return client.forwarded_for.clone();
     }
@@ -51,52 +67,16 @@ pub(super) fn chain(client: &Client, headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.forwarded_for.clone())
 }
 
-/// What the client asked for, as far as we know: a trusted proxy knows better than we do.
-#[derive(Clone, Debug)]
-pub(super) struct Address {
-    /// The target, as routes and instances see it.
-    pub(super) target: Target,
-    /// `http` or `https`.
-    pub(super) scheme: &'static str,
-    /// The host that the client asked, where a trusted proxy says so.
-    pub(super) told: Option<HeaderValue>,
-}
-
-/// An address that is only looked at: what is answered from the store needs no copies.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) target: &'a Target,
-    pub(super) scheme: &'static str,
-    pub(super) told: Option<&'a HeaderValue>,
-}
-
-/// The scheme, and the host where a trusted proxy says it.
-pub(super) fn asked<'h>(client: &Client, headers: &'h HeaderMap) -> (&'static str, Option<&'h HeaderValue>) {
-    let host = told(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
-    (scheme(client, headers), host)
-}
-
-impl Address {
-    pub(super) fn view(&self) -> View<'_> {
-        View { target: &self.target, scheme: self.scheme, told: self.told.as_ref() }
-    }
-
-    /// The host that the client asked.
-    pub(super) fn host(&self) -> Option<&HeaderValue> {
-        self.told.as_ref().or(self.target.host.as_ref())
-    }
-}
-
-/// Over what the client came.
+/// The scheme that the client used.
 fn scheme(client: &Client, headers: &HeaderMap) -> &'static str {
-    match told(client, headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+    match trusted(client, headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         _ => "http",
     }
 }
 
-/// What a trusted proxy says; what a stranger says is not heard.
-fn told<'h>(client: &Client, headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+/// What a trusted proxy says in a field; a stranger's word counts for nothing.
+fn trusted<'h>(client: &Client, headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     client.trusted.as_ref().and_then(|_| headers.get(name))
 }
 

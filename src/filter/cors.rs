@@ -1,29 +1,56 @@
-//! Cross-origin sharing (<https://fetch.spec.whatwg.org/#http-cors-protocol>): preflights are answered here, other answers
-//! get what lets a page read them.
+//! Cross-origin sharing (<https://fetch.spec.whatwg.org/#http-cors-protocol>): preflights are answered here, and other answers say
+//! which pages may read them.
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use super::{Passing, Step};
 use crate::config::routes::Cors;
 
-/// The method that a preflight asks about.
-pub(super) fn asked_for(parts: &Parts) -> Option<Method> {
-    if parts.method != Method::OPTIONS || !parts.headers.contains_key(header::ORIGIN) {
+/// What is remembered of a request until its answer passes.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// The method that a preflight asks about, when the request is one that the gateway answers.
+    pub preflight: Option<Method>,
+    /// The origin of the page that asks.
+    origin: Option<HeaderValue>,
+}
+
+/// The method that a preflight asks about, if the request is a preflight.
+pub fn preflight_for(head: &Parts) -> Option<Method> {
+    if head.method != Method::OPTIONS || !head.headers.contains_key(header::ORIGIN) {
         return None;
     }
-    let method = parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let method = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     Method::from_bytes(method.as_bytes()).ok()
 }
 
+/// Answers a preflight; of any other request it notes where it comes from.
+pub(super) fn before(passing: &mut Passing<'_>) -> Step {
+    let Some(cors) = &passing.route.cors else { return Step::Continue };
+    passing.notes.cors.origin = passing.head.headers.get(header::ORIGIN).cloned();
+    match &passing.notes.cors.preflight {
+        Some(method) => Step::Answer(preflight(cors, passing.head, method)),
+        None => Step::Continue,
+    }
+}
+
+/// Says which pages may read an answer.
+pub(super) fn after(cors: Option<&Cors>, notes: &Notes, headers: &mut HeaderMap) {
+    if let Some(cors) = cors {
+        allow(cors, notes.origin.as_ref(), headers);
+    }
+}
+
 /// The answer to a preflight: what is allowed, or nothing.
-pub(super) fn preflight(cors: &Cors, parts: &Parts, method: &Method) -> Response<Bytes> {
+fn preflight(cors: &Cors, head: &Parts, method: &Method) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     let vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
     headers.insert(header::VARY, HeaderValue::from_static(vary));
-    if !allows(cors, parts.headers.get(header::ORIGIN)) {
+    if !allows(cors, head.headers.get(header::ORIGIN)) {
         return response;
     }
     if cors.methods.is_empty() || cors.methods.contains(method) || simple(method) {
@@ -31,7 +58,7 @@ pub(super) fn preflight(cors: &Cors, parts: &Parts, method: &Method) -> Response
         let all: Vec<_> = all.iter().map(Method::as_str).collect();
         headers.extend(HeaderValue::from_str(&all.join(", ")).map(|v| (header::ACCESS_CONTROL_ALLOW_METHODS, v)));
     }
-    let wanted = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let wanted = head.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let allowed = match cors.headers.is_empty() {
         true => wanted.cloned(),
         false => {
@@ -44,8 +71,8 @@ pub(super) fn preflight(cors: &Cors, parts: &Parts, method: &Method) -> Response
     response
 }
 
-/// What every answer of the route says to a page of the origin that asked; what the instance said of it goes.
-pub(super) fn dress(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+/// Says to a page of the origin that asked what it may read. What the instance said about that goes.
+fn allow(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
     for name in [
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,

@@ -1,0 +1,210 @@
+//! The pages that the gateway answers by itself: health, readiness, and admin pages through the control plane.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::call::Request;
+use super::error::Error;
+use super::exchange::Worker;
+use crate::config::routes::Action;
+use crate::filter::Refusal;
+use crate::filter::auth::Denied;
+use crate::io::{Client, Door};
+use crate::route::Found;
+use crate::snapshot::Snapshot;
+
+/// A worker that did not turn for this long is stuck.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// A builtin page.
+pub(super) enum Builtin {
+    /// Here it is.
+    Page(Response<Bytes>),
+    /// The control plane has it.
+    Errand(Errand),
+}
+
+/// A page that the control plane is asked for.
+pub(super) struct Errand {
+    request: http::Request<Bytes>,
+    consumer: String,
+}
+
+/// Whether a path may be one of ours.
+pub(super) fn claims(path: &str, client: &Client) -> bool {
+    client.door == Door::Admin || matches!(path, "/health" | "/ready" | "*") || path.starts_with("/admin")
+}
+
+/// The page for a path of our own, `None` for anybody else's.
+///
+/// # Errors
+/// When there is no such page, or not for this method or this client.
+pub(super) fn page(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    request: &Request,
+    client: &Client,
+) -> Result<Option<Builtin>, Error> {
+    let page = match request.target.path() {
+        "/health" => health(worker),
+        "/ready" => ready(worker, snapshot),
+        "*" => options(),
+        path if path == "/admin" || path.starts_with("/admin/") => {
+            if client.door != Door::Admin && !snapshot.config.admin.public {
+                return Ok(None);
+            }
+            return admin(snapshot, request, client).map(|errand| Some(Builtin::Errand(errand)));
+        }
+        _ if client.door == Door::Admin => return Err(Error::NoRoute),
+        _ => return Ok(None),
+    };
+    if !matches!(request.head.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Err(Error::MethodNotOfPage("GET, HEAD"));
+    }
+    Ok(Some(Builtin::Page(page)))
+}
+
+/// Alive: every worker turns.
+fn health(worker: &Worker) -> Response<Bytes> {
+    let pulse = &worker.parts.pulse;
+    let silent = pulse.longest_silence();
+    let healthy = silent < STUCK;
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let words = json!({
+        "status": if healthy { "healthy" } else { "stuck" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_ms": pulse.uptime().as_millis() as u64,
+        "workers": pulse.workers(),
+    });
+    json_page(status, &words)
+}
+
+/// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
+/// outage of Consul would take the whole fleet out.
+fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
+    if worker.parts.pulse.draining.load(Ordering::Relaxed) {
+        return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
+    }
+    if !snapshot.catalog.complete {
+        return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "no_catalog" }));
+    }
+    let discovery = worker.parts.discovery.borrow().clone();
+    let why: Vec<_> = discovery
+        .providers
+        .iter()
+        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.error.as_ref()?)))
+        .collect();
+    let status = if why.is_empty() { "ready" } else { "degraded" };
+    json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
+}
+
+/// The control plane's page.
+pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<Bytes>, Error> {
+    let Errand { request, consumer } = errand;
+    let answer = worker.parts.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => Err(Error::NoRoute),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let written = answer.headers().get(header::ALLOW).is_some_and(|allow| allow == "POST");
+            Err(Error::MethodNotOfPage(if written { "POST" } else { "GET, HEAD" }))
+        }
+        _ => Ok(answer),
+    }
+}
+
+/// What to say besides the error: what exists, where to look.
+pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
+    let snapshot = worker.parts.current.load();
+    match error {
+        Error::NoRoute if client.door == Door::Admin => {
+            "This listener has /admin/services, /health and /ready.".to_owned()
+        }
+        Error::NoRoute => {
+            let mut hint = snapshot.routes.overview();
+            hint = if hint.is_empty() {
+                "There are /health and /ready.".into()
+            } else {
+                format!("There are {hint}, /health and /ready.")
+            };
+            if client.ip().is_loopback() {
+                let public =
+                    if snapshot.config.admin.public { "/admin/services here, and ".to_owned() } else { String::new() };
+                hint += &format!(" Admin: {public}http://{}/admin/services.", snapshot.config.admin.address);
+            }
+            hint
+        }
+        Error::NoService => {
+            "It must be registered in Consul and exposed; /admin/services lists what is, and why what is not.".into()
+        }
+        _ => String::new(),
+    }
+}
+
+/// An admin page, for whoever may see it.
+fn admin(snapshot: &Snapshot, request: &Request, client: &Client) -> Result<Errand, Error> {
+    let Request { head, target, .. } = request;
+    let checked = snapshot.filters.auth.check(&head.headers, &client.learnt, client.ip(), Instant::now());
+    let consumer = checked.map_err(Refusal::from)?;
+    if !consumer.roles.admin {
+        return Err(Refusal::from(Denied::NoRole).into());
+    }
+    let request = http::Request::builder().method(&head.method).uri(target.as_str()).body(Bytes::new());
+    Ok(Errand { request: request.or(Err(Error::NoRoute))?, consumer: consumer.name.to_string() })
+}
+
+fn options() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+fn json_page(status: StatusCode, words: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{words}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer of a route that asks nobody.
+pub(super) fn of_route(request: &Request, found: &Found) -> Option<Response<Bytes>> {
+    let target = &request.target;
+    match &found.entry.route.action {
+        Action::Forward { .. } => None,
+        Action::Respond { status, content_type, body } => {
+            let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+            *response.status_mut() = *status;
+            if !body.is_empty() {
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+            }
+            Some(response)
+        }
+        Action::Redirect { status, to } => {
+            let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+            let mut place = found.fill(to, target.path(), host);
+            // A path that begins with two slashes would name another host.
+            if place.starts_with("//") {
+                place.replace_range(..place.len() - place.trim_start_matches('/').len(), "/");
+            }
+            if let Some(query) = target.query().filter(|_| !place.contains('?')) {
+                place = format!("{place}?{query}");
+            }
+            let mut response = Response::new(Bytes::new());
+            match HeaderValue::from_str(&place) {
+                Ok(place) => {
+                    *response.status_mut() = *status;
+                    response.headers_mut().insert(header::LOCATION, place);
+                }
+                Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
+            }
+            Some(response)
+        }
+    }
+}

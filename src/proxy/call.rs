@@ -1,0 +1,123 @@
+//! What a service is asked and what comes of it, as data: the same for a client's request, for a fill of the cache, and later for a
+//! part of an aggregate.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use tokio::time::Instant;
+
+use super::forwarded::Forwarded;
+use super::head::Target;
+use crate::body::Body;
+use crate::filter::cache::{Entry, Forward};
+use crate::io::upgrade::Upgrade;
+use crate::request::RequestId;
+use crate::upstream::LocalService;
+use crate::upstream::instance::{InFlight, Permit};
+use crate::upstream::pool::Lease;
+
+/// A request, as it came.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Its method and fields.
+    pub(super) head: Parts,
+    /// Its body.
+    pub(super) body: Body,
+    /// Its target in canonical form; empty until the head was checked.
+    pub(super) target: Target,
+}
+
+/// Where a request goes, and what holds for it there. It keeps its route and its service, not the snapshot that they are of.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its route.
+    pub(super) route: Arc<crate::route::Entry>,
+    /// Its service.
+    pub(super) service: Rc<LocalService>,
+    /// What the route makes of its target.
+    pub(super) path: Path,
+    /// Who asked, over what, and for which host.
+    pub(super) forwarded: Forwarded,
+    /// When all of it must be over.
+    pub(super) total: Option<Instant>,
+    /// Its id.
+    pub(super) id: RequestId,
+    /// What a 101 must say, and the client's connection, when it asks for a WebSocket.
+    pub(super) upgrade: Option<(HeaderValue, Upgrade)>,
+}
+
+/// What a route makes of a target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Path {
+    /// So many bytes are taken off its beginning.
+    pub(super) stripped: usize,
+    /// The path and query for the instance, where they are more than what follows the prefix.
+    pub(super) rewritten: Option<String>,
+}
+
+/// What was fetched.
+pub(super) enum Reply {
+    /// An answer from the store.
+    Stored {
+        entry: Arc<Entry>,
+        /// How it came to be given.
+        how: Given,
+        /// The client has it already, by its own conditions: it gets a 304.
+        known: bool,
+    },
+    /// An answer that is stored while it is passed on, and why it was asked for.
+    Filling(Box<Response<Body>>, Forward),
+    /// The answer of an instance, for this request alone, and why it went past the cache, if there is one.
+    Passed(Passed, Option<Forward>),
+}
+
+/// How an answer from the store came to be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// It was there.
+    Hit,
+    /// Another request asked for it.
+    Collapsed(Forward),
+    /// The instance said that it still holds.
+    Revalidated(Forward),
+}
+
+/// The answer of an instance, its head made for the client.
+pub(super) struct Passed {
+    pub(super) response: Response<Body>,
+    /// When its head had come.
+    pub(super) answered: Instant,
+    /// What is settled when its body ends.
+    pub(super) settlement: Settlement,
+    /// How long its body may take.
+    pub(super) pace: Pace,
+    /// The client's connection, when both ends change to WebSocket.
+    pub(super) upgrade: Option<Upgrade>,
+}
+
+/// What is settled with an instance when the body of its answer ends.
+pub(super) struct Settlement {
+    pub(super) service: Rc<LocalService>,
+    /// `None` when its status was verdict enough, or none at all.
+    pub(super) permit: Option<Permit>,
+    pub(super) flight: InFlight,
+    pub(super) lease: Lease,
+    /// How long the instance keeps an idle connection, if it says so.
+    pub(super) keep_alive: Option<Duration>,
+    /// The route's `idle` and the request's end, for what is left of an upload: whatever holds for its answer.
+    pub(super) deadlines: (Duration, Option<Instant>),
+}
+
+/// How long a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two pieces.
+    pub(super) idle: Duration,
+    /// When it must be over.
+    pub(super) total: Option<Instant>,
+    /// It may go on for hours: its first piece proves its instance.
+    pub(super) stream: bool,
+}

@@ -1,0 +1,350 @@
+//! The only way to an instance: one attempt, and another where the rules allow it. It knows nothing of clients.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
+
+use super::call::{Call, Pace, Passed, Request, Settlement};
+use super::error::Error;
+use super::exchange::Worker;
+use super::upload::{self, Failed, Progress};
+use super::{rewrite, websocket};
+use crate::body::Body;
+use crate::config::Policy;
+use crate::request::Attempts;
+use crate::upstream::breaker::Failure;
+use crate::upstream::instance::{InFlight, Permit};
+use crate::upstream::pool::{Lease, Local};
+use crate::upstream::verdict::{self, Again, Outcome, Verdict};
+use crate::upstream::wire::{ConnectError, SendError};
+use crate::upstream::{Pick, Unavailable};
+
+/// The longest that `Retry-After` can say: a date is taken as this, since clocks differ.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What an attempt brought: an answer, or an error with the request's body where it was not used up.
+type Brought = (Result<Answered, Error>, Again, Option<Body>);
+
+/// What answered an attempt.
+struct Answered {
+    response: Response<Body>,
+    at: Instant,
+    lease: Lease,
+    flight: InFlight,
+    permit: Option<Permit>,
+}
+
+/// Attempts until one is answered, or the rules or the instances are used up. `now` is when it is asked for, which may be long after
+/// the request began.
+pub(super) async fn forward(
+    worker: &Worker,
+    request: &mut Request,
+    call: &Call,
+    now: Instant,
+    attempts: &mut Attempts,
+) -> Result<Passed, Error> {
+    let policy = &call.route.route.policy;
+    let body = std::mem::take(&mut request.body);
+    let (mut body, progress) = match http_body::Body::is_end_stream(&body) {
+        true => (Body::Empty, None),
+        false => upload::follow(body, policy.timeouts.idle, policy.body),
+    };
+    let repeatable =
+        progress.is_none() && call.upgrade.is_none() && policy.retry.methods.contains(&request.head.method);
+    let sending = Sending { worker, request, call, progress, repeatable };
+    let mut tried: Vec<usize> = Vec::new();
+    // The best that was brought so far: it stands when nobody else can be asked.
+    let mut last: Option<Box<Result<Answered, Error>>> = None;
+    call.service.shared.budget.request(worker.id, now);
+    let brought = loop {
+        let pick = match call.service.pick(&tried) {
+            Ok(pick) => pick,
+            Err(why) => break last.map_or_else(|| Err(unavailable(why)), |last| *last),
+        };
+        // What another attempt replaces holds neither its connection nor its place any longer.
+        drop(last.take());
+        let member = pick.member;
+        let began = if tried.is_empty() { now } else { Instant::now() };
+        attempts.begin(pick.local.instance.key.address, began);
+        let (brought, again, left) = sending.attempt(pick, began, body, attempts).await;
+        let next = match again {
+            Again::Never => None,
+            Again::IfRepeatable => repeatable.then_some(Body::Empty),
+            Again::Always => left,
+        };
+        let Some(next) = next else { break brought };
+        tried.push(member);
+        let another = tried.len() <= policy.retry.more as usize && call.service.has_other(&tried);
+        if !another || !call.service.shared.budget.try_spend() {
+            break brought;
+        }
+        body = next;
+        last = Some(Box::new(brought));
+    };
+    let answered = brought?;
+    Ok(passed(worker, request, call, answered))
+}
+
+/// An answer as the client gets it. No further attempt follows: the memory of the request's fields is free for the next answer's.
+fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answered) -> Passed {
+    let Answered { mut response, at, lease, flight, permit } = answered;
+    let instance = flight.instance().key.address;
+    let keep_alive = rewrite::answer(response.headers_mut(), request, call, instance);
+    worker.memory.keep(std::mem::take(&mut request.head.headers));
+    let timeouts = &call.route.route.policy.timeouts;
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let pace = match upgraded || is_event_stream(response.headers()) {
+        true => Pace { idle: timeouts.stream_idle, total: None, stream: true },
+        false => Pace { idle: timeouts.idle, total: call.total, stream: false },
+    };
+    let deadlines = (timeouts.idle, call.total);
+    let settlement = Settlement { service: call.service.clone(), permit, flight, lease, keep_alive, deadlines };
+    Passed { response, answered: at, settlement, pace, upgrade: None }
+}
+
+/// An event stream may last for hours (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+fn unavailable(why: Unavailable) -> Error {
+    match why {
+        Unavailable::NoInstances | Unavailable::AllTried => Error::NoInstances,
+        Unavailable::AllTripped(wait) => Error::AllTripped(wait),
+    }
+}
+
+/// How one request is sent.
+struct Sending<'a> {
+    worker: &'a Worker,
+    request: &'a Request,
+    call: &'a Call,
+    /// Of its body, when it has one.
+    progress: Option<Rc<Progress>>,
+    /// It may be sent again although an instance may have acted on it.
+    repeatable: bool,
+}
+
+/// Why no head came.
+enum Missed {
+    Refused(SendError),
+    Late,
+    Total,
+}
+
+impl Sending<'_> {
+    /// One attempt at one instance. A connection that died while it lay idle is no attempt: the next one is tried.
+    async fn attempt(&self, pick: Pick, began: Instant, mut body: Body, attempts: &mut Attempts) -> Brought {
+        let Pick { local, permit, .. } = pick;
+        let policy = self.policy();
+        // Where the route says so, its requests are no evidence: one that was let through as a probe leaves its place free.
+        let permit = Some(permit).filter(|_| policy.breaker);
+        let flight = local.instance.enter(self.worker.id);
+        let mut sent_at = began;
+        let mut reuse = true;
+        loop {
+            // A connection: one that waits, else a new one.
+            let pooled = if reuse { local.reuse(!self.repeatable, began) } else { None };
+            let mut lease = match pooled {
+                Some(lease) => lease,
+                None => match self.connect(&local).await {
+                    Ok(lease) => lease,
+                    Err((outcome, error)) => {
+                        return self.failed(outcome, error, (permit, &flight), Some(body), attempts);
+                    }
+                },
+            };
+            if !lease.reused {
+                sent_at = Instant::now();
+            }
+            let missed = match self.send(&lease, sent_at, body).await {
+                Ok(response) => {
+                    let at = Instant::now();
+                    flight.answered(at - began);
+                    if self.progress.is_some() {
+                        lease.send_on();
+                    }
+                    return self.judge(Answered { response, at, lease, flight, permit }, attempts);
+                }
+                Err(missed) => missed,
+            };
+            // A kept connection that was closed meanwhile says nothing of the instance: once more, on a new one.
+            body = match missed {
+                Missed::Refused(SendError::Unwritten(again)) if lease.reused => again,
+                Missed::Refused(SendError::Reset(_)) if lease.reused && self.repeatable && !self.client_failed() => {
+                    Body::Empty
+                }
+                missed => return self.missed(missed, (permit, &flight), attempts),
+            };
+            reuse = false;
+        }
+    }
+
+    /// A new connection. Boxed: few requests need one, and the others need not have room for it.
+    async fn connect(&self, local: &Rc<Local>) -> Result<Lease, (Outcome, Error)> {
+        let deadline = self.within_total(self.policy().timeouts.connect);
+        let error = match Box::pin(local.connect(deadline)).await {
+            Ok(lease) => return Ok(lease),
+            Err(error) => error,
+        };
+        if self.is_over() {
+            return Err((Outcome::TotalTimeout, Error::TotalTimeout));
+        }
+        Err(match error {
+            ConnectError::Refused(error) => {
+                tracing::debug!("cannot connect to an instance: {error}");
+                (Outcome::ConnectRefused, Error::ConnectRefused)
+            }
+            ConnectError::Timeout => (Outcome::ConnectTimeout, Error::ConnectTimeout),
+        })
+    }
+
+    /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the instance.
+    async fn send(&self, lease: &Lease, began: Instant, body: Body) -> Result<Response<Body>, Missed> {
+        let head = rewrite::head(self.request, self.call, &mut self.worker.random.borrow_mut());
+        let allowed = self.policy().timeouts.first_byte;
+        let mut sent = std::pin::pin!(lease.connection.send(&head, body, &self.worker.memory));
+        let mut deadline = began + self.within_total(allowed);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut sent => return result.map_err(Missed::Refused),
+                () = lease.connection.until(deadline) => {}
+            }
+            if self.is_over() {
+                return Err(Missed::Total);
+            }
+            match self.progress.as_deref().and_then(|upload| extended(upload, allowed)) {
+                Some(later) => deadline = self.call.total.map_or(later, |total| total.min(later)),
+                None => return Err(Missed::Late),
+            }
+        }
+    }
+
+    /// What an answer's head says of its instance.
+    fn judge(&self, mut answered: Answered, attempts: &mut Attempts) -> Brought {
+        let status = answered.response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let accept = self.call.upgrade.as_ref().map(|(accept, _)| accept);
+            let agreed = accept.is_some_and(|accept| websocket::agreed(answered.response.headers(), accept));
+            if !agreed {
+                let Answered { permit, flight, .. } = answered;
+                return self.failed(Outcome::BadAnswer, Error::BadAnswer, (permit, &flight), None, attempts);
+            }
+        }
+        let mut outcome = "answered";
+        if status.as_u16() < 400 {
+            attempts.ended(outcome, answered.at);
+            return (Ok(answered), Again::Never, None);
+        }
+        let (verdict, again) = verdict::of(Outcome::Answered(status, retry_after(status, answered.response.headers())));
+        match verdict {
+            Verdict::Open => {}
+            Verdict::None => answered.permit = None,
+            Verdict::Pause(wait) => {
+                answered.permit = None;
+                self.call.service.pause(answered.flight.instance(), wait);
+                outcome = "status_503";
+            }
+            Verdict::Failed(failure) => {
+                self.blame(answered.permit.take(), failure, &answered.flight);
+                outcome = failure.as_str();
+            }
+        }
+        attempts.ended(outcome, answered.at);
+        (Ok(answered), again, None)
+    }
+
+    /// What a missing answer says of its instance - nothing, when the client failed.
+    fn missed(&self, missed: Missed, evidence: (Option<Permit>, &InFlight), attempts: &mut Attempts) -> Brought {
+        let failed = self.progress.as_deref().and_then(|upload| upload.failed.get());
+        let (outcome, error, body) = match (failed, missed) {
+            (Some(Failed::Broken), _) | (None, Missed::Refused(SendError::Body)) => {
+                (Outcome::Client, Error::ClientGone, None)
+            }
+            (Some(Failed::Idle), _) => (Outcome::Client, Error::BodyTimeout, None),
+            (Some(Failed::TooLarge), _) => (Outcome::Client, Error::BodyTooLarge, None),
+            (None, Missed::Total) => (Outcome::TotalTimeout, Error::TotalTimeout, None),
+            (None, Missed::Late) => (Outcome::FirstByteTimeout, Error::FirstByteTimeout, None),
+            (None, Missed::Refused(SendError::BadAnswer(error))) => {
+                tracing::debug!("an instance's answer is not HTTP: {error}");
+                (Outcome::BadAnswer, Error::BadAnswer, None)
+            }
+            (None, Missed::Refused(SendError::Reset(error))) => {
+                tracing::debug!("an instance reset the connection: {error}");
+                (Outcome::Reset, Error::Reset, None)
+            }
+            (None, Missed::Refused(SendError::Unwritten(body))) => (Outcome::Unwritten, Error::Reset, Some(body)),
+        };
+        self.failed(outcome, error, evidence, body, attempts)
+    }
+
+    /// An attempt without an answer: the verdict falls now.
+    fn failed(
+        &self,
+        outcome: Outcome,
+        error: Error,
+        (permit, flight): (Option<Permit>, &InFlight),
+        body: Option<Body>,
+        attempts: &mut Attempts,
+    ) -> Brought {
+        let (verdict, again) = verdict::of(outcome);
+        if let Verdict::Failed(failure) = verdict {
+            self.blame(permit, failure, flight);
+        }
+        attempts.ended(error.reason(), Instant::now());
+        (Err(error), again, body)
+    }
+
+    /// A verdict against an instance, where the request gives one.
+    fn blame(&self, permit: Option<Permit>, failure: Failure, flight: &InFlight) {
+        match permit {
+            Some(permit) => self.call.service.failed(permit, failure, flight),
+            None => flight.failed(),
+        }
+    }
+
+    /// What holds for the requests of its route.
+    fn policy(&self) -> &Policy {
+        &self.call.route.route.policy
+    }
+
+    fn client_failed(&self) -> bool {
+        self.progress.as_deref().is_some_and(|upload| upload.failed.get().is_some())
+    }
+
+    /// The request's own deadline has passed.
+    fn is_over(&self) -> bool {
+        self.call.total.is_some_and(|total| total <= Instant::now())
+    }
+
+    /// A timeout, cut to what the request's own deadline leaves.
+    fn within_total(&self, timeout: Duration) -> Duration {
+        match self.call.total {
+            Some(total) => timeout.min(total.saturating_duration_since(Instant::now())),
+            None => timeout,
+        }
+    }
+}
+
+/// The later deadline of an attempt whose request is still on its way: the wait counts from the last piece written, and
+/// while the client owes the next piece its own deadline runs.
+fn extended(upload: &Progress, allowed: Duration) -> Option<Instant> {
+    let now = Instant::now();
+    if upload.waiting.get() && !upload.done.get() {
+        return Some(now + allowed);
+    }
+    Some(upload.moved.get() + allowed).filter(|&later| later > now)
+}
+
+/// `Retry-After` of a 503, in seconds (RFC 9110 section 10.2.3).
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if status != StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    Some(text.parse().map_or(LONG, Duration::from_secs))
+}

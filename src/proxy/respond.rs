@@ -1,0 +1,333 @@
+//! The only exit: every answer leaves through [`respond`], whoever gave it. Then its body is followed to its end, where the verdict
+//! falls, the connection returns to its pool, and the access line is written.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::call::{Given, Pace, Passed, Reply, Settlement};
+use super::error::{self, Error};
+use super::exchange::Exchange;
+use super::rewrite;
+use super::tunnel::Tunnel;
+use crate::body::{self, Body};
+use crate::fields::X_REQUEST_ID;
+use crate::filter::Filter;
+use crate::filter::cache::{Entry, Own};
+use crate::upstream::verdict::{self, Verdict};
+
+/// How long a client waits for the next piece of an answer that is being stored: its own deadlines are behind it.
+const FILLING: Duration = Duration::from_secs(24 * 3600);
+
+/// A body that has come for this long proves its instance: the verdict need not wait for the end of a stream.
+const PROVEN: Duration = Duration::from_secs(5);
+
+/// How long what goes on for hours may go on with a departed instance (it may have departed by mistake).
+const DEPARTED: Duration = Duration::from_secs(300);
+
+/// What a request is answered with.
+pub(super) enum Outcome {
+    /// A page: the gateway's own, a route's, a preflight's.
+    Page(Response<Bytes>),
+    /// A page that explains an error, with a hint at what exists instead.
+    Failed(Error, String),
+    /// What was fetched.
+    Fetched(Reply),
+}
+
+/// An answer on its way to the client. Only [`respond`] makes one.
+#[derive(Debug)]
+pub struct Sent(Response<Body>);
+
+impl From<Sent> for Response<Body> {
+    fn from(sent: Sent) -> Response<Body> {
+        sent.0
+    }
+}
+
+/// Sends an answer.
+pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
+    let whole = match outcome {
+        Outcome::Page(page) => page,
+        Outcome::Failed(error, hint) => {
+            exchange.facts.because(error.reason(), error.blame().as_str());
+            error::page(&error, &exchange.facts.id, &hint)
+        }
+        Outcome::Fetched(Reply::Stored { entry, how, known }) => stored(&mut exchange, &entry, how, known),
+        Outcome::Fetched(Reply::Filling(mut response, why)) => {
+            exchange.facts.cache = "miss";
+            cache_status(response.headers_mut(), &format!("lictor; fwd={}; stored", why.as_str()));
+            say(&mut exchange, response.status(), response.headers_mut());
+            let pace = Pace { idle: FILLING, total: None, stream: false };
+            let ending = Ending { began: exchange.facts.began, exchange: Some(exchange), settlement: None };
+            return Sent(response.map(|body| follow(body, ending, pace, Instant::now())));
+        }
+        Outcome::Fetched(Reply::Passed(passed, past)) => {
+            let Passed { mut response, answered, settlement, pace, upgrade } = passed;
+            if let Some(why) = past {
+                exchange.facts.cache = "pass";
+                cache_status(response.headers_mut(), &format!("lictor; fwd={}", why.as_str()));
+            }
+            exchange.facts.stream = pace.stream;
+            say(&mut exchange, response.status(), response.headers_mut());
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                Tunnel::begin(exchange, upgrade, settlement, pace.idle, answered);
+                return Sent(response.map(|_| Body::Empty));
+            }
+            let began = exchange.facts.began;
+            let ending = Ending { exchange: Some(exchange), began, settlement: Some(settlement) };
+            return Sent(response.map(|body| follow(body, ending, pace, answered)));
+        }
+    };
+    // A whole answer is over with this: nothing has to be followed.
+    let mut whole = whole;
+    let bodiless = exchange.facts.method == Method::HEAD;
+    exchange.facts.bytes = if bodiless { 0 } else { whole.body().len() as u64 };
+    say(&mut exchange, whole.status(), whole.headers_mut());
+    Sent(whole.map(Body::from))
+}
+
+/// Gives an answer what every answer has: its request's id, the changes of its route, and what the filters add.
+fn say(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
+    exchange.facts.status = Some(status);
+    headers.insert(X_REQUEST_ID, exchange.facts.id.value());
+    let Some(entry) = &exchange.effects.route else { return };
+    rewrite::apply(&entry.route.response_headers, headers);
+    for filter in Filter::ORDER[..exchange.entered].iter().rev() {
+        filter.after(&entry.route, &mut exchange.notes, headers);
+    }
+}
+
+/// An answer from the store, or 304 when the client has it already.
+fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Response<Bytes> {
+    let now = if how == Given::Hit { exchange.facts.began } else { Instant::now() };
+    let mut number = itoa::Buffer::new();
+    let ttl = number.format(entry.ttl(now));
+    let (word, status) = match how {
+        Given::Hit => ("hit", ["lictor; hit; ttl=", ttl].concat()),
+        Given::Collapsed(why) => ("collapsed", format!("lictor; fwd={}; collapsed; ttl={ttl}", why.as_str())),
+        Given::Revalidated(why) => ("revalidated", format!("lictor; fwd={}; fwd-status=304; ttl={ttl}", why.as_str())),
+    };
+    exchange.facts.cache = word;
+    let status = HeaderValue::from_maybe_shared(Bytes::from(status));
+    // The stored fields have a place for it, which the filter would otherwise not use. What a route changes is changed first.
+    let unchanged = exchange.effects.route.as_ref().is_some_and(|entry| entry.route.response_headers.is_empty());
+    let own = Own {
+        status: status.unwrap_or_else(|_| HeaderValue::from_static("lictor")),
+        limit: if unchanged { exchange.notes.limit.iter_mut().find_map(Option::take) } else { None },
+    };
+    let mut response = Response::new(if known { Bytes::new() } else { entry.body.clone() });
+    *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { entry.status };
+    *response.headers_mut() = if known { entry.answer_304(own, now) } else { entry.answer(own, now) };
+    response
+}
+
+/// Says what the cache had to do with an answer (RFC 9211). What caches before us said stays.
+fn cache_status(headers: &mut HeaderMap, status: &str) {
+    headers.extend(HeaderValue::from_str(status).map(|status| (header::CACHE_STATUS, status)));
+}
+
+/// What is settled when an answer's body ends.
+pub(super) struct Ending {
+    /// The request that it answers; none while it is only stored.
+    pub(super) exchange: Option<Box<Exchange>>,
+    /// When the request began.
+    pub(super) began: Instant,
+    /// The instance's side; none when somebody else settles it.
+    pub(super) settlement: Option<Settlement>,
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// To its last byte.
+    Complete,
+    /// The instance broke it off.
+    Broken,
+    /// The instance sent nothing for the idle deadline.
+    Idle,
+    /// The request's total deadline cut it, or its instance is gone for too long.
+    Late,
+    /// The client went away.
+    Abandoned,
+}
+
+impl End {
+    /// What went wrong, as the table of verdicts has it.
+    fn outcome(self) -> Option<verdict::Outcome> {
+        match self {
+            End::Complete => None,
+            End::Broken => Some(verdict::Outcome::Broken),
+            End::Idle => Some(verdict::Outcome::Idle),
+            End::Late => Some(verdict::Outcome::TotalTimeout),
+            End::Abandoned => Some(verdict::Outcome::Client),
+        }
+    }
+}
+
+impl Settlement {
+    fn settle(mut self, end: End, now: Instant) {
+        let permit = self.permit.take();
+        let Some(outcome) = end.outcome() else {
+            permit.into_iter().for_each(|permit| permit.succeeded(now));
+            return self.lease.give_back(self.keep_alive, self.deadlines, self.flight, now);
+        };
+        if let (Verdict::Failed(failure), Some(permit)) = (verdict::of(outcome).0, permit) {
+            self.service.failed(permit, failure, &self.flight);
+        }
+    }
+}
+
+impl Ending {
+    fn settle(self, end: End, now: Instant) {
+        if let Some(settlement) = self.settlement {
+            settlement.settle(end, now);
+        }
+        let Some(mut exchange) = self.exchange else { return };
+        exchange.facts.ended = Some(now);
+        match end {
+            End::Complete => {}
+            End::Broken => exchange.facts.because("answer_broken", "upstream"),
+            End::Idle => exchange.facts.because("idle_timeout", "upstream"),
+            End::Late => exchange.facts.because("total_timeout", "upstream"),
+            End::Abandoned => exchange.facts.because("client_gone", "client"),
+        }
+    }
+
+    /// The instance has proven itself: the verdict need not wait for the end.
+    fn proven(&mut self, now: Instant) {
+        let permit = self.settlement.as_mut().and_then(|settlement| settlement.permit.take());
+        permit.into_iter().for_each(|permit| permit.succeeded(now));
+    }
+}
+
+/// Follows an answer's body to its end; one that is here to its last byte is settled at once.
+pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace, answered: Instant) -> Body {
+    if matches!(body, Body::Bytes(_)) || http_body::Body::is_end_stream(&body) {
+        if let (Body::Bytes(bytes), Some(exchange)) = (&body, &mut ending.exchange) {
+            exchange.facts.bytes = bytes.len() as u64;
+        }
+        ending.settle(End::Complete, answered);
+        return if let Body::Bytes(_) = body { body } else { Body::Empty };
+    }
+    Body::Followed(Box::pin(Following { body, ending: Some(ending), pace, timer: None, departed: None }))
+}
+
+/// A body that is followed.
+struct Following {
+    body: Body,
+    ending: Option<Ending>,
+    pace: Pace,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Since when a stream's instance is gone, as far as was looked.
+    departed: Option<Instant>,
+}
+
+impl Following {
+    /// Whether a stream goes on from an instance that departed long ago.
+    fn overstays(&mut self) -> bool {
+        let settlement =
+            self.ending.as_ref().and_then(|ending| ending.settlement.as_ref()).filter(|_| self.pace.stream);
+        if !settlement.is_some_and(|settlement| settlement.flight.instance().departed()) {
+            self.departed = None;
+            return false;
+        }
+        let now = Instant::now();
+        now - *self.departed.get_or_insert(now) >= DEPARTED
+    }
+
+    fn settle(&mut self, end: End) {
+        if let Some(ending) = self.ending.take() {
+            ending.settle(end, Instant::now());
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Pace { idle, total, stream } = self.pace;
+        if let Some(ending) = &mut self.ending {
+            if stream {
+                ending.proven(Instant::now());
+            }
+            if let Some(exchange) = &mut ending.exchange {
+                exchange.facts.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+        }
+        if http_body::Body::is_end_stream(&self.body) {
+            self.settle(End::Complete);
+        } else if let Some(timer) = &mut self.timer {
+            // Only bodies that had to be waited for look at the clock.
+            let now = Instant::now();
+            timer.as_mut().reset(total.map_or(now + idle, |total| total.min(now + idle)));
+            if let Some(ending) = &mut self.ending
+                && now - ending.began > PROVEN
+            {
+                ending.proven(now);
+            }
+        }
+        frame
+    }
+
+    /// Nothing came yet: has it been too long?
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let Pace { idle, total, .. } = self.pace;
+        let timer = self.timer.get_or_insert_with(|| {
+            let at = Instant::now() + idle;
+            Box::pin(tokio::time::sleep_until(total.map_or(at, |total| total.min(at))))
+        });
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if total.is_some_and(|total| total <= Instant::now()) {
+            self.settle(End::Late);
+            return Poll::Ready(Some(Err(body::Error::Deadline)));
+        }
+        self.settle(End::Idle);
+        Poll::Ready(Some(Err(body::Error::Idle)))
+    }
+}
+
+impl http_body::Body for Following {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(_))) if this.overstays() => {
+                this.settle(End::Late);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
+            Poll::Ready(None) => {
+                this.settle(End::Complete);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let by_client = matches!(error, body::Error::Request);
+                this.settle(if by_client { End::Abandoned } else { End::Broken });
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Pending => this.wait(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.settle(End::Abandoned);
+    }
+}
