@@ -128,7 +128,7 @@ impl Exchange {
     }
 
     fn count(&self, status: u16, duration: Duration) {
-        let worker = self.worker.id.0;
+        let worker = self.worker.id;
         let took = (!self.stream).then_some(duration);
         match &self.recorder {
             Some(recorder) => recorder.record(worker, status, took),
