@@ -36,7 +36,7 @@ use crate::config::{Route, Timeouts};
 use crate::filter::cache::{Cache, Fetch, Found as Stored};
 use crate::io::Client;
 use crate::io::upgrade::Upgrade;
-use crate::plane::{Answer, Handler, Handoff, Pulse};
+use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
@@ -124,15 +124,15 @@ impl Proxy {
 impl Handler for Proxy {
     type Sent = Response<Body>;
 
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> Answer<Response<Body>> {
+    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> MaybeFuture<Response<Body>> {
         let worker = self.0.clone();
         let mut exchange = Exchange::new(worker.clone(), &request, client);
         let (mut parts, mut body) = request.into_parts();
         match worker.story(&mut exchange, &mut parts, &mut body, client) {
-            Ok(Step::Page(page)) => Answer::Now(finish(exchange, page)),
-            Ok(Step::Stored(answer)) => Answer::Now(end(exchange, answer)),
-            Ok(Step::Ask(ask)) => Answer::Later(Box::pin(worker.ask(exchange, client.clone(), ask))),
-            Err(error) => Answer::Now(worker.failed(exchange, &error, client)),
+            Ok(Step::Page(page)) => MaybeFuture::Ready(finish(exchange, page)),
+            Ok(Step::Stored(answer)) => MaybeFuture::Ready(end(exchange, answer)),
+            Ok(Step::Ask(ask)) => MaybeFuture::Pending(Box::pin(worker.ask(exchange, client.clone(), ask))),
+            Err(error) => MaybeFuture::Ready(worker.failed(exchange, &error, client)),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
-use crate::plane::{Answer, Handler, Handoff, Pulse};
+use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
 use crate::proxy::{Parts, Proxy, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
@@ -184,8 +184,8 @@ impl Rig {
         let answer = self.call(method, header, body);
         async {
             match answer {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
+                MaybeFuture::Ready(response) => response,
+                MaybeFuture::Pending(response) => response.await,
             }
         }
     }
@@ -196,7 +196,7 @@ impl Rig {
         method: &str,
         header: Option<(&'static str, &'static str)>,
         body: Body,
-    ) -> Answer<Response<Body>> {
+    ) -> MaybeFuture<Response<Body>> {
         let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
         if let Some((name, value)) = header {
             request = request.header(name, value);
