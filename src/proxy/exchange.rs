@@ -157,6 +157,7 @@ impl Exchange {
             service: self.service.as_ref().map(|service| service.shared.name.as_str()).unwrap_or_default(),
             instance: self.instance,
             attempts: self.attempts,
+            tried: &[],
             consumer: self.consumer.as_deref().unwrap_or_default(),
             cache: self.cache,
             reason,
