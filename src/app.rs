@@ -1,4 +1,4 @@
-//! The wiring: the only file that sees every room.
+//! Puts the rooms together and runs them: the only file that sees every room.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,14 +24,20 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::wire::Connector;
 
+/// How many connections the admin listener may have open at once.
+const ADMIN_CONNECTIONS: usize = 1000;
+
+/// How many old snapshots may wait for the control plane to drop them.
+const RETIRED: usize = 256;
+
 /// Why the gateway does not start.
 #[derive(Debug)]
 pub enum Error {
-    /// An address cannot be had.
+    /// An address to listen on cannot be taken.
     Bind(server::Error),
-    /// What no waiting mends on the way to a provider.
+    /// The way to a provider of services is configured wrongly.
     Discovery(discovery::Error),
-    /// A thread, a runtime or a signal cannot be had.
+    /// The system refuses a thread, a runtime or a signal handler.
     System(std::io::Error),
 }
 
@@ -53,23 +59,23 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// A gateway at work, on threads of its own.
+/// A running gateway, on threads of its own.
 #[derive(Debug)]
 pub struct Running {
-    /// The public addresses, port 0 resolved.
+    /// Where the public listeners really listen: never on port 0.
     pub addresses: Vec<SocketAddr>,
-    /// The admin listener's address.
+    /// Where the admin listener really listens.
     pub admin: SocketAddr,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
-    /// Asks for the configuration to be read again.
+    /// When notified, the configuration is read again.
     pub reload: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
     control: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Announces the end, drains, ends; returns when everything is over.
+    /// Announces the end, drains, and returns when every thread has ended.
     pub fn stop(mut self) {
         self.end();
     }
@@ -88,22 +94,22 @@ impl Drop for Running {
     }
 }
 
-/// Starts a gateway whose configuration nobody will change: see [`start_from`].
+/// Starts a gateway whose configuration does not come from a file that may change: see [`start_from`].
 ///
 /// # Errors
-/// What stands in the way, in words for the operator.
+/// What keeps it from starting, in words for the operator.
 pub fn start(config: Config) -> Result<Running, Error> {
     start_from(config, Source::new(None, Overrides::default(), &Environment::default()))
 }
 
-/// Starts a gateway: binds first, so that a clash is known at once. The configuration came from `source`, and is read
-/// there again when that changes.
+/// Starts a gateway. `config` was read from `source`, and is read from there again when that changes.
 ///
 /// # Errors
-/// What stands in the way, in words for the operator.
+/// What keeps it from starting, in words for the operator.
 pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let bound = server::bind(wanted(&config)).map_err(Error::Bind)?;
+    // The addresses come first, so that one that is taken already is reported at once.
+    let bound = server::bind(addresses(&config)).map_err(Error::Bind)?;
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let (&admin, public) = addresses.split_last().expect("the admin listener is always bound");
     let public = public.to_vec();
@@ -111,57 +117,60 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
         tracing::info!("listening on http://{address}");
     }
     tracing::info!("admin on http://{admin}/admin/services");
-    descriptors(&config);
+    raise_descriptor_limit(&config);
+
+    // The control plane has a thread of its own. It says when everything runs, or why it cannot.
     let pulse = Pulse::new(config.workers);
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = oneshot::channel();
     let reload = Arc::new(Notify::new());
-    let started_with = Started { bound, own: addresses.clone(), pulse: pulse.clone(), source, reload: reload.clone() };
+    let inputs = Inputs { bound, own: addresses, pulse: pulse.clone(), source, reload: reload.clone() };
     let control = std::thread::Builder::new().name("lictor-control".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(Error::System(error)))),
         };
-        runtime.block_on(control(config, started_with, ready, stopped));
+        runtime.block_on(control(config, inputs, ready, stopped));
     })?;
     started.blocking_recv().unwrap_or_else(|_| Err(Error::System(std::io::Error::other("the control plane died"))))?;
     Ok(Running { addresses: public, admin, pulse, reload, stop: Some(stop), control: Some(control) })
 }
 
-/// The listeners, the admin one last.
-fn wanted(config: &Config) -> Vec<(SocketAddr, bool, &'static str, Limits)> {
-    let write = config.policy.timeouts.idle;
-    let mut wanted: Vec<_> = config
+/// Where to listen; the admin listener is the last. It has the deadlines of the first public one.
+fn addresses(config: &Config) -> Vec<server::Address> {
+    let mut addresses: Vec<_> = config
         .listeners
         .iter()
-        .map(|listener| {
-            let limits = Limits {
+        .map(|listener| server::Address {
+            address: listener.address,
+            optional: listener.optional,
+            key: "[[listener]] address",
+            limits: Limits {
                 connections: listener.max_connections,
                 head: listener.head,
                 keep_alive: listener.keep_alive,
-                write,
+                write: config.policy.timeouts.idle,
                 door: Door::Public,
                 trusted: listener.trusted_proxies.clone(),
-            };
-            (listener.address, listener.optional, "[[listener]] address", limits)
+            },
         })
         .collect();
-    let first = wanted[0].3.clone();
-    let limits = Limits { door: Door::Admin, connections: 1000, trusted: [].into(), ..first };
-    wanted.push((config.admin.address, false, "[admin] address", limits));
-    wanted
+    let first = addresses[0].limits.clone();
+    let limits = Limits { door: Door::Admin, connections: ADMIN_CONNECTIONS, trusted: [].into(), ..first };
+    addresses.push(server::Address { address: config.admin.address, optional: false, key: "[admin] address", limits });
+    addresses
 }
 
-/// Raises the limit of open descriptors to what the system allows, and says when the connection limits are beyond it.
-fn descriptors(config: &Config) {
+/// Raises this process's limit of open files to what the system allows, and warns when the connection limits may need more.
+fn raise_descriptor_limit(config: &Config) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // The optional listener is the default one's other loopback address: the same clients come through either.
+    // The optional listener is the default one's other loopback address: clients use one of the two, so they count once.
     let listeners = config.listeners.iter().filter(|listener| !listener.optional);
     let connections: usize = listeners.map(|listener| listener.max_connections).sum();
-    // Each client connection may need one upstream.
+    // Each client connection may need one connection to an instance.
     let needed = 2 * connections as u64;
     if allowed < needed {
         tracing::warn!(
@@ -170,9 +179,10 @@ fn descriptors(config: &Config) {
     }
 }
 
-/// What the control plane begins with.
-struct Started {
+/// What the control plane starts from, besides the configuration.
+struct Inputs {
     bound: Vec<server::Bound>,
+    /// Where this gateway itself listens: a service with such an address would be a loop.
     own: Vec<SocketAddr>,
     pulse: Arc<Pulse>,
     source: Source,
@@ -182,18 +192,20 @@ struct Started {
 /// The control plane, from start to end.
 async fn control(
     config: Config,
-    started: Started,
+    inputs: Inputs,
     ready: oneshot::Sender<Result<(), Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Started { bound, own, pulse, source, reload } = started;
+    let Inputs { bound, own, pulse, source, reload } = inputs;
     let config = Arc::new(config);
-    let (tell, told) = watch::channel(config.clone());
-    let (fares, status) = watch::channel(source.status());
-    let discovery = match discovery::start(&told, &own) {
+    let (publish, configs) = watch::channel(config.clone());
+    let (report, config_status) = watch::channel(source.status());
+    let discovery = match discovery::start(&configs, &own) {
         Ok(discovery) => discovery,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
+
+    // What the two planes share.
     let wake = Wake::new(config.workers);
     let current = Current::new(Snapshot::empty(config.clone()));
     let (handoff, errands) = Handoff::new();
@@ -203,22 +215,27 @@ async fn control(
         Ok(access) => access,
         Err(error) => return drop(ready.send(Err(Error::System(error)))),
     };
-    let (old, graves) = mpsc::channel(256);
+    let (retire, retired) = mpsc::channel(RETIRED);
+
+    // The control plane's tasks: admin pages, reading the configuration again, writing snapshots.
     let sources = admin::Sources {
         current: current.clone(),
         cache: cache.clone(),
         discovery: discovery.status.clone(),
         pulse: pulse.clone(),
-        config: status,
+        config: config_status,
         unrouted: unrouted.clone(),
         access: access.clone(),
     };
     let admin = tokio::spawn(admin::serve(sources, errands));
-    let reader = tokio::spawn(config::watch::follow(source, reload, tell, fares));
-    let writer = tokio::spawn(snapshot::write(current.clone(), told, discovery.catalog.clone(), wake.clone(), graves));
+    let reader = tokio::spawn(config::watch::follow(source, reload, publish, report));
+    let catalog = discovery.catalog.clone();
+    let writer = tokio::spawn(snapshot::write(current.clone(), configs, catalog, wake.clone(), retired));
+
+    // The workers, each with a proxy of its own.
     let parts = Parts {
         current: current.clone(),
-        old,
+        old: retire,
         pulse: pulse.clone(),
         handoff,
         discovery: discovery.status.clone(),
@@ -234,8 +251,11 @@ async fn control(
     };
     let _ = ready.send(Ok(()));
     let _ = stopped.await;
+
+    // The end: announce it, then let requests in flight end.
     pulse.draining.store(true, Ordering::Relaxed);
-    // The watches close first: their connections count against the successor's at the agent.
+    // Connections to the Consul agent close first: it limits them per client address, and a successor on this machine needs its
+    // own.
     discovery.stop();
     reader.abort();
     let config::Shutdown { announce, deadline } = current.load().config.shutdown.clone();
@@ -248,7 +268,7 @@ async fn control(
     admin.abort();
 }
 
-/// Where access lines go, if any are wanted.
+/// Where access lines go; `None` where the configuration wants none.
 fn access(log: &config::Log) -> std::io::Result<Option<AccessLog>> {
     if !log.access {
         return Ok(None);
@@ -256,7 +276,7 @@ fn access(log: &config::Log) -> std::io::Result<Option<AccessLog>> {
     AccessLog::start(format(log.format, &std::io::stdout()), std::io::stdout()).map(Some)
 }
 
-/// How lines look on a stream.
+/// How log lines look on a stream.
 pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
     match wanted {
         LogFormat::Auto => Format::by_terminal(stream),
@@ -265,7 +285,8 @@ pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
     }
 }
 
-/// Who sends a signal to a process and then to its group, as `timeout` does and some supervisors, means one.
+/// Signals that follow each other within this time count as one: `timeout`, and some supervisors, signal a process and then its
+/// group, which the process is part of.
 const ECHO: Duration = Duration::from_millis(250);
 
 /// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reads the configuration again.
@@ -275,7 +296,7 @@ const ECHO: Duration = Duration::from_millis(250);
 pub fn run(config: Config, source: Source) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before anything else: a signal at the start has its meaning, too.
+    // Signals are caught before anything else is done, so that one that comes during the start is not lost.
     let (mut term, mut int, mut hup) = {
         let _entered = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
@@ -304,7 +325,7 @@ pub fn run(config: Config, source: Source) -> Result<(), Error> {
         }
         Ok(())
     });
-    // After a second signal the drain is still under way: nobody waits for it.
+    // After a second signal the drain is still under way, and is not waited for.
     runtime.shutdown_background();
     ended
 }

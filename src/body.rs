@@ -1,4 +1,4 @@
-//! What a message carries, streamed: the only word for a body outside the rooms that speak hyper.
+//! The body of a message, as a stream. Rooms other than those that speak HTTP themselves know no other type of body.
 
 use std::fmt;
 use std::io;
@@ -9,43 +9,45 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// A body on its way, either direction.
+/// The body of a request or an answer.
 #[derive(Default)]
 pub enum Body {
     /// No body.
     #[default]
     Empty,
-    /// All of it, at hand.
+    /// A whole body in memory.
     Bytes(Bytes),
-    /// From a connection to an instance, as it is read: the body of that connection's so many-th message.
+    /// The body of an answer, read from a connection to an instance. The number says which message of that connection it belongs
+    /// to.
     Upstream(Rc<dyn Source>, u64),
-    /// Someone follows it to its end: reads it from a client, counts, judges, returns a connection.
+    /// A body with something that happens as it flows or when it ends: bytes are counted, a verdict is given, a connection
+    /// returns to its pool. Also a client's body.
     Followed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error>>>),
 }
 
-/// Where a body comes from, when whoever reads the body reads the connection. A body that is read after its end is empty, whatever
-/// the connection carries by then.
+/// A connection whose bodies are read by whoever holds them, without a task in between. Each body has its message's number: one
+/// that is read after its end is empty, although the connection may carry the next message by then.
 pub trait Source {
     /// The next piece of a message.
     fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
-    /// Nothing more will come of a message.
+    /// Whether nothing more will come of a message.
     fn is_end_stream(&self, message: u64) -> bool;
-    /// How much will come of a message, where that was said.
+    /// How many bytes will come of a message, where its head said so.
     fn size_hint(&self, message: u64) -> SizeHint;
 }
 
-/// Why a body ended before its end.
+/// Why a body ended before it was complete.
 #[derive(Debug)]
 pub enum Error {
-    /// The connection that it came from failed, or its framing was broken.
+    /// The connection that it came from failed, or its framing was invalid.
     Broken(io::Error),
-    /// It is an answer, and the request that it answers broke off.
+    /// This is an answer's body, and its request's body broke off.
     Request,
     /// No byte came for the idle deadline.
     Idle,
     /// The request's total deadline passed.
     Deadline,
-    /// It grew over the configured limit.
+    /// It became larger than the configured limit.
     TooLarge,
 }
 

@@ -1,4 +1,4 @@
-//! What bytes flow over, and who is at the other end.
+//! Connections as streams of bytes, and the client at the other end of one.
 
 pub mod upgrade;
 
@@ -6,16 +6,15 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A byte stream. `Send` and without `Rc`, because hyper's upgrades ask for that.
+/// A stream of bytes. It is `Send`, because hyper's upgrades ask for that.
 #[derive(Debug)]
 pub enum Io {
     /// A socket.
@@ -24,7 +23,7 @@ pub enum Io {
     Memory(DuplexStream),
 }
 
-/// Which door a client came through.
+/// Which kind of listener a client came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// A public listener.
@@ -33,8 +32,8 @@ pub enum Door {
     Admin,
 }
 
-/// The last known key that came on a connection, with its digest: who sends the same again need not be digested again.
-/// It lives as long as its connection; whether it is still valid is asked each time.
+/// The last valid key that came on a connection, with its digest, so that the same key is not digested again for each request.
+/// Whether it is still valid is checked each time.
 #[derive(Clone, Default)]
 pub struct Learnt(RefCell<Option<Known>>);
 
@@ -42,43 +41,44 @@ pub struct Learnt(RefCell<Option<Known>>);
 type Known = (Box<[u8]>, [u8; 32]);
 
 impl Learnt {
-    /// The digest of this key, if it was the last one; `same` compares without telling by its time where two keys differ.
+    /// The digest of this key, if it was the last one. `same` must compare in constant time, so that its duration does not show
+    /// how much of a guessed key is right.
     pub fn digest(&self, key: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> Option<[u8; 32]> {
         self.0.borrow().as_ref().filter(|(known, _)| same(known, key)).map(|(_, digest)| *digest)
     }
 
-    /// Remembers a key.
+    /// Remembers a key, and forgets the one before.
     pub fn learn(&self, key: &[u8], digest: [u8; 32]) {
         *self.0.borrow_mut() = Some((key.into(), digest));
     }
 }
 
 impl std::fmt::Debug for Learnt {
-    /// Never what it holds.
+    /// Without the key: what is printed may be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Learnt")
     }
 }
 
-/// Who is at the other end of a connection: made once, at accept.
+/// The client at the other end of a connection. It is made once, when the connection is accepted.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its address.
     pub address: SocketAddr,
-    /// The listener's address, as the client reached it.
+    /// The address of the listener that accepted it.
     pub local: SocketAddr,
-    /// Which door it came through.
+    /// Which kind of listener that is.
     pub door: Door,
-    /// Its IP as `X-Forwarded-For` says it: made once, shared by all its requests.
+    /// Its IP as it stands in `X-Forwarded-For`, shared by all its requests.
     pub forwarded_for: HeaderValue,
-    /// What was learnt of it: all its requests come one after the other.
+    /// The last valid key that it sent.
     pub learnt: Learnt,
-    /// It is a proxy whose word on its own clients is believed: these networks are.
+    /// Set where the client is a trusted proxy, whose `X-Forwarded-For` is believed: the networks of all trusted proxies.
     pub trusted: Option<Arc<[IpNet]>>,
 }
 
 impl Client {
-    /// A client that just connected, through a door that believes these networks.
+    /// A client that just connected; `trusted` are its listener's networks of trusted proxies.
     pub fn new(address: SocketAddr, local: SocketAddr, door: Door, trusted: &Arc<[IpNet]>) -> Client {
         let ip = address.ip().to_canonical();
         let trusted = trusted.iter().any(|network| network.contains(&ip)).then(|| trusted.clone());
@@ -86,13 +86,13 @@ impl Client {
         Client { address, local, door, forwarded_for, learnt: Learnt::default(), trusted }
     }
 
-    /// Its IP, an IPv4-mapped IPv6 address taken as the IPv4 address it is.
+    /// Its IP. An IPv4-mapped IPv6 address is returned as the IPv4 address.
     pub fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
     }
 }
 
-/// As its digits; an IPv4 address without the formatter, for each new connection passes here.
+/// An IP as text. IPv4 goes without `std::fmt`, which costs more: this runs for each new connection.
 fn text(ip: IpAddr) -> HeaderValue {
     let written = match ip {
         IpAddr::V4(ip) => {

@@ -30,7 +30,7 @@ use crate::fields::X_REQUEST_ID;
 use crate::filter::{Filter, Notes, Passing, Step, cors};
 use crate::io::Client;
 use crate::io::upgrade::Upgrade;
-use crate::plane::{Answer, Handler};
+use crate::plane::{Handler, MaybeFuture};
 use crate::request::{Facts, RequestId};
 use crate::route::{Found, Lookup};
 use crate::snapshot::Snapshot;
@@ -64,16 +64,16 @@ impl Proxy {
 impl Handler for Proxy {
     type Sent = Sent;
 
-    fn call(&self, request: http::Request<Body>, client: &Rc<Client>) -> Answer<Sent> {
+    fn call(&self, request: http::Request<Body>, client: &Rc<Client>) -> MaybeFuture<Sent> {
         let snapshot = newest(&self.0);
         let received = receive(Exchange::begin(&self.0, request, client), &snapshot);
         let admitted =
             received.and_then(|received| received.route(&snapshot)).and_then(|routed| routed.admit(&snapshot));
         match admitted {
             Ok(admitted) => admitted.fetch(),
-            Err(Halt::Answered(answered)) => Answer::Now(answered.send()),
-            Err(Halt::Errand(exchange, errand)) => Answer::Later(Box::pin(run(exchange, *errand))),
-            Err(Halt::Waits(routed, filter)) => Answer::Later(Box::pin(resume(*routed, filter))),
+            Err(Halt::Answered(answered)) => MaybeFuture::Ready(answered.send()),
+            Err(Halt::Errand(exchange, errand)) => MaybeFuture::Pending(Box::pin(run(exchange, *errand))),
+            Err(Halt::Waits(routed, filter)) => MaybeFuture::Pending(Box::pin(resume(*routed, filter))),
         }
     }
 
@@ -220,12 +220,12 @@ impl Routed {
 
 impl Admitted {
     /// Fetches its answer: at once where it is at hand, else by one boxed future.
-    fn fetch(self) -> Answer<Sent> {
+    fn fetch(self) -> MaybeFuture<Sent> {
         let Admitted { mut exchange, call } = self;
         let Exchange { request, effects, facts, .. } = &mut *exchange;
         match fetch::fetch(&effects.worker, request, call, facts) {
-            Fetched::Now(reply) => Answer::Now(sent(exchange, reply.map(Outcome::Fetched))),
-            Fetched::Later(wanted) => Answer::Later(Box::pin(asked(exchange, wanted))),
+            Fetched::Now(reply) => MaybeFuture::Ready(sent(exchange, reply.map(Outcome::Fetched))),
+            Fetched::Later(wanted) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted))),
         }
     }
 }
@@ -252,8 +252,8 @@ async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
         match routed.admit(&snapshot) {
             Ok(admitted) => {
                 return match admitted.fetch() {
-                    Answer::Now(sent) => sent,
-                    Answer::Later(sent) => sent.await,
+                    MaybeFuture::Ready(sent) => sent,
+                    MaybeFuture::Pending(sent) => sent.await,
                 };
             }
             Err(Halt::Waits(again, next)) => (routed, filter) = (*again, next),
@@ -373,17 +373,18 @@ impl Effects {
         };
         let (worker, took) = (self.worker.id, (!facts.stream).then_some(duration));
         let recorder = self.route.as_ref().map_or(&self.worker.parts.unrouted, |entry| &entry.recorder);
-        recorder.record(worker.0, status, took);
+        recorder.record(worker, status, took);
         if let Some(service) = &self.service {
             let recorder = &service.shared.state.recorder;
-            recorder.record(worker.0, status, took);
+            recorder.record(worker, status, took);
             if facts.attempts.count() > 1 {
-                recorder.retried(worker.0, facts.attempts.count() - 1);
+                recorder.retried(worker, facts.attempts.count() - 1);
             }
         }
         // During a panic the writer may be the one that is borrowed.
         if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
-            access.line(&exchange::line(facts, status, duration));
+            let tried: Vec<_> = facts.attempts.earlier().iter().map(exchange::tried).collect();
+            access.line(&exchange::line(facts, &tried, status, duration));
         }
     }
 }

@@ -1,9 +1,12 @@
-//! The front door: accept under limits, serve on the workers, drain. Generic over what it serves.
+//! Listens, accepts connections under limits, serves them on the workers, and drains at the end. It is generic over what answers
+//! the requests.
 
 mod accept;
+mod activity;
 mod bind;
+mod command;
 mod connection;
-mod watch;
+mod deadlines;
 mod worker;
 
 use std::io;
@@ -18,30 +21,30 @@ use tokio::sync::mpsc;
 use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Pulse, Wake};
 use crate::worker::WorkerId;
-
-pub use bind::{Bound, Error, bind};
+pub use bind::{Address, Bound, Error, bind};
+use command::Command;
 
 /// What holds for every connection of a listener.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections at once, over all workers.
     pub connections: usize,
-    /// To receive a head, from its first byte; and for the first byte of a connection.
+    /// How long a request's head may take, from its first byte; and how long the first byte of a new connection may take.
     pub head: Duration,
     /// How long a connection may lie idle between requests.
     pub keep_alive: Duration,
-    /// How long a client may take no byte of an answer that is ready for it.
+    /// How long a client may go without taking a byte of an answer that is ready for it.
     pub write: Duration,
-    /// Which door this is.
+    /// Which kind of listener this is.
     pub door: Door,
-    /// Networks whose word on their clients is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted: Arc<[IpNet]>,
 }
 
-/// Everything that accepts and serves.
+/// The running workers.
 #[derive(Debug)]
 pub struct Server {
-    workers: Vec<(mpsc::Sender<worker::Command>, JoinHandle<()>)>,
+    workers: Vec<(mpsc::Sender<Command>, JoinHandle<()>)>,
 }
 
 impl Server {
@@ -54,37 +57,38 @@ impl Server {
         H: Handler,
         F: Fn(WorkerId) -> H + Send + Clone + 'static,
     {
-        let doors: Arc<[_]> = bound.into_iter().map(accept::Listening::new).collect();
+        let listeners: Arc<[_]> = bound.into_iter().map(accept::Listener::new).collect();
         let (senders, commands): (Vec<_>, Vec<_>) = (0..pulse.workers()).map(|_| mpsc::channel(1024)).unzip();
         let all: Arc<[_]> = senders.iter().map(mpsc::Sender::downgrade).collect();
         let mut workers = Vec::new();
         for (id, (sender, commands)) in senders.into_iter().zip(commands).enumerate() {
-            let post = worker::Post {
+            let setup = worker::Setup {
                 id: WorkerId(id),
                 pulse: pulse.clone(),
                 wake: wake.clone(),
-                doors: doors.clone(),
+                listeners: listeners.clone(),
                 workers: all.clone(),
             };
-            workers.push((sender, worker::start(post, commands, make.clone())?));
+            workers.push((sender, worker::start(setup, commands, make.clone())?));
         }
         Ok(Server { workers })
     }
 
-    /// Stops accepting (what already waits in the queue is still taken), lets requests in flight end, and gives up on
+    /// Stops accepting (connections that already wait in the kernel's queue are still taken), lets requests in flight end, and cuts
     /// what is left after `deadline`. True when nothing had to be cut.
     pub async fn drain(self, deadline: Duration) -> bool {
         let commands: Vec<_> = self.workers.iter().map(|(commands, _)| commands.clone()).collect();
-        // Nobody drains before all have stopped: who still accepts may hand over to any.
+        // First all workers stop accepting: until then each of them may hand a connection over to any other.
         let (done, mut stopped) = mpsc::channel(1);
         for commands in &commands {
-            let _ = commands.send(worker::Command::Stop(done.clone())).await;
+            let _ = commands.send(Command::Stop(done.clone())).await;
         }
         drop(done);
         let stopping = async { while stopped.recv().await.is_some() {} };
         let _ = tokio::time::timeout(deadline, stopping).await;
+        // Then each closes its idle connections, and ends when its last request is answered.
         for commands in &commands {
-            let _ = commands.send(worker::Command::Drain).await;
+            let _ = commands.send(Command::Drain).await;
         }
         let mut ended = std::pin::pin!(async move {
             for (_, thread) in self.workers {
@@ -94,23 +98,24 @@ impl Server {
         if tokio::time::timeout(deadline, &mut ended).await.is_ok() {
             return true;
         }
+        // What is still in flight at the deadline is cut.
         for commands in commands {
-            let _ = commands.send(worker::Command::End).await;
+            let _ = commands.send(Command::End).await;
         }
         ended.await;
         false
     }
 }
 
-/// Serves one connection to its end on the runtime that asks, without acceptor, worker or deadlines: what is left is what every
-/// request costs.
+/// Serves one connection to its end on the caller's runtime, without acceptor, worker or deadlines: for benchmarks, which so see
+/// only what every request costs.
 pub async fn serve<H: Handler>(io: Io, client: Client, limits: Limits, handler: Rc<H>, pulse: Arc<Pulse>) {
-    let connections = Rc::new(watch::Connections::default());
+    let connections = Rc::new(deadlines::Connections::default());
     let control = connections.open(Arc::new(limits));
     connection::serve(io, client, handler, control, connections, pulse, ()).await;
 }
 
-/// Waits for a thread without blocking the runtime that asks.
+/// Waits for a thread without blocking the caller's runtime.
 async fn join(thread: JoinHandle<()>) {
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
 }

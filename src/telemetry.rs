@@ -1,4 +1,4 @@
-//! What the process says of itself: logs on stderr, access lines on stdout, metrics when asked.
+//! What the process tells its operators: logs on stderr, access lines on stdout, metrics for Prometheus.
 
 pub mod access;
 pub mod exposition;
@@ -26,7 +26,8 @@ impl Format {
     }
 }
 
-/// Logs from here on, filtered by `filter` in `RUST_LOG`'s language. Called twice, the first holds.
+/// Starts logging. `filter` says what is logged, in the syntax of `RUST_LOG`; where that is invalid, `info` holds. Only the first
+/// call in a process has an effect.
 pub fn init(format: Format, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime);

@@ -40,7 +40,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("hyper::server", &["server/connection.rs"]),
     ("Incoming", &["server/connection.rs"]),
     ("toml::", &["config/file.rs", "config/file/typed.rs", "config/file/values.rs"]),
-    ("humantime::", &["config/file/values.rs"]),
+    ("humantime::", &["config/file/values.rs", "telemetry/access.rs"]),
     ("std::env", &["config/env.rs"]),
 ];
 

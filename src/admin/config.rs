@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Sources;
-use crate::telemetry::access::humantime;
+use crate::telemetry::access::rfc3339;
 
 /// How the configuration fares.
 pub(super) fn page(sources: &Sources) -> Value {
@@ -29,7 +29,7 @@ pub(super) fn page(sources: &Sources) -> Value {
         .collect();
     json!({
         "source": status.source,
-        "loaded": humantime(status.loaded).to_string(),
+        "loaded": rfc3339(status.loaded).to_string(),
         "reloads": status.reloads,
         "failed_reloads": status.failures,
         "errors": status.errors,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Sources;
 use crate::catalog::{Catalog, DiscoveryStatus, Endpoint};
 use crate::plane::Pulse;
-use crate::telemetry::access::humantime;
+use crate::telemetry::access::rfc3339;
 use crate::upstream::breaker::State;
 use crate::upstream::{Member, Service};
 use crate::worker::WorkerId;
@@ -165,5 +165,5 @@ fn ago(duration: Duration) -> SystemTime {
 }
 
 fn stamp(time: SystemTime) -> String {
-    humantime(time).to_string()
+    rfc3339(time).to_string()
 }

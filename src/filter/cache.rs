@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
-use crate::worker::WorkerId;
+use crate::worker::{PerWorker, WorkerId, add};
 pub use entry::{Entry, Own};
 use key::signature;
 pub use key::{Epoch, Key, Place};
@@ -43,13 +43,8 @@ pub struct Cache {
     /// Changes by unsafe methods so far, per slot.
     changes: Box<[AtomicU32]>,
     hasher: foldhash::fast::RandomState,
-    counts: Box<[Counts]>,
+    counts: PerWorker<[AtomicU64; EVENTS]>,
 }
-
-/// One worker's counts: only that worker writes them.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Counts([AtomicU64; EVENTS]);
 
 /// What can become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +118,7 @@ impl Cache {
             clears: AtomicU64::new(0),
             changes: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             hasher: foldhash::fast::RandomState::default(),
-            counts: (0..workers.max(1)).map(|_| Counts::default()).collect(),
+            counts: PerWorker::new(workers, Default::default),
         })
     }
 
@@ -293,8 +288,8 @@ impl Cache {
     /// What it holds and did.
     pub fn figures(&self) -> Figures {
         let mut figures = self.store.figures();
-        for counts in &self.counts {
-            for (sum, count) in figures.events.iter_mut().zip(&counts.0) {
+        for counts in self.counts.iter() {
+            for (sum, count) in figures.events.iter_mut().zip(counts) {
                 *sum += count.load(Ordering::Relaxed);
             }
         }
@@ -303,8 +298,7 @@ impl Cache {
 
     /// Counts what became of a request.
     pub fn count(&self, worker: WorkerId, event: Event) {
-        let counter = &self.counts[worker.0 % self.counts.len()].0[event as usize];
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        add(&self.counts[worker][event as usize], 1);
     }
 
     fn slot(&self, place: &str) -> usize {

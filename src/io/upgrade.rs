@@ -1,4 +1,4 @@
-//! A connection that stops speaking HTTP (RFC 9110 7.8): what is left of it is bytes.
+//! A connection that stops speaking HTTP after a 101 (RFC 9110 section 7.8), and then is a plain stream of bytes.
 
 use std::fmt;
 use std::io;
@@ -18,11 +18,11 @@ use super::Io;
 pub enum Stream {
     /// A client's.
     Client(TokioIo<Upgraded>),
-    /// An instance's, with what was read of it already.
+    /// An instance's, with the bytes that were already read after the 101.
     Instance(Io, Bytes),
 }
 
-/// A connection that will be handed over once its 101 is through.
+/// A connection that becomes a [`Stream`] when its 101 is through.
 pub struct Upgrade(Side);
 
 enum Side {
@@ -37,20 +37,20 @@ impl fmt::Debug for Upgrade {
 }
 
 impl Upgrade {
-    /// What came with a client's request that can be upgraded.
+    /// Takes the upgrade out of a client's request, where its connection can be upgraded.
     pub fn take(extensions: &mut Extensions) -> Option<Upgrade> {
         extensions.remove().map(|client| Upgrade(Side::Client(client)))
     }
 
-    /// An instance's connection after its 101, with what it said since.
+    /// An instance's connection after its 101, with the bytes that were already read since.
     pub fn of(io: Io, read: Bytes) -> Upgrade {
         Upgrade(Side::Instance(Box::new((io, read))))
     }
 
-    /// The bytes, once both ends agreed.
+    /// Waits until the 101 is through.
     ///
     /// # Errors
-    /// When the connection broke before.
+    /// When the connection breaks before.
     pub async fn done(self) -> io::Result<Stream> {
         match self.0 {
             Side::Client(client) => client.await.map(|io| Stream::Client(TokioIo::new(io))).map_err(io::Error::other),

@@ -16,10 +16,10 @@ use crate::filter::cache::Cache;
 use crate::filter::cache::fills::Fills;
 use crate::io::Client;
 use crate::plane::{Handoff, Pulse};
-use crate::request::Facts;
+use crate::request::{Attempt, Facts};
 use crate::route::Entry;
 use crate::snapshot::{Current, Reader, Snapshot};
-use crate::telemetry::access::{AccessWriter, Line};
+use crate::telemetry::access::{AccessWriter, EarlierAttempt, Line};
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::pool::Settings;
 use crate::upstream::wire::{Connector, Memory};
@@ -121,7 +121,7 @@ impl Worker {
 }
 
 /// What the access line says of a request.
-pub(super) fn line(facts: &Facts, status: u16, duration: Duration) -> Line<'_> {
+pub(super) fn line<'a>(facts: &'a Facts, tried: &'a [EarlierAttempt], status: u16, duration: Duration) -> Line<'a> {
     Line {
         time: SystemTime::now(),
         request_id: facts.id.as_str(),
@@ -135,9 +135,16 @@ pub(super) fn line(facts: &Facts, status: u16, duration: Duration) -> Line<'_> {
         service: facts.service.as_deref().unwrap_or_default(),
         instance: facts.attempts.last().map(|attempt| attempt.instance),
         attempts: facts.attempts.count(),
+        tried,
         consumer: facts.consumer.as_ref().map(|consumer| &*consumer.name).unwrap_or_default(),
         cache: facts.cache,
         reason: facts.reason,
         blame: facts.blame,
     }
+}
+
+/// What the access line says of an attempt after which there was another one.
+pub(super) fn tried(attempt: &Attempt) -> EarlierAttempt {
+    let Attempt { instance, took, outcome, .. } = *attempt;
+    EarlierAttempt { instance, duration: took.unwrap_or_default(), why: outcome }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, advance};
 
 use self::rig::{OK, Play, Rig, paused, turn};
 use crate::body::{Body, Error};
-use crate::plane::{Answer, Handler};
+use crate::plane::{Handler, MaybeFuture};
 use crate::upstream::breaker::{Failure, State};
 use crate::upstream::instance::ServiceState;
 
@@ -312,7 +312,9 @@ fn a_stream_outlives_its_instances_departure_for_five_minutes_and_not_for_ever()
 fn a_request_under_way_takes_no_more_memory_than_recorded() {
     paused(async {
         let rig = Rig::new(&[OK], "");
-        let Answer::Later(request) = rig.call("GET", None, Body::Empty) else { panic!("somebody must be asked") };
+        let MaybeFuture::Pending(request) = rig.call("GET", None, Body::Empty) else {
+            panic!("somebody must be asked")
+        };
         let size = size_of_val(&*request);
         println!("{size} bytes");
         assert!(size <= 1536, "{size} bytes: every request allocates them");

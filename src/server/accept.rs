@@ -1,5 +1,5 @@
-//! Workers accept for themselves: a connection costs no thread but the one that serves it, unless that one has more than its
-//! part. Then it is handed over.
+//! Workers accept connections for themselves, so that no other thread takes part in a connection's life. Only where the accepting
+//! worker has more connections than others, it hands the new one over.
 
 use std::cell::Cell;
 use std::io;
@@ -10,46 +10,49 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, socket_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::Limits;
 use super::bind::Bound;
-use super::worker::{Arrival, Command};
+use super::command::{Arrival, Command};
 use crate::io::Client;
 use crate::plane::Pulse;
 use crate::worker::WorkerId;
 
-/// How many workers watch a listener: each new connection wakes all of them that have nothing to do, and one gets it.
-const WATCHERS: usize = 4;
+/// How many workers accept on a listener, at most. Each new connection wakes all of them that are idle, and one gets it: more
+/// workers would only wake up for nothing.
+const ACCEPTORS: usize = 4;
 
-/// After an error that is not one connection's.
+/// How long a worker stops accepting after an error that is not about one connection.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A listener that is served.
+/// A listening socket, on which several workers accept.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(super) struct Listener {
     socket: TcpListener,
     limits: Arc<Limits>,
     address: SocketAddr,
-    /// For connections that may still be opened.
+    /// One for each further connection that may be open at the same time.
     slots: Arc<Semaphore>,
 }
 
-impl Listening {
-    pub(super) fn new(bound: Bound) -> Arc<Listening> {
+impl Listener {
+    pub(super) fn new(bound: Bound) -> Arc<Listener> {
         let Bound { socket, limits, address } = bound;
         let slots = Arc::new(Semaphore::new(limits.connections));
-        Arc::new(Listening { socket, limits: Arc::new(limits), address, slots })
+        Arc::new(Listener { socket, limits: Arc::new(limits), address, slots })
     }
 }
 
-/// A descriptor that a worker gives up when none is left, so that a waiting connection can be taken and closed, not left hanging.
+/// A file descriptor that a worker keeps for the time when no other is left. It then gives it up, accepts a waiting connection with
+/// it, and closes that: so a client learns at once that it is refused.
 #[derive(Default)]
 pub(super) struct Reserve {
     descriptor: Cell<Option<OwnedFd>>,
-    /// When it was last said that descriptors ran out.
+    /// When the last warning was logged.
     warned: Cell<Option<Instant>>,
 }
 
@@ -58,16 +61,17 @@ impl Reserve {
         self.descriptor.take();
     }
 
-    /// Whether it is there, or can be had again.
-    fn hold(&self) -> bool {
+    /// Opens it again if it was given up. False when no descriptor is left for it.
+    fn restore(&self) -> bool {
+        // A socket without an address: it only needs to take up a descriptor.
         let any = || socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok();
         let descriptor = self.descriptor.take().or_else(any);
-        let held = descriptor.is_some();
+        let restored = descriptor.is_some();
         self.descriptor.set(descriptor);
-        held
+        restored
     }
 
-    /// Once a second: thousands may come.
+    /// Logs a warning, at most one a second: thousands of connections may be refused.
     fn warn(&self, refused: u64) {
         if self.warned.get().is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
             self.warned.set(Some(Instant::now()));
@@ -79,7 +83,7 @@ impl Reserve {
     }
 }
 
-/// A listener as one worker watches it.
+/// How one worker accepts on a listener.
 pub(super) struct Acceptor<S> {
     id: WorkerId,
     pulse: Arc<Pulse>,
@@ -89,8 +93,8 @@ pub(super) struct Acceptor<S> {
 }
 
 impl<S: Fn(Arrival)> Acceptor<S> {
-    /// For a worker that serves what it accepts, knows all workers, and has one reserve for all its listeners; `None` where enough
-    /// others accept.
+    /// For a worker that has one reserve for all its listeners, and calls `serve` for each connection that stays with it. `None`
+    /// where enough other workers accept.
     pub(super) fn new(
         id: WorkerId,
         pulse: &Arc<Pulse>,
@@ -99,99 +103,108 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         serve: &Rc<S>,
     ) -> Option<Acceptor<S>> {
         let (pulse, workers, serve) = (pulse.clone(), workers.clone(), serve.clone());
-        (id.0 < WATCHERS).then(|| {
-            reserve.hold();
+        (id.0 < ACCEPTORS).then(|| {
+            reserve.restore();
             Acceptor { id, pulse, workers, reserve: reserve.clone(), serve }
         })
     }
 
-    /// Accepts until it is told to stop, and then what already waits in the queue (it would be reset).
-    pub(super) async fn run(self, door: Arc<Listening>, mut stopping: watch::Receiver<bool>) {
-        let socket = match watch(door.clone()) {
+    /// Accepts until `stopping`, and then what still waits in the kernel's queue: it would be reset when the listener closes.
+    pub(super) async fn run(self, listener: Arc<Listener>, mut stopping: watch::Receiver<bool>) {
+        let socket = match register(listener.clone()) {
             Ok(socket) => socket,
-            Err(error) => return tracing::error!(address = %door.address, "cannot watch the listener: {error}"),
+            Err(error) => return tracing::error!(address = %listener.address, "cannot watch the listener: {error}"),
         };
         loop {
-            // First somebody must wait, then there must be a place: a worker that waits for nobody keeps no place from others.
-            // While more wait, whether to stop is asked without waiting for it.
+            // While connections keep coming, `readable` below is always ready: so this is looked at apart.
             if stopping.has_changed().unwrap_or(true) {
                 break;
             }
+            // Wait for a connection before taking a slot: a worker that only waits keeps no slot from the others.
             let ready = tokio::select! {
                 biased;
                 ready = socket.readable() => ready,
                 _ = stopping.changed() => break,
             };
-            let slot = match door.slots.clone().try_acquire_owned() {
+            // At the listener's limit, connections wait in the kernel's queue until an open one ends.
+            let slot = match listener.slots.clone().try_acquire_owned() {
                 Ok(slot) => slot,
                 Err(_) => tokio::select! {
-                    slot = door.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+                    slot = listener.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
                     _ = stopping.changed() => break,
                 },
             };
+            // Take it.
             let accepted = match ready {
-                Ok(mut ready) => ready.try_io(|_| self.accept(&door.socket)),
+                Ok(mut ready) => ready.try_io(|_| self.accept(&listener.socket)),
                 Err(error) => Ok(Err(error)),
             };
             match accepted {
-                Ok(Ok(Some(connection))) => self.place(connection, &door, slot).await,
-                // Many more may wait: between them, those who are served go on.
+                Ok(Ok(Some(connection))) => self.dispatch(connection, &listener, slot).await,
+                // It was refused. Many more may follow: between them, this worker's open connections get their turn.
                 Ok(Ok(None)) => tokio::task::yield_now().await,
-                // This one left, or was reset, before it was taken.
+                // Its client gave up, or reset it, before it was taken.
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Others have every descriptor, or the system is short of memory: no reason to spin.
+                // No descriptor is left, not even the reserve's, or the system is short of memory: trying again at once would spin.
                 Ok(Err(error)) => {
                     drop(slot);
                     tracing::debug!("accept: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
-                // Nobody waits, or another worker was faster.
+                // No connection waits any more: another worker was faster.
                 Err(_) => {}
             }
         }
-        while let Ok(slot) = door.slots.clone().try_acquire_owned() {
-            match self.accept(&door.socket) {
-                Ok(Some(connection)) => self.place(connection, &door, slot).await,
+        // What still waits in the queue.
+        while let Ok(slot) = listener.slots.clone().try_acquire_owned() {
+            match self.accept(&listener.socket) {
+                Ok(Some(connection)) => self.dispatch(connection, &listener, slot).await,
                 Ok(None) => {}
-                // This one left, or was reset, before it was taken.
+                // Its client gave up, or reset it, before it was taken.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
             }
         }
     }
 
-    async fn place(&self, (stream, address): (TcpStream, SocketAddr), door: &Listening, slot: OwnedSemaphorePermit) {
+    /// Serves a connection, or hands it over to the worker that is to serve it.
+    async fn dispatch(
+        &self,
+        (stream, address): (TcpStream, SocketAddr),
+        listener: &Listener,
+        slot: OwnedSemaphorePermit,
+    ) {
         let placed = self.pulse.place(self.id);
         let worker = placed.worker;
-        let client = Client::new(address, door.address, door.limits.door, &door.limits.trusted);
-        let arrival = Arrival { stream, client, limits: door.limits.clone(), placed, slot };
+        let client = Client::new(address, listener.address, listener.limits.door, &listener.limits.trusted);
+        let arrival = Arrival { stream, client, limits: listener.limits.clone(), placed, slot };
         if worker == self.id {
             return (self.serve)(arrival);
         }
-        // A worker whose queue is full holds up who hands over: the kernel's backlog is the next queue.
+        // Where that worker's queue is full, this one waits and accepts no more: then connections wait in the kernel's queue.
         if let Some(worker) = self.workers[worker.0].upgrade() {
             let _ = worker.send(Command::Arrival(Box::new(arrival))).await;
         }
     }
 
-    /// Takes one connection. When descriptors ran out, it gives up its reserve for it and closes it (`None`), so that its client
-    /// learns at once.
+    /// Accepts one connection; `None` when it was refused, that is closed at once, because file descriptors ran out.
     fn accept(&self, socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let accepted = match accept_now(socket) {
-            // The system says so also when nobody waits.
+            // The connection, if one waits at all, is taken with the reserve's descriptor and dropped.
             Err(error) if ran_out(&error) => {
                 self.reserve.give_up();
                 accept_now(socket).map(|_| None)
             }
             accepted => accepted.map(Some),
         };
-        // Another worker may have got the descriptor that this one gave up. Without a reserve it serves nobody: so, however workers
-        // race, one keeps a reserve, unless something else than a client's connection got the last.
-        let held = self.reserve.hold();
-        let accepted = accepted.map(|connection| connection.filter(|_| held));
+        // Another worker may have taken the descriptor that this one gave up. A worker without a reserve refuses what it accepts,
+        // and that descriptor becomes its reserve. So one worker always has a reserve, however they race, unless something other
+        // than a client's connection took the last descriptor.
+        let restored = self.reserve.restore();
+        let accepted = accepted.map(|connection| connection.filter(|_| restored));
         match &accepted {
             Ok(None) => {
-                self.reserve.hold();
+                self.reserve.restore();
                 self.pulse.refused.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) if ran_out(error) => {}
@@ -202,35 +215,34 @@ impl<S: Fn(Arrival)> Acceptor<S> {
     }
 }
 
-/// Whether this process, or the system, has no descriptor left.
+/// Whether this process (`EMFILE`) or the system (`ENFILE`) has no file descriptor left.
 fn ran_out(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// A listener's descriptor, which lives as long as anybody watches it.
-struct Watched(Arc<Listening>);
+/// A listener's descriptor for `AsyncFd`, which keeps the listener open for as long as it is registered.
+struct Descriptor(Arc<Listener>);
 
-impl AsFd for Watched {
+impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.socket.as_fd()
     }
 }
 
-impl AsRawFd for Watched {
+impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.0.socket.as_raw_fd()
     }
 }
 
-/// Tokio's own listener would register each accepted socket here, only for its worker to register it again.
+/// Registers a listener with this worker's runtime. Tokio's own listener would register each accepted socket here, too, only for
+/// the worker that serves it to register it again.
 #[expect(deprecated, reason = "its successor is unsafe; a TcpListener keeps its descriptor for as long as it lives")]
-fn watch(door: Arc<Listening>) -> io::Result<AsyncFd<Watched>> {
-    AsyncFd::new(Watched(door))
+fn register(listener: Arc<Listener>) -> io::Result<AsyncFd<Descriptor>> {
+    AsyncFd::new(Descriptor(listener))
 }
 
-/// One system call: accepted, non-blocking, closed on exec.
+/// Accepts with one system call: the socket is non-blocking and is closed on `exec`.
 fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (fd, address) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let address = address.and_then(|address| SocketAddr::try_from(address).ok());

@@ -1,31 +1,47 @@
-//! Taking an address: exclusively, or inherited from whoever started us; and saying who has it when we cannot.
+//! Takes the addresses to listen on: each exclusively, or as a socket inherited from the process that started this one. Where an
+//! address is taken already, the error says by whom.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::Limits;
 
-/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+/// How many connections may wait to be accepted; the kernel takes `net.core.somaxconn` where that is less.
 const BACKLOG: i32 = 4096;
 
-/// A socket that listens, not yet served.
+/// An address to listen on.
+#[derive(Debug)]
+pub struct Address {
+    /// Where to listen; port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// It is left out, without an error, where the machine does not have it.
+    pub optional: bool,
+    /// The configuration's key that names it, for error messages.
+    pub key: &'static str,
+    /// What holds for its connections.
+    pub limits: Limits,
+}
+
+/// A socket that listens, but is not served yet.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) socket: TcpListener,
     pub(super) limits: Limits,
-    /// Where it really listens: port 0 is resolved.
+    /// Where it really listens: never on port 0.
     pub address: SocketAddr,
 }
 
-/// An address that we could not have.
+/// An address could not be taken.
 #[derive(Debug)]
 pub struct Error {
     address: SocketAddr,
     key: &'static str,
+    /// The process that listens there, where the system says so: "nginx (pid 4711)".
     holder: Option<String>,
     source: io::Error,
 }
@@ -50,24 +66,22 @@ impl std::error::Error for Error {
     }
 }
 
-/// Listens on every address, taking over inherited sockets (`LISTEN_FDS`) that already listen there. An optional
-/// address that the machine does not have is left out.
+/// Listens on every address. Where an inherited socket (systemd's `LISTEN_FDS`) already listens there, it is taken over.
 ///
 /// # Errors
-/// The first address that could not be had, with its configuration key.
-pub fn bind(wanted: Vec<(SocketAddr, bool, &'static str, Limits)>) -> Result<Vec<Bound>, Error> {
+/// The first address that could not be taken.
+pub fn bind(addresses: Vec<Address>) -> Result<Vec<Bound>, Error> {
     let mut inherited = inherited();
     let mut bound = Vec::new();
-    for (address, optional, key, limits) in wanted {
+    for Address { address, optional, key, limits } in addresses {
         let ours = inherited.iter().position(|socket| socket.local_addr().is_ok_and(|a| a == address));
         let socket = match ours {
             Some(index) => Ok(inherited.swap_remove(index)),
             None => listen(address),
         };
-        let missing = |e: &io::Error| matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported);
         match socket.and_then(|socket| Ok((socket.local_addr()?, socket))) {
             Ok((address, socket)) => bound.push(Bound { socket, limits, address }),
-            Err(source) if optional && (missing(&source) || source.raw_os_error() == Some(97)) => {
+            Err(source) if optional && is_missing(&source) => {
                 tracing::debug!(%address, "this machine has no such address: {source}");
             }
             Err(source) => return Err(Error { address, key, holder: holder(address.port()), source }),
@@ -79,34 +93,41 @@ pub fn bind(wanted: Vec<(SocketAddr, bool, &'static str, Limits)>) -> Result<Vec
     Ok(bound)
 }
 
+/// Whether the machine has no such address, or none of its family: IPv6 may be switched off.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+/// The listening sockets that the process which started this one left open for it.
 fn inherited() -> Vec<TcpListener> {
     let mut fds = ListenFd::from_env();
     let sockets = (0..fds.len()).filter_map(|i| fds.take_tcp_listener(i).ok().flatten());
     sockets
-        .filter(|socket| socket.set_nonblocking(true).and_then(|()| hand_down(&SockRef::from(socket))).is_ok())
+        .filter(|socket| socket.set_nonblocking(true).and_then(|()| set_options(&SockRef::from(socket))).is_ok())
         .collect()
 }
 
-/// Accepted sockets inherit both (Linux), which saves two system calls a connection.
-fn hand_down(socket: &Socket) -> io::Result<()> {
+/// Sets what accepted sockets inherit from their listener (on Linux), which saves two system calls a connection.
+fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(std::time::Duration::from_secs(60)))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Only frees addresses in TIME_WAIT: a live listener still makes this fail, which is what we want.
+    // This allows an address whose old connections are in TIME_WAIT. Where another process still listens, it fails all the same.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    hand_down(&socket)?;
+    set_options(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Who listens on a port, as far as /proc tells: "nginx (pid 4711)".
+/// Which process listens on a port, as far as `/proc` says so: "nginx (pid 4711)".
 fn holder(port: u16) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(table, port))?;
     let wanted = format!("socket:[{inode}]");
@@ -121,7 +142,7 @@ fn holder(port: u16) -> Option<String> {
     None
 }
 
-/// The inode of the socket in state LISTEN (0A) on this port, from one of /proc's tables.
+/// The inode of the socket that listens on this port, from `/proc/net/tcp` or `tcp6`: the line whose state is LISTEN (`0A`).
 fn listening_inode(table: &str, port: u16) -> Option<String> {
     let text = std::fs::read_to_string(table).ok()?;
     let line = text.lines().skip(1).find(|line| {

@@ -1,4 +1,4 @@
-//! One client connection: hyper's HTTP/1.1 under our deadlines, each request handed to the handler.
+//! One client connection: hyper's HTTP/1.1 server under the gateway's deadlines. Each request is given to the handler.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -19,17 +19,18 @@ use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-use super::watch::{Connections, Control, Order, Watched};
+use super::activity::{ClientIo, Control, Order};
+use super::deadlines::Connections;
 use crate::body::{self, Body};
 use crate::io::{Client, Io};
-use crate::plane::{Answer, Handler, Pulse};
+use crate::plane::{Handler, MaybeFuture, Pulse};
 
-/// The most that hyper buffers of a body, each way: what a long one moves at once. In smaller pieces it costs more CPU
-/// (`cargo bench-peers --scenario bodies`). A head has less room: see [`super::watch`].
+/// How many bytes of a body hyper buffers at most, each way, and so moves at once. In smaller pieces a long body costs more CPU
+/// time (`cargo bench-peers --scenario bodies`). A head gets less: see [`super::activity`].
 const BUFFER: usize = 384 * 1024;
 
-/// Serves a connection to its end, and holds `held` until then. What is large is boxed here and now: a task's future is moved several
-/// times before it runs.
+/// Serves a connection to its end, and keeps `guards` until then: they count the connection where its limits are. Large parts are
+/// boxed at once, outside the future: a task's future is moved several times before it runs.
 pub(super) fn serve<H: Handler>(
     io: Io,
     client: Client,
@@ -37,24 +38,24 @@ pub(super) fn serve<H: Handler>(
     control: Rc<Control>,
     connections: Rc<Connections>,
     pulse: Arc<Pulse>,
-    held: impl Sized + 'static,
+    guards: impl Sized + 'static,
 ) -> impl Future<Output = ()> + 'static {
-    let guard = Open { control: control.clone(), connections };
-    let io = TokioIo::new(Watched::new(io, &control));
-    let desk =
-        Desk(Rc::new(Place { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() }));
+    let listed = Listed { control: control.clone(), connections };
+    let io = TokioIo::new(ClientIo::new(io, &control));
+    let shared = Shared { handler, client: Rc::new(client), control: control.clone(), pulse: pulse.clone() };
     let connection = http1::Builder::new()
-        // hyper would read in the middle of a request, to see whether its client left: that costs a buffer. See `Watched`.
+        // Otherwise hyper reads while a request is answered, to see whether its client left, for which it allocates a buffer.
+        // `ClientIo` sees it without.
         .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(BUFFER)
-        .serve_connection(io, desk)
+        .serve_connection(io, Requests(Rc::new(shared)))
         .with_upgrades();
     let mut connection = Box::pin(connection);
     async move {
         let ended = poll_fn(|cx| {
-            match control.turn(cx) {
-                Order::Go => {}
+            match control.take_order(cx) {
+                Order::Continue => {}
                 Order::Finish => connection.as_mut().graceful_shutdown(),
                 Order::Cut => return Poll::Ready(Ok(())),
             }
@@ -63,49 +64,50 @@ pub(super) fn serve<H: Handler>(
         .await;
         drop(connection);
         if let Err(error) = ended
-            && (error.is_parse() || error.is_incomplete_message() || control.is_refused())
+            && (error.is_parse() || error.is_incomplete_message() || control.is_head_too_large())
         {
             pulse.unparsed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!("a request could not be read: {error}");
         }
-        // An upgraded connection stays the worker's, and is waited for at the end.
+        // A connection that became a tunnel goes on without hyper, and still counts as open.
         control.closed().await;
-        drop((guard, held));
+        drop((listed, guards));
     }
 }
 
-/// Takes the connection out of its worker's list, however it ends.
-struct Open {
+/// Removes the connection from its worker's list when it ends, in whatever way.
+struct Listed {
     control: Rc<Control>,
     connections: Rc<Connections>,
 }
 
-impl Drop for Open {
+impl Drop for Listed {
     fn drop(&mut self) {
         self.connections.closed(&self.control);
     }
 }
 
-/// Where hyper brings the requests of a connection.
-struct Desk<H>(Rc<Place<H>>);
+/// What hyper calls with each request of a connection.
+struct Requests<H>(Rc<Shared<H>>);
 
 /// What all requests of a connection share.
-struct Place<H> {
+struct Shared<H> {
     handler: Rc<H>,
     client: Rc<Client>,
     control: Rc<Control>,
     pulse: Arc<Pulse>,
 }
 
-impl<H: Handler> Place<H> {
-    /// A panic's message is logged by the panic hook; here it becomes an answer.
+impl<H: Handler> Shared<H> {
+    /// The answer to a request whose handling panicked. The panic's message was logged by the panic hook.
     fn panicked(&self) -> Response<Body> {
         self.pulse.panics.fetch_add(1, Ordering::Relaxed);
         self.handler.panicked()
     }
 
-    fn last(&self, mut response: Response<Body>) -> Response<Outgoing> {
-        // A 101 says what the connection becomes (RFC 9110 section 7.8).
+    /// What every answer gets last: the `Connection` of this hop, and a body that says when it is over.
+    fn finish(&self, mut response: Response<Body>) -> Response<ResponseBody> {
+        // A 101 says what the connection becomes (RFC 9110 section 7.8), any other answer while draining that it ends.
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -115,67 +117,73 @@ impl<H: Handler> Place<H> {
             response.headers_mut().insert(header::CONNECTION, option);
         }
         let control = self.control.clone();
-        response.map(|body| Outgoing { body, control })
+        response.map(|body| ResponseBody { body, control })
     }
 }
 
-impl<H: Handler> Service<Request<Incoming>> for Desk<H> {
-    type Response = Response<Outgoing>;
+impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering<H>;
+    type Future = ResponseFuture<H>;
 
-    fn call(&self, request: Request<Incoming>) -> Answering<H> {
-        let place = &self.0;
-        let number = place.control.begin();
-        let request = request.map(|body| Arriving::follow(body, number, &place.control));
-        let called = catch_unwind(AssertUnwindSafe(|| place.handler.call(request, &place.client)));
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture<H> {
+        let shared = &self.0;
+        let number = shared.control.begin();
+        let request = request.map(|body| RequestBody::wrap(body, number, &shared.control));
+        // A panic in a request must not end the worker, nor the connection.
+        let called = catch_unwind(AssertUnwindSafe(|| shared.handler.call(request, &shared.client)));
         match called {
-            Ok(Answer::Now(response)) => Answering::Done(Some(place.last(response.into()))),
-            Ok(Answer::Later(answer)) => Answering::Under(answer, place.clone()),
-            Err(_) => Answering::Done(Some(place.last(place.panicked()))),
+            Ok(MaybeFuture::Ready(response)) => ResponseFuture::Ready(Some(shared.finish(response.into()))),
+            Ok(MaybeFuture::Pending(response)) => ResponseFuture::Pending(response, shared.clone()),
+            Err(_) => ResponseFuture::Ready(Some(shared.finish(shared.panicked()))),
         }
     }
 }
 
-/// A request being answered. What takes longer is boxed: an idle connection does not carry its size.
-enum Answering<H: Handler> {
-    Done(Option<Response<Outgoing>>),
-    Under(Pin<Box<dyn Future<Output = H::Sent>>>, Rc<Place<H>>),
+/// The answer to a request, when it is there. The handler's future is boxed: an idle connection does not carry its size.
+enum ResponseFuture<H: Handler> {
+    Ready(Option<Response<ResponseBody>>),
+    Pending(Pin<Box<dyn Future<Output = H::Sent>>>, Rc<Shared<H>>),
 }
 
-impl<H: Handler> Future for Answering<H> {
-    type Output = Result<Response<Outgoing>, Infallible>;
+impl<H: Handler> Future for ResponseFuture<H> {
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Answering::Done(response) => Poll::Ready(Ok(response.take().expect("polled once, as every future"))),
-            Answering::Under(answer, place) => match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(response)) => Poll::Ready(Ok(place.last(response.into()))),
-                Err(_) => Poll::Ready(Ok(place.last(place.panicked()))),
-            },
+        let (response, shared) = match self.get_mut() {
+            ResponseFuture::Ready(response) => {
+                return Poll::Ready(Ok(response.take().expect("a future is not polled after it was ready")));
+            }
+            ResponseFuture::Pending(response, shared) => (response, shared),
+        };
+        match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(response)) => Poll::Ready(Ok(shared.finish(response.into()))),
+            Err(_) => Poll::Ready(Ok(shared.finish(shared.panicked()))),
         }
     }
 }
 
-/// A request's body on its way in; when it is complete, nothing more is to come of the client but its next request, or its end.
-struct Arriving {
+/// A request's body. It tells the connection's control when it is complete, or read no further.
+struct RequestBody {
     body: Incoming,
+    /// The request's number.
     request: u32,
     control: Rc<Control>,
 }
 
-impl Arriving {
-    fn follow(body: Incoming, request: u32, control: &Rc<Control>) -> Body {
+impl RequestBody {
+    /// A body as the handler gets it.
+    fn wrap(body: Incoming, request: u32, control: &Rc<Control>) -> Body {
         if http_body::Body::is_end_stream(&body) {
             control.received(request);
             return Body::Empty;
         }
-        Body::Followed(Box::pin(Arriving { body, request, control: control.clone() }))
+        Body::Followed(Box::pin(RequestBody { body, request, control: control.clone() }))
     }
 }
 
-impl http_body::Body for Arriving {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -197,19 +205,20 @@ impl http_body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.control.unread(self.request);
+        // This changes nothing where the body is complete.
+        self.control.discarded(self.request);
     }
 }
 
-/// An answer's body on its way out; when hyper lets go of it, the connection is idle.
-struct Outgoing {
+/// An answer's body. hyper drops it when it has all of it, or gives up: then the answer is over.
+struct ResponseBody {
     body: Body,
     control: Rc<Control>,
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -226,7 +235,7 @@ impl http_body::Body for Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.control.answered();
     }

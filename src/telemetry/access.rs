@@ -1,4 +1,5 @@
-//! One line a request, off its path: a worker writes into a buffer of its own, a thread writes buffers out.
+//! The access log: one line for each request. A worker writes lines into a buffer of its own; a thread writes full buffers out, so
+//! that no request waits for whoever reads the log.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -9,16 +10,16 @@ use std::time::{Duration, SystemTime};
 
 use super::Format;
 
-/// A buffer goes out when it holds this much.
+/// A buffer goes out when it holds this many bytes.
 const FULL: usize = 32 * 1024;
 
-/// A target longer than this is cut in the line.
+/// Text of a client's, such as a path, is cut in the line after this many bytes.
 const LONGEST: usize = 2048;
 
-/// Buffers on their way at most; what comes beyond is dropped and counted.
+/// How many buffers may wait to be written. Where there are more, the newest is dropped, and its lines are counted as dropped.
 const QUEUE: usize = 64;
 
-/// Where access lines go.
+/// Where all workers' lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     buffers: SyncSender<Vec<u8>>,
@@ -26,15 +27,16 @@ pub struct AccessLog {
     format: Format,
 }
 
-/// One worker's end of it.
+/// One worker's buffer.
 #[derive(Debug)]
 pub struct AccessWriter {
     log: AccessLog,
     buffer: Vec<u8>,
+    /// How many lines it holds.
     lines: u64,
 }
 
-/// One request.
+/// What a line says of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     /// When it was answered.
@@ -51,7 +53,7 @@ pub struct Line<'a> {
     pub status: u16,
     /// Bytes of the answer's body that went out.
     pub bytes: u64,
-    /// From its head to the end of the answer.
+    /// From the end of its head to the end of the answer.
     pub duration: Duration,
     /// The route's name, empty when none matched.
     pub route: &'a str,
@@ -59,20 +61,33 @@ pub struct Line<'a> {
     pub service: &'a str,
     /// The instance that answered.
     pub instance: Option<SocketAddr>,
-    /// How many attempts it took.
+    /// How many attempts there were, the last one included.
     pub attempts: u32,
+    /// The attempts before the last one, in their order.
+    pub tried: &'a [EarlierAttempt],
     /// The consumer's name.
     pub consumer: &'a str,
-    /// What the cache had to do with it, where there is one: `hit`, `miss`, `revalidated`, `collapsed`, `pass`.
+    /// What the cache did, on a route that has one: `hit`, `miss`, `revalidated`, `collapsed`, `pass`.
     pub cache: &'a str,
-    /// Why it ended as it did, when that needs a word.
+    /// Why it ended as it did, where something went wrong: the word that the problem page has, too.
     pub reason: &'a str,
-    /// Whose doing that is: `client`, `upstream`, `gateway`.
+    /// Whose fault that is: `client`, `upstream`, `gateway`.
     pub blame: &'a str,
 }
 
+/// An attempt after which there was another one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EarlierAttempt {
+    /// The instance that was tried.
+    pub instance: SocketAddr,
+    /// From the beginning of the attempt to the decision to make another one.
+    pub duration: Duration,
+    /// Why another one was made: a word such as `reset`, `connect_refused`, `status_502`.
+    pub why: &'static str,
+}
+
 impl AccessLog {
-    /// Lines go to `out`, written by a thread that ends with the last writer.
+    /// Starts the thread that writes to `out`. It ends when the log and all its writers are dropped.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -82,12 +97,12 @@ impl AccessLog {
         Ok(AccessLog { buffers, dropped: Arc::default(), format })
     }
 
-    /// A worker's end.
+    /// A buffer for one worker.
     pub fn writer(&self) -> AccessWriter {
         AccessWriter { log: self.clone(), buffer: Vec::with_capacity(FULL + 4096), lines: 0 }
     }
 
-    /// Lines dropped because the reader of the log is too slow.
+    /// How many lines were dropped because the log is read too slowly.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -95,7 +110,7 @@ impl AccessLog {
 
 fn write(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
     while let Ok(buffer) = queue.recv() {
-        // Nobody reads any more (a closed pipe): nothing to be done, and no reason to stop serving.
+        // An error means that nobody reads the log any more (a closed pipe). That is no reason to stop serving.
         let _ = out.write_all(&buffer).and_then(|()| out.flush());
     }
 }
@@ -113,7 +128,7 @@ impl AccessWriter {
         }
     }
 
-    /// Hands over what is buffered.
+    /// Hands the buffer over to the thread that writes.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
@@ -133,7 +148,7 @@ impl Drop for AccessWriter {
 }
 
 fn json(out: &mut Vec<u8>, line: &Line<'_>) {
-    let time = humantime(line.time);
+    let time = rfc3339(line.time);
     let _ = write!(
         out,
         "{{\"time\":\"{time}\",\"request_id\":\"{}\",\"client\":\"{}\",\"method\":",
@@ -142,7 +157,7 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
     quoted(out, line.method);
     out.extend_from_slice(b",\"path\":");
     quoted(out, line.path);
-    let ms = line.duration.as_secs_f64() * 1000.0;
+    let ms = milliseconds(line.duration);
     let _ = write!(
         out,
         ",\"status\":{},\"bytes\":{},\"duration_ms\":{ms:.3},\"attempts\":{}",
@@ -154,6 +169,7 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
         ("consumer", line.consumer),
         ("cache", line.cache),
         ("reason", line.reason),
+        ("blame", line.blame),
     ] {
         if !value.is_empty() {
             let _ = write!(out, ",\"{key}\":");
@@ -163,12 +179,24 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
     if let Some(instance) = line.instance {
         let _ = write!(out, ",\"instance\":\"{instance}\"");
     }
+    let mut before = ",\"tried\":[";
+    for EarlierAttempt { instance, duration, why } in line.tried {
+        let _ = write!(
+            out,
+            "{before}{{\"instance\":\"{instance}\",\"ms\":{:.1},\"why\":\"{why}\"}}",
+            milliseconds(*duration)
+        );
+        before = ",";
+    }
+    if !line.tried.is_empty() {
+        out.push(b']');
+    }
     out.extend_from_slice(b"}\n");
 }
 
 fn human(out: &mut Vec<u8>, line: &Line<'_>) {
-    let ms = line.duration.as_secs_f64() * 1000.0;
-    let _ = write!(out, "{} {} {} ", humantime(line.time), line.client, line.status);
+    let ms = milliseconds(line.duration);
+    let _ = write!(out, "{} {} {} ", rfc3339(line.time), line.client, line.status);
     plain(out, line.method);
     out.push(b' ');
     plain(out, line.path);
@@ -176,7 +204,14 @@ fn human(out: &mut Vec<u8>, line: &Line<'_>) {
     if let Some(instance) = line.instance {
         let _ = write!(out, " -> {} {instance} ({})", line.service, line.attempts);
     }
-    for (key, value) in [("consumer", line.consumer), ("cache", line.cache), ("reason", line.reason)] {
+    let mut before = " tried=";
+    for EarlierAttempt { instance, duration, why } in line.tried {
+        let _ = write!(out, "{before}{instance}({why},{:.1}ms)", milliseconds(*duration));
+        before = ",";
+    }
+    for (key, value) in
+        [("consumer", line.consumer), ("cache", line.cache), ("reason", line.reason), ("blame", line.blame)]
+    {
         if !value.is_empty() {
             let _ = write!(out, " {key}=");
             plain(out, value);
@@ -185,7 +220,11 @@ fn human(out: &mut Vec<u8>, line: &Line<'_>) {
     let _ = writeln!(out, " {}", line.request_id);
 }
 
-/// A JSON string (RFC 8259 section 7), cut when too long.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// A JSON string (RFC 8259 section 7), cut at [`LONGEST`].
 fn quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for character in cut(text).chars() {
@@ -201,7 +240,7 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Text on a line for people: nothing that moves a cursor or ends a line.
+/// Text on a line for people, cut at [`LONGEST`]. What would end the line or move a terminal's cursor is replaced.
 fn plain(out: &mut Vec<u8>, text: &str) {
     for character in cut(text).chars() {
         let shown = if character.is_control() { '\u{fffd}' } else { character };
@@ -217,38 +256,10 @@ fn cut(text: &str) -> &str {
     &text[..end]
 }
 
-/// RFC 3339 with milliseconds, in UTC.
-pub fn humantime(time: SystemTime) -> impl std::fmt::Display {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = ((since.as_secs() / 86_400) as i64, since.as_secs() % 86_400);
-    // Days to a civil date: eras of 400 years that begin on 1 March (H. Hinnant's algorithm).
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let moved_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * moved_month + 2) / 5 + 1;
-    let month = if moved_month < 10 { moved_month + 3 } else { moved_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    Stamp { year, month, day, hour, minute, second: second % 60, ms: since.subsec_millis() }
-}
-
-struct Stamp {
-    year: i64,
-    month: i64,
-    day: i64,
-    hour: u64,
-    minute: u64,
-    second: u64,
-    ms: u32,
-}
-
-impl std::fmt::Display for Stamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Stamp { year, month, day, hour, minute, second, ms } = self;
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-    }
+/// A time as RFC 3339 writes it, in UTC and with milliseconds: `2026-11-23T20:00:00.123Z`. A time before 1970 is shown as the first
+/// moment of 1970.
+pub fn rfc3339(time: SystemTime) -> impl std::fmt::Display {
+    humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH))
 }
 
 #[cfg(test)]
@@ -269,6 +280,7 @@ mod tests {
             service: "orders",
             instance: Some("10.0.0.7:80".parse().expect("an address")),
             attempts: 1,
+            tried: &[],
             consumer: "shop",
             cache: "",
             reason: "",
@@ -294,6 +306,47 @@ mod tests {
         let text = String::from_utf8(out).expect("UTF-8");
         assert_eq!(text.lines().count(), 1);
         assert!(!text.contains('\u{1b}'));
+    }
+
+    fn written(write: fn(&mut Vec<u8>, &Line<'_>), line: &Line<'_>) -> String {
+        let mut out = Vec::new();
+        write(&mut out, line);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_line_says_whose_fault_it_was_where_something_went_wrong() {
+        let failed = Line { status: 502, reason: "reset", blame: "upstream", ..line("/") };
+        let text = written(json, &failed);
+        assert!(text.contains(",\"reason\":\"reset\",\"blame\":\"upstream\","), "{text}");
+        assert!(written(human, &failed).ends_with(" reason=reset blame=upstream ab\n"));
+        assert!(!written(json, &line("/")).contains("blame") && !written(human, &line("/")).contains("blame"));
+    }
+
+    #[test]
+    fn a_line_names_the_attempts_before_the_last_one_and_why_each_was_not_the_last() {
+        let attempt = |instance: &str, micros, why| EarlierAttempt {
+            instance: instance.parse().expect("an address"),
+            duration: Duration::from_micros(micros),
+            why,
+        };
+        let tried = [attempt("10.0.0.5:8080", 1200, "reset"), attempt("[::1]:80", 20_040, "status_502")];
+        let third = Line { attempts: 3, tried: &tried, ..line("/") };
+        let read: serde_json::Value = serde_json::from_str(&written(json, &third)).expect("valid JSON");
+        let wanted = serde_json::json!([
+            { "instance": "10.0.0.5:8080", "ms": 1.2, "why": "reset" },
+            { "instance": "[::1]:80", "ms": 20.0, "why": "status_502" },
+        ]);
+        assert_eq!(read["tried"], wanted);
+        let text = written(human, &third);
+        assert!(text.contains(" (3) tried=10.0.0.5:8080(reset,1.2ms),[::1]:80(status_502,20.0ms) consumer="), "{text}");
+        assert!(!written(json, &line("/")).contains("tried") && !written(human, &line("/")).contains("tried"));
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_no_panic() {
+        let text = rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).to_string();
+        assert_eq!(text, "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

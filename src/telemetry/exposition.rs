@@ -1,11 +1,11 @@
-//! Prometheus's text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>. (The crates that are kept
-//! up write OpenMetrics, whose counters the older format's readers take for untyped.)
+//! Prometheus's text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>. It is written here because the
+//! crates that are maintained write OpenMetrics, whose counters a reader of the older format takes for untyped.
 
 use std::fmt::{Display, Write};
 
 use super::metrics::{BOUNDS, Histogram};
 
-/// The type of an answer in this format.
+/// The `Content-Type` of a page in this format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a metric is.
@@ -19,11 +19,11 @@ pub enum Kind {
     Histogram,
 }
 
-/// A page being written.
+/// A page of metrics, as far as it is written.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// One metric of it, with all its labels.
+/// One metric of a page, whose samples differ by their labels.
 #[derive(Debug)]
 pub struct Family<'a> {
     out: &'a mut String,
@@ -31,7 +31,7 @@ pub struct Family<'a> {
 }
 
 impl Exposition {
-    /// Begins a metric. Its samples follow, all of them.
+    /// Begins a metric. All its samples must follow before the next metric begins.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -43,7 +43,7 @@ impl Exposition {
         Family { out, name }
     }
 
-    /// A metric of one sample without labels.
+    /// A whole metric that has one sample, without labels.
     pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
         self.family(name, kind, help).sample(&[], value);
     }

@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that all Prometheus clients use for it.
+//! Metrics of this process as the operating system knows it, under the names that all Prometheus clients use for them.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::exposition::{Exposition, Kind};
 
-/// Adds them to a page. What the system does not tell is left out.
+/// Adds them to a page. What the system does not know is left out.
 pub fn describe(page: &mut Exposition) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
@@ -24,6 +24,7 @@ pub fn describe(page: &mut Exposition) {
     }
 }
 
+/// Resident memory in bytes: the second field of `/proc/self/statm`, which counts pages (proc(5)).
 fn resident() -> Option<usize> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: usize = text.split(' ').nth(1)?.parse().ok()?;

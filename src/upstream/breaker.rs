@@ -1,53 +1,58 @@
-//! One instance's circuit breaker: trips after failures in a row, probes with exactly N requests, recovers.
+//! One instance's circuit breaker: trips after too many failures, probes with a limited number of requests, recovers.
 //!
-//! failsafe decides when a row of failures is too long and for how long the breaker then stays open; the state machine
-//! is ours, because failsafe's lets every caller through when half open, changes state when merely asked, and takes the
-//! verdict of a request from before the trip for one about the probe.
+//! The `failsafe` crate counts the failures in a row, says when they are too many, and gives the open time, which it takes from a
+//! series that it begins anew after a recovery. The series and the state machine are ours: failsafe's own series knows only whole
+//! seconds, and its state machine lets every caller through when half open, changes state when it is merely asked, and takes the
+//! verdict on a request from before the trip for one on the probe.
 
 mod failure;
-mod word;
+mod state;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use failsafe::FailurePolicy;
-use failsafe::backoff::{self, Exponential};
 use failsafe::failure_policy::{self, ConsecutiveFailures};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config;
 pub use failure::Failure;
-pub use word::State;
-use word::Word;
+use state::Packed;
+pub use state::State;
 
-/// A probe without a verdict for this long counts as lost: its place is free for another.
+/// A probe without a verdict for this long counts as lost: another may take its place.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// The parts of the word that says when: 20 bits of generation, 44 of ms.
+/// The lower part of [`Breaker::due`]: milliseconds.
 const MS: u64 = (1 << 44) - 1;
+
+/// The part of a generation that fits above it.
 const GENERATION: u64 = (1 << 20) - 1;
 
 /// One instance's breaker, shared by all workers.
 pub struct Breaker {
-    word: AtomicU64,
-    /// When an open breaker is due for a probe, or half-open probes count as lost: the low 20 bits of the generation
-    /// that it holds for, then 44 bits of ms since `epoch`. For another generation it says nothing: not due.
+    /// A [`Packed`].
+    state: AtomicU64,
+    /// When an open breaker is due for a probe, or half-open probes count as lost, in ms since `epoch` (the lower 44 bits), and the
+    /// generation that this holds for (the upper 20 bits, the generation's lower ones). Any other generation is not due.
     due: AtomicU64,
-    /// Something failed since the last success: only then does a success take the lock.
+    /// Something failed since the last success. Only then does a success take the lock.
     failed_lately: AtomicBool,
     enabled: AtomicBool,
     probes: AtomicU64,
     epoch: Instant,
-    /// How often each state was entered, in the order of `State::ALL`.
+    /// How many times each state was entered, in the order of `State::ALL`.
     entered: [AtomicU64; 3],
     history: Mutex<History>,
 }
 
+/// What only failures, and the first success after one, read and write.
 struct History {
-    policy: ConsecutiveFailures<Exponential>,
-    /// The policy wanted to trip, but this was the last eligible instance: the next failure asks again with it.
+    policy: ConsecutiveFailures<OpenTimes>,
+    /// The open time of a trip that was vetoed, because no other instance was eligible. The next failure tries to trip with it
+    /// again.
     vetoed: Option<Duration>,
     random: fastrand::Rng,
     consecutive: u32,
@@ -55,24 +60,41 @@ struct History {
     why: Option<Failure>,
 }
 
+/// The open times of trips without a recovery in between: each is twice the one before, up to `longest`.
+#[derive(Clone)]
+struct OpenTimes {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Iterator for OpenTimes {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let open = self.next;
+        self.next = open.saturating_mul(2).min(self.longest);
+        Some(open)
+    }
+}
+
 /// What admin shows of a breaker.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// For how long.
+    /// How long it has been in that state.
     pub since: Duration,
-    /// The last failure, while there was no success after it.
+    /// The last failure, unless there was a success after it.
     pub why: Option<Failure>,
-    /// Until the next probe, when open.
+    /// How long until the next probe, when open.
     pub next_probe: Option<Duration>,
     /// Failures in a row.
     pub consecutive: u32,
-    /// How often each state was entered, in the order of [`State::ALL`].
+    /// How many times each state was entered, in the order of [`State::ALL`].
     pub entered: [u64; 3],
 }
 
-/// The right to make one attempt, as the breaker gave it: of which generation, and whether as a probe.
+/// The right to make one attempt: in which generation it was given, and whether the attempt is a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     generation: u64,
@@ -81,7 +103,7 @@ pub(super) struct Grant {
 
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Breaker({})", self.word().state().as_str())
+        write!(f, "Breaker({})", self.packed().state().as_str())
     }
 }
 
@@ -95,7 +117,7 @@ impl Breaker {
     pub(super) fn seeded(policy: &config::Breaker, seed: u64) -> Breaker {
         let now = Instant::now();
         Breaker {
-            word: AtomicU64::new(Word::new(State::Closed, 0, 0).0),
+            state: AtomicU64::new(Packed::new(State::Closed, 0, 0).0),
             due: AtomicU64::new(0),
             failed_lately: AtomicBool::new(false),
             enabled: AtomicBool::new(policy.enabled),
@@ -103,7 +125,7 @@ impl Breaker {
             epoch: now,
             entered: Default::default(),
             history: Mutex::new(History {
-                policy: row(policy),
+                policy: consecutive_failures(policy),
                 vetoed: None,
                 random: fastrand::Rng::with_seed(seed),
                 consecutive: 0,
@@ -113,28 +135,31 @@ impl Breaker {
         }
     }
 
-    /// Another policy from now on. Where the breaker stands stays; a row of failures begins anew.
+    /// Another policy from now on. The state stays, except that a breaker that is switched off closes; failures in a row are
+    /// counted anew.
     pub fn tune(&self, policy: &config::Breaker) {
         let mut history = self.history.lock();
         self.enabled.store(policy.enabled, Ordering::Relaxed);
         self.probes.store(policy.probes.max(1).into(), Ordering::Relaxed);
-        history.policy = row(policy);
+        history.policy = consecutive_failures(policy);
         (history.consecutive, history.vetoed) = (0, None);
-        let word = self.word();
-        if !policy.enabled && word.state() != State::Closed {
-            let grant = Grant { generation: word.generation(), probe: false };
+        let packed = self.packed();
+        if !policy.enabled && packed.state() != State::Closed {
+            let grant = Grant { generation: packed.generation(), probe: false };
             self.change(&mut history, grant, State::Closed, Instant::now());
         }
     }
 
-    /// Whether an attempt would be let through: without side effects. The clock is only asked when the breaker is not
-    /// closed, and once per `now`.
+    /// Whether an attempt would be let through; asking changes nothing. The clock is read only when the breaker is not closed,
+    /// and only where `now` does not hold its time yet.
     pub fn eligible(&self, now: &mut Option<Instant>) -> bool {
-        let word = self.word();
-        match word.state() {
+        let packed = self.packed();
+        match packed.state() {
             State::Closed => true,
-            State::Open => self.due(word, *now.get_or_insert_with(Instant::now)),
-            State::HalfOpen => word.probes() < self.probes() || self.due(word, *now.get_or_insert_with(Instant::now)),
+            State::Open => self.is_due(packed, *now.get_or_insert_with(Instant::now)),
+            State::HalfOpen => {
+                packed.probes() < self.probes() || self.is_due(packed, *now.get_or_insert_with(Instant::now))
+            }
         }
     }
 
@@ -148,32 +173,33 @@ impl Breaker {
         due.saturating_duration_since(now)
     }
 
-    /// The right to make an attempt, if there is one. An open breaker whose time has come becomes half open here.
+    /// The right to make an attempt, where the breaker lets one through. An open breaker that is due becomes half open by this.
     pub(super) fn acquire(&self) -> Option<Grant> {
-        let mut word = self.word();
+        let mut packed = self.packed();
         loop {
-            let (next, grant) = match word.state() {
-                State::Closed => return Some(Grant { generation: word.generation(), probe: false }),
-                State::HalfOpen if word.probes() < self.probes() => {
-                    let next = Word::new(State::HalfOpen, word.probes() + 1, word.generation());
-                    (next, Grant { generation: word.generation(), probe: true })
+            let (next, grant) = match packed.state() {
+                State::Closed => return Some(Grant { generation: packed.generation(), probe: false }),
+                State::HalfOpen if packed.probes() < self.probes() => {
+                    let next = Packed::new(State::HalfOpen, packed.probes() + 1, packed.generation());
+                    (next, Grant { generation: packed.generation(), probe: true })
                 }
-                // Due again while half open: the probes under way are lost, a new generation begins.
-                State::Open | State::HalfOpen if self.due(word, Instant::now()) => {
-                    let generation = word.generation() + 1;
-                    (Word::new(State::HalfOpen, 1, generation), Grant { generation, probe: true })
+                // Where it is half open already, the probes under way are lost: a new generation forgets them.
+                State::Open | State::HalfOpen if self.is_due(packed, Instant::now()) => {
+                    let generation = packed.generation() + 1;
+                    (Packed::new(State::HalfOpen, 1, generation), Grant { generation, probe: true })
                 }
                 State::Open | State::HalfOpen => return None,
             };
-            match self.word.compare_exchange_weak(word.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+            match self.state.compare_exchange_weak(packed.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    if word.generation() != next.generation() {
+                    if packed.generation() != next.generation() {
                         self.set_due(next.generation(), Instant::now() + PROBE);
                         self.entered[State::HalfOpen.figure()].fetch_add(1, Ordering::Relaxed);
                     }
                     return Some(grant);
                 }
-                Err(current) => word = Word(current),
+                // Another worker was faster: look again.
+                Err(current) => packed = Packed(current),
             }
         }
     }
@@ -195,8 +221,10 @@ impl Breaker {
         self.failed_lately.store(false, Ordering::Relaxed);
     }
 
-    /// The attempt failed. `too_many` says whether lately too large a share did; it is asked when the row is not too long.
-    /// `may_trip` is asked only when this failure would trip a closed breaker. True when it tripped.
+    /// The attempt failed. Returns whether the breaker tripped.
+    ///
+    /// `too_many` says whether too large a share of the last seconds' attempts failed; it is called only where the failures in a
+    /// row are not too many. `may_trip` may veto; it is called only where this failure would trip a closed breaker.
     pub(super) fn failed(
         &self,
         grant: Grant,
@@ -214,24 +242,19 @@ impl Breaker {
         self.failed_lately.store(true, Ordering::Relaxed);
         history.consecutive = history.consecutive.saturating_add(1);
         history.why = Some(failure);
-        let told = history.vetoed.take().or_else(|| history.policy.mark_dead_on_failure());
-        let open = match told {
-            // A failed probe opens again, however short the row: the policy only gives the time.
-            None if grant.probe => history.force(),
-            None if too_many() => {
-                if !may_trip() {
-                    return false;
-                }
-                let open = history.force();
-                return self.open(&mut history, grant, open);
-            }
-            None => return false,
-            Some(open) if grant.probe || may_trip() => open,
-            Some(open) => {
-                history.vetoed = Some(open);
+        // An open time means: too many in a row. Where a trip was vetoed before, its open time is still the one to use.
+        let in_a_row = history.vetoed.take().or_else(|| history.policy.mark_dead_on_failure());
+        // A probe's failure always opens again. Any other needs too many failures, and may be vetoed.
+        if !grant.probe {
+            if in_a_row.is_none() && !too_many() {
                 return false;
             }
-        };
+            if !may_trip() {
+                history.vetoed = in_a_row;
+                return false;
+            }
+        }
+        let open = in_a_row.unwrap_or_else(|| history.next_open_time());
         self.open(&mut history, grant, open)
     }
 
@@ -240,25 +263,27 @@ impl Breaker {
         self.change(history, grant, State::Open, due)
     }
 
-    /// No verdict: a probe's place is free again.
+    /// The attempt ended without a verdict: where it was a probe, another may take its place.
     pub(super) fn returned(&self, grant: Grant) {
         if !grant.probe {
             return;
         }
-        let free = |word: u64| {
-            let word = Word(word);
-            let mine = word.state() == State::HalfOpen && word.generation() == grant.generation && word.probes() > 0;
-            mine.then(|| Word::new(State::HalfOpen, word.probes() - 1, word.generation()).0)
+        let without = |packed: u64| {
+            let packed = Packed(packed);
+            let (generation, probes) = (packed.generation(), packed.probes());
+            let counted = packed.state() == State::HalfOpen && generation == grant.generation && probes > 0;
+            counted.then(|| Packed::new(State::HalfOpen, probes - 1, generation).0)
         };
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+        // Where a new generation began since, the probe is forgotten already.
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, without);
     }
 
-    /// Another process stands at the instance's address: an open breaker is due at once, its history kept.
+    /// Another process has the instance's address, says the provider: an open breaker is due at once. Its history is kept.
     pub fn probe_now(&self) {
         let _history = self.history.lock();
-        let word = self.word();
-        if word.state() == State::Open {
-            self.set_due(word.generation(), self.epoch);
+        let packed = self.packed();
+        if packed.state() == State::Open {
+            self.set_due(packed.generation(), self.epoch);
         }
     }
 
@@ -266,7 +291,7 @@ impl Breaker {
     pub fn view(&self) -> View {
         let now = Instant::now();
         let history = self.history.lock();
-        let state = self.word().state();
+        let state = self.packed().state();
         View {
             state,
             since: now - history.since,
@@ -281,22 +306,23 @@ impl Breaker {
         self.probes.load(Ordering::Relaxed)
     }
 
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    fn packed(&self) -> Packed {
+        Packed(self.state.load(Ordering::Acquire))
     }
 
-    /// Whether nothing was decided since the grant.
+    /// Whether the state has not changed since the grant.
     pub(super) fn is_current(&self, grant: Grant) -> bool {
-        self.word().generation() == grant.generation
+        self.packed().generation() == grant.generation
     }
 
-    fn due(&self, word: Word, now: Instant) -> bool {
+    fn is_due(&self, packed: Packed, now: Instant) -> bool {
         let due = self.due.load(Ordering::Acquire);
         let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
-        due >> 44 == word.generation() & GENERATION && due & MS <= now
+        due >> 44 == packed.generation() & GENERATION && due & MS <= now
     }
 
-    /// Who was held up between its change of state and this must not overwrite what a later generation said.
+    /// Sets when a generation is due. A thread may be held up between its change of state and this: then a later generation's
+    /// time, which is set already, stays.
     fn set_due(&self, generation: u64, at: Instant) {
         let ms = at.saturating_duration_since(self.epoch).as_millis() as u64;
         let new = (generation & GENERATION) << 44 | ms & MS;
@@ -305,11 +331,11 @@ impl Breaker {
         let _ = self.due.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
     }
 
-    /// From the grant's generation to the next; false when that generation is over already.
+    /// Changes the state, which begins a new generation. False, without a change, where the grant's generation is over already.
     fn change(&self, history: &mut History, grant: Grant, state: State, due: Instant) -> bool {
-        let next = Word::new(state, 0, grant.generation + 1);
-        let step = |word: u64| (Word(word).generation() == grant.generation).then_some(next.0);
-        let changed = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok();
+        let next = Packed::new(state, 0, grant.generation + 1);
+        let step = |packed: u64| (Packed(packed).generation() == grant.generation).then_some(next.0);
+        let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok();
         if changed {
             self.set_due(next.generation(), due);
             self.entered[state.figure()].fetch_add(1, Ordering::Relaxed);
@@ -319,19 +345,17 @@ impl Breaker {
     }
 }
 
-/// failsafe's backoff counts in whole seconds and wants at least one; ours counts in milliseconds. So it is told
-/// seconds, and what it says is read as milliseconds.
-fn row(policy: &config::Breaker) -> ConsecutiveFailures<Exponential> {
-    let scale = |d: Duration| Duration::from_secs((d.as_millis() as u64).max(1));
-    let open = scale(policy.open);
-    let backoff = backoff::exponential(open, scale(policy.open_max).max(open));
-    failure_policy::consecutive_failures(policy.consecutive, backoff)
+/// Counts failures in a row, by failsafe. Times are at least 1 ms, the unit of [`Breaker::due`].
+fn consecutive_failures(policy: &config::Breaker) -> ConsecutiveFailures<OpenTimes> {
+    let open = policy.open.max(Duration::from_millis(1));
+    let times = OpenTimes { next: open, longest: policy.open_max.max(open) };
+    failure_policy::consecutive_failures(policy.consecutive, times)
 }
 
 impl History {
-    /// Asks the policy until it names a time: after a trip its count stands at the threshold, so this is at once; after
-    /// a revival that a probe of the same breath contradicts, it takes a few.
-    fn force(&mut self) -> Duration {
+    /// The open time of a trip that is not due to failures in a row. failsafe gives one only when it has counted enough failures,
+    /// so it is told of further ones until it does: of none where the breaker tripped before without recovering since.
+    fn next_open_time(&mut self) -> Duration {
         loop {
             if let Some(open) = self.policy.mark_dead_on_failure() {
                 return open;
@@ -339,10 +363,9 @@ impl History {
         }
     }
 
-    /// failsafe's time in our unit, give or take 25 %, so that a fleet does not probe in step.
+    /// An open time, up to 25 % shorter or longer by chance, so that the gateways of a fleet do not probe at the same moment.
     fn jittered(&mut self, open: Duration) -> Duration {
-        let ms = open.as_secs() as f64 * (0.75 + 0.5 * self.random.f64());
-        Duration::from_millis(ms as u64)
+        open.mul_f64(0.75 + 0.5 * self.random.f64())
     }
 }
 

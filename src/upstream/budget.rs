@@ -1,4 +1,5 @@
-//! How many further attempts a service's requests may cost: a share of the requests of the last seconds, plus a few.
+//! How many further attempts a service's requests may cost: a share of the number of requests in the last seconds, plus a few. So
+//! retries cannot multiply the load on a service that fails.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,25 +7,27 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use crate::config;
-use crate::worker::WorkerId;
+use crate::worker::{PerWorker, WorkerId};
 
-/// Parts of the window: it holds the current one and the nine before it.
+/// A window has so many parts of equal length: the current one and those before it.
 const PARTS: u64 = 10;
 
-/// One service's budget, shared by all workers. A request costs an uncontended count; only a further attempt takes the
-/// lock.
+/// One service's budget, shared by all workers. A request costs a count that its worker has to itself; only a further attempt
+/// takes a lock.
 #[derive(Debug)]
 pub struct Budget {
     policy: config::Budget,
     epoch: Instant,
+    /// The length of a part, in ms.
     part_ms: u64,
-    requests: Box<[Ring]>,
+    requests: PerWorker<Ring>,
+    /// Further attempts.
     spent: Mutex<Ring>,
 }
 
-/// Counts by part of time; a part's count is void when its number is not the one expected. One writer at a time.
+/// For each part of a window, the part's number and a count. A part of an older window, as its number shows, counts nothing.
+/// There is one writer at a time.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct Ring([(AtomicU64, AtomicU64); PARTS as usize]);
 
 impl Ring {
@@ -43,20 +46,20 @@ impl Ring {
 }
 
 impl Budget {
-    /// Nothing spent.
+    /// A budget of which nothing is spent.
     pub fn new(policy: &config::Budget, workers: usize) -> Budget {
         Budget {
             policy: policy.clone(),
             epoch: Instant::now(),
             part_ms: (policy.within.as_millis() as u64 / PARTS).max(1),
-            requests: (0..workers.max(1)).map(|_| Ring::default()).collect(),
+            requests: PerWorker::new(workers, Ring::default),
             spent: Mutex::default(),
         }
     }
 
     /// A request began.
     pub fn request(&self, worker: WorkerId, now: Instant) {
-        self.requests[worker.0 % self.requests.len()].add(self.part(now));
+        self.requests[worker].add(self.part(now));
     }
 
     /// Takes one further attempt, if the window has one left.
@@ -72,7 +75,7 @@ impl Budget {
         left
     }
 
-    /// Parts are counted from 1: 0 is what a fresh ring holds.
+    /// The number of the part that a moment is in. Numbers begin at 1: a new ring holds 0.
     fn part(&self, now: Instant) -> u64 {
         let since: Duration = now.saturating_duration_since(self.epoch);
         since.as_millis() as u64 / self.part_ms + 1

@@ -1,4 +1,5 @@
-//! What we hold for an endpoint: its breaker and its counts. It hangs on the endpoint's key and survives snapshots.
+//! What is kept for an endpoint while it exists: its breaker and its counts. Each snapshot takes it over from the one before, by
+//! the endpoint's key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use super::window::Window;
 use crate::catalog::Key;
 use crate::config;
 use crate::telemetry::metrics::{Histogram, Recorder, Timings};
-use crate::worker::WorkerId;
+use crate::worker::{PerWorker, WorkerId, add};
 
 /// A live instance, shared by all workers.
 #[derive(Debug)]
@@ -23,33 +24,32 @@ pub struct Instance {
     pub breaker: Breaker,
     window: Window,
     departed: AtomicBool,
-    /// Until when it is left alone because it asked for that, in ms since `epoch`; 0 when it did not.
+    /// Until when it is not picked because it asked for a pause (`Retry-After`), in ms since `epoch`; 0 when it never asked.
     paused_ms: AtomicU64,
     epoch: Instant,
-    shards: Box<[Shard]>,
+    counts: PerWorker<Counts>,
     first_bytes: Timings,
 }
 
-/// One worker's counts: only that worker writes them, whoever asks sums them.
+/// One worker's counts.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-struct Shard {
+struct Counts {
     in_flight: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
 }
 
-/// What all instances of a service share over all snapshots.
+/// What all instances of a service share. It outlives snapshots, as they do.
 #[derive(Debug)]
 pub struct ServiceState {
-    /// Held while it is decided whether the last eligible instance would go.
+    /// Held while it is decided whether an instance trips that may be the last eligible one.
     tripping: Mutex<()>,
     /// Its requests.
     pub recorder: Recorder,
 }
 
 impl ServiceState {
-    /// Of a service that was asked nothing yet.
+    /// Of a service that has had no request yet.
     pub fn new(workers: usize) -> ServiceState {
         ServiceState { tripping: Mutex::default(), recorder: Recorder::new(workers) }
     }
@@ -58,16 +58,16 @@ impl ServiceState {
 /// Counts of an instance over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Attempts now under way.
+    /// Attempts that are under way.
     pub in_flight: u64,
     /// Attempts begun.
     pub requests: u64,
-    /// Attempts that failed by its fault.
+    /// Attempts that failed through its fault.
     pub failures: u64,
 }
 
 impl Instance {
-    /// One that has done nothing yet.
+    /// An instance that has had no attempt yet.
     pub fn new(key: Key, policy: &config::Breaker, workers: usize) -> Instance {
         Instance {
             key,
@@ -76,37 +76,37 @@ impl Instance {
             departed: AtomicBool::new(false),
             paused_ms: AtomicU64::new(0),
             epoch: Instant::now(),
-            shards: (0..workers.max(1)).map(|_| Shard::default()).collect(),
+            counts: PerWorker::new(workers, Counts::default),
             first_bytes: Timings::new(workers),
         }
     }
 
-    /// Whether it may be picked now; without side effects. `now` is filled when the clock had to be asked.
+    /// Whether it may be picked; asking changes nothing. The clock is read only where it matters, and `now` then holds its time.
     pub fn eligible(&self, now: &mut Option<Instant>) -> bool {
         !self.departed() && self.sound(now)
     }
 
-    /// Whether it may be picked as far as its breaker and its own word go.
+    /// The same, whether it has departed or not: whether its breaker lets an attempt through and it did not ask for a pause.
     pub(super) fn sound(&self, now: &mut Option<Instant>) -> bool {
         self.breaker.eligible(now) && !self.paused(now)
     }
 
-    /// How long until it may be picked, as far as its breaker and its own word go.
+    /// How long until it may be picked, for all that its breaker and a pause say.
     pub fn eligible_in(&self, now: Instant) -> Duration {
         self.breaker.eligible_in(now).max(self.paused_for(now))
     }
 
-    /// Its provider no longer lets it be picked.
+    /// Whether its provider does not list it any more, or lists it as unavailable.
     pub fn departed(&self) -> bool {
         self.departed.load(Ordering::Relaxed)
     }
 
-    /// Told by the one writer of snapshots.
+    /// Only the writer of snapshots calls this.
     pub fn set_departed(&self, departed: bool) {
         self.departed.store(departed, Ordering::Relaxed);
     }
 
-    /// The right to one attempt.
+    /// The right to one attempt, where its breaker gives one.
     pub fn acquire(self: &Arc<Instance>, worker: WorkerId) -> Option<Permit> {
         let grant = self.breaker.acquire()?;
         Some(Permit { instance: self.clone(), grant: Some(grant), worker })
@@ -118,63 +118,54 @@ impl Instance {
         self.window.tune(policy.rate.as_ref());
     }
 
-    /// It asked to be left alone for a while.
+    /// It asked for a pause until then.
     pub(super) fn pause(&self, until: Instant) {
         let ms = until.saturating_duration_since(self.epoch).as_millis() as u64;
         self.paused_ms.store(ms.max(1), Ordering::Relaxed);
     }
 
-    /// Whether it asked to be left alone.
+    /// Whether the pause that it asked for lasts.
     pub fn paused(&self, now: &mut Option<Instant>) -> bool {
         self.paused_ms.load(Ordering::Relaxed) != 0 && !self.paused_for(*now.get_or_insert_with(Instant::now)).is_zero()
     }
 
-    /// For how long it still wants to be left alone.
+    /// How long that pause still lasts.
     pub fn paused_for(&self, now: Instant) -> Duration {
         let until = self.epoch + Duration::from_millis(self.paused_ms.load(Ordering::Relaxed));
         until.saturating_duration_since(now)
     }
 
-    /// Counts an attempt in; the guard counts it out.
+    /// Counts an attempt as under way until the guard is dropped.
     pub fn enter(self: &Arc<Instance>, worker: WorkerId) -> InFlight {
-        let shard = self.shard(worker);
-        add(&shard.in_flight, 1);
-        add(&shard.requests, 1);
+        let counts = &self.counts[worker];
+        add(&counts.in_flight, 1);
+        add(&counts.requests, 1);
         InFlight { instance: self.clone(), worker }
     }
 
-    /// The sums.
+    /// The sums over all workers.
     pub fn totals(&self) -> Totals {
-        self.shards.iter().fold(Totals::default(), |sum, shard| Totals {
-            in_flight: sum.in_flight.wrapping_add(shard.in_flight.load(Ordering::Relaxed)),
-            requests: sum.requests + shard.requests.load(Ordering::Relaxed),
-            failures: sum.failures + shard.failures.load(Ordering::Relaxed),
+        self.counts.iter().fold(Totals::default(), |sum, counts| Totals {
+            in_flight: sum.in_flight.wrapping_add(counts.in_flight.load(Ordering::Relaxed)),
+            requests: sum.requests + counts.requests.load(Ordering::Relaxed),
+            failures: sum.failures + counts.failures.load(Ordering::Relaxed),
         })
     }
 
-    /// How long its answers took to begin.
+    /// How long its answers took to begin, over all workers.
     pub fn first_bytes(&self) -> Histogram {
         self.first_bytes.sum()
     }
 
-    /// A verdict on what was begun before the last trip says nothing of now.
+    /// Counts a verdict in the rate window, unless the attempt began before the last change of the breaker's state.
     fn count(&self, grant: Grant, worker: WorkerId, failed: bool, now: Instant) {
         if self.breaker.is_current(grant) {
             self.window.count(worker, failed, now);
         }
     }
-
-    fn shard(&self, worker: WorkerId) -> &Shard {
-        &self.shards[worker.0 % self.shards.len()]
-    }
 }
 
-/// One writer: a load and a store, no locked instruction.
-fn add(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-}
-
-/// An attempt that is under way, until dropped.
+/// An attempt, which counts as under way until this is dropped.
 #[derive(Debug)]
 pub struct InFlight {
     instance: Arc<Instance>,
@@ -182,29 +173,29 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Whose it is.
+    /// The instance that it goes to.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
 
-    /// The answer began, so long after the attempt.
+    /// The answer began `took` after the attempt did.
     pub fn answered(&self, took: Duration) {
-        self.instance.first_bytes.record(self.worker.0, took);
+        self.instance.first_bytes.record(self.worker, took);
     }
 
-    /// The attempt failed by the instance's fault.
+    /// The attempt failed through the instance's fault.
     pub fn failed(&self) {
-        add(&self.instance.shard(self.worker).failures, 1);
+        add(&self.instance.counts[self.worker].failures, 1);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        add(&self.instance.shard(self.worker).in_flight, u64::MAX);
+        add(&self.instance.counts[self.worker].in_flight, u64::MAX);
     }
 }
 
-/// The right to make one attempt. It must be answered `succeeded` or `failed`; dropped, it means no verdict.
+/// The right to make one attempt. `succeeded` or `failed` gives the verdict on it; dropping the permit means that there is none.
 #[derive(Debug)]
 pub struct Permit {
     instance: Arc<Instance>,
@@ -218,7 +209,7 @@ impl Permit {
         &self.instance
     }
 
-    /// The attempt brought what it should, by now.
+    /// The attempt succeeded.
     pub fn succeeded(mut self, now: Instant) {
         if let Some(grant) = self.grant.take() {
             self.instance.count(grant, self.worker, false, now);
@@ -226,8 +217,9 @@ impl Permit {
         }
     }
 
-    /// The attempt failed by the instance's fault. `others` says whether another instance of the service is eligible; it
-    /// is asked under the service's lock, so that two workers cannot take the last two at once. True when it tripped.
+    /// The attempt failed through the instance's fault. Returns whether the breaker tripped. `others` says whether another
+    /// instance of the service is eligible; it is called under the service's lock, so that two workers cannot trip the last two
+    /// at the same time.
     pub fn failed(mut self, failure: Failure, service: &ServiceState, others: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
         let Instance { window, breaker, .. } = &*self.instance;

@@ -1,4 +1,5 @@
-//! What share of an instance's attempts failed lately. Each worker counts for itself; only a failure sums.
+//! What share of an instance's attempts failed in the last seconds. Each worker counts for itself; the counts are added up only
+//! when an attempt failed.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,27 +7,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::policy::FailureRate;
-use crate::worker::WorkerId;
+use crate::worker::{PerWorker, WorkerId};
 
-/// Parts of the window: it holds the current one and the nine before it.
+/// A window has so many parts of equal length: the current one and those before it.
 const PARTS: u64 = 10;
 
 /// The verdicts of the last seconds.
 #[derive(Debug)]
 pub(super) struct Window {
     epoch: Instant,
-    /// ms of a part; 0: nothing is counted.
+    /// The length of a part, in ms; 0 when nothing is to be counted.
     part_ms: AtomicU64,
-    /// The first part that counts: what was before the last trip is over.
+    /// The number of the first part that counts: verdicts from before the last trip do not.
     from: AtomicU64,
+    /// The share of failures that is too large, in percent.
     failed: AtomicU32,
+    /// How many verdicts there must be for a share to mean anything.
     of: AtomicU32,
-    shards: Box<[Ring]>,
+    rings: PerWorker<Ring>,
 }
 
-/// One worker's counts, by part of time; a part's counts are void when its number is not the one expected.
+/// One worker's counts, for each part of a window. A part of an older window, as its number shows, counts nothing.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct Ring([Part; PARTS as usize]);
 
 #[derive(Debug, Default)]
@@ -44,13 +46,13 @@ impl Window {
             from: AtomicU64::new(0),
             failed: AtomicU32::new(0),
             of: AtomicU32::new(0),
-            shards: (0..workers.max(1)).map(|_| Ring::default()).collect(),
+            rings: PerWorker::new(workers, Ring::default),
         };
         window.tune(rate);
         window
     }
 
-    /// Another rate from now on.
+    /// Another rate from now on; `None` counts nothing.
     pub(super) fn tune(&self, rate: Option<&FailureRate>) {
         let within = rate.map_or(Duration::ZERO, |rate| rate.within);
         self.failed.store(rate.map_or(0, |rate| rate.failed), Ordering::Relaxed);
@@ -59,18 +61,18 @@ impl Window {
         self.restart();
     }
 
-    /// What was counted so far counts no more.
+    /// What was counted so far, counts no more.
     pub(super) fn restart(&self) {
         if let Some(part) = self.part(Instant::now()) {
             self.from.store(part + 1, Ordering::Relaxed);
         }
     }
 
-    /// One more verdict, now.
+    /// Counts a verdict.
     pub(super) fn count(&self, worker: WorkerId, failed: bool, now: Instant) {
         let Some(now) = self.part(now) else { return };
-        let part = &self.shards[worker.0 % self.shards.len()].0[(now % PARTS) as usize];
-        // One writer: loads and stores, no locked instruction.
+        let part = &self.rings[worker].0[(now % PARTS) as usize];
+        // Only this worker writes the part: loads and stores cost less than atomic additions.
         let fresh = part.number.load(Ordering::Relaxed) != now;
         let add = |counter: &AtomicU32, by: u32| {
             let before = if fresh { 0 } else { counter.load(Ordering::Relaxed) };
@@ -81,11 +83,11 @@ impl Window {
         part.number.store(now, Ordering::Relaxed);
     }
 
-    /// Whether the share that failed is too large, and of enough.
+    /// Whether the share of failures is too large, and there are enough verdicts.
     pub(super) fn too_many(&self) -> bool {
         let Some(now) = self.part(Instant::now()) else { return false };
         let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
-        let parts = self.shards.iter().flat_map(|ring| &ring.0);
+        let parts = self.rings.iter().flat_map(|ring| &ring.0);
         let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
         let (verdicts, failures) = counted.fold((0u64, 0u64), |(verdicts, failures), part| {
             let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
@@ -95,7 +97,7 @@ impl Window {
             && failures * 100 >= verdicts * u64::from(self.failed.load(Ordering::Relaxed))
     }
 
-    /// The number of the current part, from 1: 0 is what a fresh ring holds.
+    /// The number of the part that a moment is in; `None` when nothing is to be counted. Numbers begin at 1: a new ring holds 0.
     fn part(&self, now: Instant) -> Option<u64> {
         let ms = now.saturating_duration_since(self.epoch).as_millis() as u64;
         ms.checked_div(self.part_ms.load(Ordering::Relaxed)).map(|part| part + 1)

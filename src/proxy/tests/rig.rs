@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::{Client, Door, Io};
-use crate::plane::{Answer, Handler, Handoff, Pulse};
+use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
 use crate::proxy::{Parts, Proxy, Sent, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
@@ -184,14 +184,19 @@ impl Rig {
         let answer = self.call(method, header, body);
         async {
             match answer {
-                Answer::Now(sent) => sent.into(),
-                Answer::Later(sent) => sent.await.into(),
+                MaybeFuture::Ready(sent) => sent.into(),
+                MaybeFuture::Pending(sent) => sent.await.into(),
             }
         }
     }
 
     /// A request, as the worker's proxy takes it.
-    pub(super) fn call(&self, method: &str, header: Option<(&'static str, &'static str)>, body: Body) -> Answer<Sent> {
+    pub(super) fn call(
+        &self,
+        method: &str,
+        header: Option<(&'static str, &'static str)>,
+        body: Body,
+    ) -> MaybeFuture<Sent> {
         let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
         if let Some((name, value)) = header {
             request = request.header(name, value);

@@ -10,18 +10,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::super::Limits;
-use super::super::watch::TICK;
+use super::super::deadlines::TICK;
 use super::*;
 use crate::io::Door;
 
-/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/early-first` before half of it, `/first` after half of it, `/sum`, `/sum-never`.
+/// Answers by the path: `/now`, `/later` after 4 s, `/never`, `/panic`, `/big`, `/early` before its body, `/early-first` before
+/// half of it, `/first` after half of it, `/sum`, `/sum-never`.
 struct Paths;
 
 impl Handler for Paths {
     type Sent = Response<Body>;
 
-    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> Answer<Response<Body>> {
-        Answer::Later(Box::pin(by_path(request)))
+    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> MaybeFuture<Response<Body>> {
+        MaybeFuture::Pending(Box::pin(by_path(request)))
     }
 
     fn woken(&self) {}
@@ -103,7 +104,8 @@ async fn first(mut body: Body) {
     }
 }
 
-/// As the proxy reads it: to the byte that is its last. (Where the answer came before, hyper says that there is none only when it reads on.)
+/// As the proxy reads it: to the byte that is its last. (Where the answer came before, hyper says that there is none only when it
+/// reads on.)
 async fn count(mut body: Body) -> usize {
     let mut length = 0;
     while !http_body::Body::is_end_stream(&body) {

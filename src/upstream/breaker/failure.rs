@@ -1,28 +1,28 @@
-//! What counts against an instance.
+//! The failures of an attempt that count against its instance.
 
 use std::fmt;
 
-/// What went wrong with an attempt, by the instance's fault.
+/// What went wrong with an attempt through the instance's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens there.
+    /// The connection was refused, or the instance's host cannot be reached.
     ConnectRefused,
-    /// No connection in time.
+    /// The connection was not established in time.
     ConnectTimeout,
     /// The connection broke before the answer was complete.
     Reset,
-    /// No answer's head in time.
+    /// The answer's head was not complete in time.
     FirstByteTimeout,
-    /// The answer's body stopped.
+    /// The answer's body stopped: no byte came for as long as the idle deadline.
     Idle,
-    /// What came back is not HTTP.
+    /// What came back is no valid HTTP.
     BadAnswer,
     /// 502, 504, or 503 without `Retry-After`.
     Status(u16),
 }
 
 impl Failure {
-    /// Whether the instance answered, if badly: then it never trips as the last one that is left.
+    /// Whether the instance answered in HTTP, if only with an error. Such a failure never trips the last eligible instance.
     pub fn is_status(self) -> bool {
         matches!(self, Failure::Status(_))
     }

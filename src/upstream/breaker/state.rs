@@ -1,21 +1,21 @@
-//! Where a breaker stands, in one word that one compare-and-swap changes for all workers.
+//! The state of a breaker, packed into 64 bits that one compare-and-swap changes for all workers.
 
-/// Where a breaker stands.
+/// The states of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Requests pass. A row of failures leads to `Open`.
+    /// Requests pass. Too many failures lead to `Open`.
     Closed,
-    /// No request passes. The end of the open time leads to `HalfOpen`, at the next request's acquire.
+    /// No request passes. When the open time is over, the next request that asks for a permit leads to `HalfOpen`.
     Open,
-    /// At most N probes are under way. A probe's success leads to `Closed`, its failure to `Open` for longer.
+    /// Only probes pass, a limited number at a time. A probe's success leads to `Closed`, its failure to `Open` for longer.
     HalfOpen,
 }
 
 impl State {
-    /// All of them, in the order of the figures that stand for them.
+    /// All of them, in the order of their numbers in metrics.
     pub const ALL: [State; 3] = [State::Closed, State::HalfOpen, State::Open];
 
-    /// Its place in `ALL`.
+    /// Its number in metrics, and its index in `ALL`.
     pub fn figure(self) -> usize {
         match self {
             State::Closed => 0,
@@ -24,7 +24,7 @@ impl State {
         }
     }
 
-    /// The word that admin and logs use.
+    /// Its name in admin pages and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Closed => "closed",
@@ -34,21 +34,21 @@ impl State {
     }
 }
 
-/// State, generation and probes under way in one word, so that one compare-and-swap decides for all workers.
+/// State, number of probes under way and generation. Each change of state begins a new generation; verdicts on attempts of an older
+/// one change nothing.
 ///
-/// Bits 0-1 state, 2-9 probes, 10-63 generation. Each change of state begins a new generation; a verdict of an older one
-/// changes nothing.
+/// Bits 0-1 hold the state, 2-9 the probes, 10-63 the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) u64);
+pub(super) struct Packed(pub(super) u64);
 
-impl Word {
-    pub(super) fn new(state: State, probes: u64, generation: u64) -> Word {
+impl Packed {
+    pub(super) fn new(state: State, probes: u64, generation: u64) -> Packed {
         let state = match state {
             State::Closed => 0,
             State::Open => 1,
             State::HalfOpen => 2,
         };
-        Word(generation << 10 | probes << 2 | state)
+        Packed(generation << 10 | probes << 2 | state)
     }
 
     pub(super) fn state(self) -> State {
