@@ -39,7 +39,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("hyper::client", &["upstream/wire.rs"]),
     ("hyper::server", &["server/connection.rs"]),
     ("Incoming", &["server/connection.rs"]),
-    ("toml::", &["config/file.rs", "config/file/typed.rs", "config/file/values.rs"]),
+    ("toml::", &["config/file/document.rs", "config/file/section.rs", "config/file/values.rs"]),
     ("humantime::", &["config/file/values.rs"]),
     ("std::env", &["config/env.rs"]),
 ];

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Secret;
 
 fn env() -> Environment {
     Environment::of(&[("LICTOR_API_KEY", "k")])
