@@ -25,7 +25,7 @@ fn what_only_a_start_can_change_is_kept_and_named() {
 /// A file that is followed, on paused time.
 struct Followed {
     file: PathBuf,
-    asked: Arc<Notify>,
+    reload: Arc<Notify>,
     config: watch::Receiver<Arc<Config>>,
     status: watch::Receiver<Status>,
     task: tokio::task::JoinHandle<()>,
@@ -36,11 +36,11 @@ impl Followed {
         let file = std::env::temp_dir().join(format!("lictor-watch-{}-{name}.toml", std::process::id()));
         write(&file, text);
         let mut source = Source::new(Some(file.clone()), Overrides::default(), &env());
-        let (tell, config) = watch::channel(Arc::new(source.load().expect("valid")));
-        let (fares, status) = watch::channel(source.status());
-        let asked = Arc::new(Notify::new());
-        let task = tokio::spawn(follow(source, asked.clone(), tell, fares));
-        Followed { file, asked, config, status, task }
+        let (newest, config) = watch::channel(Arc::new(source.load().expect("valid")));
+        let (reports, status) = watch::channel(source.status());
+        let reload = Arc::new(Notify::new());
+        let task = tokio::spawn(follow(source, reload.clone(), newest, reports));
+        Followed { file, reload, config, status, task }
     }
 
     async fn looks(&self, times: u32) {
@@ -110,7 +110,7 @@ async fn the_operators_word_reads_at_once() {
     write(&followed.file, "[timeouts]\nfirst_byte = \"4s\"\n");
     let mut config = followed.config.clone();
     let before = tokio::time::Instant::now();
-    followed.asked.notify_one();
+    followed.reload.notify_one();
     config.changed().await.expect("it is followed");
     assert_eq!((followed.first_byte(), before.elapsed()), (4, Duration::ZERO));
 }
@@ -160,5 +160,5 @@ fn a_pipe_is_read_once_and_never_again() {
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
     let mut source = Source::new(Some(path.into()), Overrides::default(), &env());
     assert_eq!(source.load().expect("valid").policy.timeouts.first_byte, Duration::from_secs(1));
-    assert!(!source.again);
+    assert!(!source.rereadable);
 }
