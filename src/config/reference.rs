@@ -57,37 +57,33 @@ impl Node {
 
     /// What may stand at the key, and what it means.
     fn value(&self, path: &str, descriptions: &[(String, String)]) -> Value {
-        let text = || json!({ "type": "string" });
-        let table = || Value::Object(self.object(path, descriptions));
         let mut value = match self.kind.as_ref().unwrap_or(&Kind::Section) {
-            Kind::Section => table(),
-            Kind::Sections => json!({ "type": "array", "items": table() }),
-            Kind::Mixed => json!({ "type": "array", "items": { "anyOf": [text(), table()] } }),
-            Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, table()] }),
+            Kind::Section => Value::Object(self.object(path, descriptions)),
+            Kind::Sections => json!({ "type": "array", "items": self.object(path, descriptions) }),
+            Kind::Mixed => json!({ "type": "array", "items": { "anyOf": [text(), self.object(path, descriptions)] } }),
+            Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, self.object(path, descriptions)] }),
             Kind::Text { example: "" } => text(),
             Kind::Text { example } => json!({ "type": "string", "examples": [example] }),
             Kind::Texts => json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
             Kind::Flag { default } => json!({ "type": "boolean", "default": default }),
+            // The default of `workers` is the number of this machine's cores: no default of the schema.
             Kind::Number { low, high, .. } if path == "workers" => {
                 json!({ "type": "integer", "minimum": low, "maximum": high })
             }
             Kind::Number { default, low, high } => {
                 json!({ "type": "integer", "minimum": low, "maximum": high, "default": default })
             }
-            Kind::Duration { default, or_none } => with_none(
-                json!({ "type": "string", "pattern": "^([0-9.]+ ?[a-zµ]+ ?)+$" }),
-                *or_none,
-                default.map(format_duration),
-            ),
+            Kind::Duration { default, or_none } => {
+                let durations = json!({ "type": "string", "pattern": "^([0-9.]+ ?[a-zµ]+ ?)+$" });
+                with_none(durations, *or_none, default.map(format_duration))
+            }
             Kind::Size { default, or_none } => {
-                let sizes = json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$" }] });
+                let texts = json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$" });
+                let sizes = json!({ "anyOf": [{ "type": "integer" }, texts] });
                 with_none(sizes, *or_none, default.map(format_size))
             }
             Kind::Word { words } => json!({ "enum": words, "default": words[0] }),
-            Kind::Secret => {
-                let from = |name: &str| json!({ "type": "object", "additionalProperties": false, "required": [name], "properties": { name: text() } });
-                json!({ "anyOf": [text(), from("file"), from("env")] })
-            }
+            Kind::Secret => json!({ "anyOf": [text(), one_text("file"), one_text("env")] }),
             Kind::Pairs { any } => {
                 let value = if *any { json!({ "anyOf": [text(), { "const": true }] }) } else { text() };
                 json!({ "type": "object", "additionalProperties": value })
@@ -98,6 +94,16 @@ impl Node {
         }
         value
     }
+}
+
+/// Any text.
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+/// A table with one key, whose value is a text.
+fn one_text(name: &str) -> Value {
+    json!({ "type": "object", "additionalProperties": false, "required": [name], "properties": { name: text() } })
 }
 
 /// A value that may also be `"none"`, if `or_none`, with its default: `"none"` where there is no other.
