@@ -5,6 +5,7 @@ pub mod body;
 pub mod catalog;
 pub mod config;
 pub mod io;
+pub mod pages;
 pub mod plane;
 pub mod request;
 pub mod telemetry;

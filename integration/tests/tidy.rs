@@ -20,14 +20,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("filter", &["request", "config", "catalog", "plane", "worker", "body", "io"]),
     ("upstream", &["config", "catalog", "plane", "worker", "body", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
-    ("terminal", &[]),
+    ("pages", &[]),
+    ("terminal", &["pages"]),
     (
         "proxy",
         &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
     ),
     (
         "admin",
-        &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
+        &[
+            "snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io",
+            "pages",
+        ],
     ),
 ];
 
