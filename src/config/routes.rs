@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Policy;
+use super::policy::Policy;
 use crate::catalog::ServiceName;
 
 /// Requests of one kind, and what becomes of them: a `[[route]]`, or the route of `[api]`.

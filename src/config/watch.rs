@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::check::exposure;
-use super::{Admin, Config, Environment, Errors, Overrides, RateLimits, parse};
+use super::check::{Errors, Overrides, exposure, parse};
+use super::env::Environment;
+use super::{Admin, Config, RateLimits};
 
 /// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
 /// symbolic link is noticed as well. It is read only when two looks in a row find the same content, because a file that

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::actions::{action, cors, header_name, header_rules, methods};
 use super::{paths, policy};
+use crate::config::StaticService;
 use crate::config::file::Section;
+use crate::config::policy::Policy;
 use crate::config::routes::{Action, Condition, Host, PathChange, Pattern, Route, Segment, Target};
-use crate::config::{Policy, StaticService};
 
 /// A route, and the line in which it is written.
 struct Placed {

@@ -11,7 +11,8 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::document::Document;
 use super::known::{Kind, Known};
 use super::values::{self, distance, type_name};
-use crate::config::{Environment, Secret};
+use crate::config::Secret;
+use crate::config::env::Environment;
 
 /// A table of the file. Where the file has none, every key has its default.
 pub(in crate::config) struct Section<'a> {
