@@ -68,8 +68,8 @@ pub fn start(config: &watch::Receiver<Arc<Config>>, bound: &[SocketAddr]) -> Res
     providers.push(Box::new(file::File::new(config.clone())));
     if let Some(consul) = &now.consul {
         let configured = now.listeners.iter().map(|listener| listener.address).chain([now.admin.address]);
-        let own = configured.chain(bound.iter().copied()).filter(|own| own.port() != 0).collect();
-        providers.push(Box::new(consul::Consul::new(consul, own)?));
+        let listeners = configured.chain(bound.iter().copied()).filter(|address| address.port() != 0).collect();
+        providers.push(Box::new(consul::Consul::new(consul, listeners)?));
     }
     Ok(spawn(providers))
 }

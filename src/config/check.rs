@@ -270,9 +270,9 @@ fn clashes(root: &Section<'_>, listeners: &[Listener], admin: &Admin, services: 
         let why = format!("{} and the listener {} clash: choose another port", admin.address, listener.address);
         root.mistake("admin.address", 0, why);
     }
-    let own: Vec<_> = listeners.iter().map(|listener| listener.address).chain([admin.address]).collect();
+    let bound: Vec<_> = listeners.iter().map(|listener| listener.address).chain([admin.address]).collect();
     for service in services {
-        for instance in service.instances.iter().filter(|instance| is_own(instance.address, &own)) {
+        for instance in service.instances.iter().filter(|instance| is_bound(instance.address, &bound)) {
             let why = format!(
                 "`{}` of `{}` is the gateway's own address: requests would come back to it",
                 instance.address, service.name
@@ -290,8 +290,8 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 /// Whether a connection to an address would reach one of the gateway's own listeners, as far as that can be known here.
-fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
-    own.iter().any(|own| clash(*own, address) && (own.ip() == address.ip() || address.ip().is_loopback()))
+fn is_bound(address: SocketAddr, bound: &[SocketAddr]) -> bool {
+    bound.iter().any(|one| clash(*one, address) && (one.ip() == address.ip() || address.ip().is_loopback()))
 }
 
 fn pool(section: Section<'_>) -> Pool {

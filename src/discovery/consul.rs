@@ -40,15 +40,15 @@ pub struct Consul {
 }
 
 impl Consul {
-    /// A provider for this agent, which it does not connect to yet. `own` is where the gateway itself listens.
+    /// A provider for this agent, which it does not connect to yet. `listeners` are the gateway's own addresses.
     ///
     /// # Errors
     /// An address or a file that no waiting will mend.
-    pub fn new(config: &config::Consul, own: Vec<SocketAddr>) -> Result<Consul, Error> {
-        Consul::with_timings(config, own, Timings::default())
+    pub fn new(config: &config::Consul, listeners: Vec<SocketAddr>) -> Result<Consul, Error> {
+        Consul::with_timings(config, listeners, Timings::default())
     }
 
-    fn with_timings(config: &config::Consul, own: Vec<SocketAddr>, timings: Timings) -> Result<Consul, Error> {
+    fn with_timings(config: &config::Consul, listeners: Vec<SocketAddr>, timings: Timings) -> Result<Consul, Error> {
         let budget = Budget::new(config.connections);
         // One of the lanes is for the catalog, which takes it first and never gives it back.
         let client = Arc::new(Client::new(config, budget.connections)?);
@@ -63,7 +63,7 @@ impl Consul {
             allow_loopback: config.allow_loopback,
             agent_is_local: client.is_local(),
             own_node: Err("it was not asked yet".into()),
-            own,
+            listeners,
         };
         let rules = Rules { expose: config.expose.clone(), trust };
         Ok(Consul { source: config.address.clone(), rules, timings, budget, client, notes })

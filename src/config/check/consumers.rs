@@ -67,13 +67,13 @@ pub(super) fn consumers(
 
 /// Names and keys that stand twice are mistakes: logs and limits tell consumers apart by name, requests by key.
 fn duplicates(root: &Section<'_>, consumers: &[(usize, Consumer)]) {
-    let (mut names, mut keys) = (HashSet::new(), HashSet::new());
-    for (line, Consumer { name, keys: own, .. }) in consumers {
-        if !names.insert(name) {
+    let (mut seen_names, mut seen_keys) = (HashSet::new(), HashSet::new());
+    for (line, Consumer { name, keys, .. }) in consumers {
+        if !seen_names.insert(name) {
             root.mistake("consumer", *line, format!("`{name}` is listed twice: give each consumer one name"));
         }
-        for key in own {
-            if !keys.insert(key) {
+        for key in keys {
+            if !seen_keys.insert(key) {
                 let why = format!("`{name}` has a key that stands elsewhere too: a key belongs to one consumer");
                 root.mistake("consumer", *line, why);
             }

@@ -84,11 +84,11 @@ async fn a_mistake_changes_nothing_is_told_and_is_over_when_it_is_mended() {
     write(&followed.file, "[timeouts]\nfirst_byte = \"2s\"\nidel = \"3s\"\n[breaker]\nprobes = 0\n");
     followed.looks(2).await;
     assert_eq!(followed.first_byte(), 1);
-    let said = followed.status.borrow().errors.clone();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains(":3: timeouts.idel: ") && said[0].contains("did you mean `idle`"), "{said:?}");
+    let errors = followed.status.borrow().errors.clone();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].contains(":3: timeouts.idel: ") && errors[0].contains("did you mean `idle`"), "{errors:?}");
     followed.looks(5).await;
-    assert_eq!(followed.status.borrow().failures, 1, "said once");
+    assert_eq!(followed.status.borrow().failures, 1, "counted once");
     write(&followed.file, "[timeouts]\nfirst_byte = \"1s\"\n");
     followed.looks(2).await;
     assert!(followed.status.borrow().errors.is_empty());
@@ -105,7 +105,7 @@ async fn a_file_that_vanishes_changes_nothing_and_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn the_operators_word_reads_at_once() {
-    let followed = Followed::new("asked", "[timeouts]\nfirst_byte = \"1s\"\n");
+    let followed = Followed::new("requested", "[timeouts]\nfirst_byte = \"1s\"\n");
     followed.looks(1).await;
     write(&followed.file, "[timeouts]\nfirst_byte = \"4s\"\n");
     let mut config = followed.config.clone();
@@ -144,10 +144,10 @@ async fn a_reload_is_judged_by_the_listeners_that_there_are_not_by_those_of_the_
 async fn a_deadline_that_listeners_keep_from_the_start_is_told_for_as_long_as_it_differs() {
     let idle = |seconds: u64, rest: &str| format!("[timeouts]\nidle = \"{seconds}s\"\n{rest}");
     let followed = Followed::new("idle", &idle(60, ""));
-    for (seconds, rest, told) in [(5, "", 1), (5, "connect = \"2s\"\n", 1), (60, "", 0)] {
+    for (seconds, rest, count) in [(5, "", 1), (5, "connect = \"2s\"\n", 1), (60, "", 0)] {
         write(&followed.file, &idle(seconds, rest));
         followed.looks(2).await;
-        assert_eq!(followed.status.borrow().needs_restart.len(), told, "{seconds} {rest}");
+        assert_eq!(followed.status.borrow().needs_restart.len(), count, "{seconds} {rest}");
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Trust {
     /// The agent's own node, or why it is not known.
     pub(crate) own_node: Result<String, String>,
     /// Where the gateway itself listens.
-    pub(crate) own: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<SocketAddr>,
 }
 
 /// The address to call, or why it is never called, as a sentence for its owner.
@@ -37,7 +37,7 @@ pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Res
         loopback(node, trust)?;
     }
     let address = SocketAddr::new(ip, port);
-    if trust.own.iter().any(|own| is_own(address, *own)) {
+    if trust.listeners.iter().any(|listener| reaches(address, *listener)) {
         return Err("it is the gateway's own listener".into());
     }
     Ok(address)
@@ -99,10 +99,10 @@ fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
 }
 
-/// Whether a connection to an address would reach the gateway's own listener `own`.
-fn is_own(address: SocketAddr, own: SocketAddr) -> bool {
-    let (ip, own_ip) = (address.ip(), unmapped(own.ip()));
-    address.port() == own.port() && (ip == own_ip || (own_ip.is_unspecified() && (ip.is_loopback() || is_ours(ip))))
+/// Whether a connection to an address would reach this listener of the gateway.
+fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
+    let (ip, bound) = (address.ip(), unmapped(listener.ip()));
+    address.port() == listener.port() && (ip == bound || (bound.is_unspecified() && (ip.is_loopback() || is_ours(ip))))
 }
 
 /// Whether this machine has an address: then the system also chooses it as the source towards it. No packet is sent.
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn trust() -> Trust {
-        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), own: Vec::new() }
+        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), listeners: Vec::new() }
     }
 
     #[test]
@@ -193,8 +193,9 @@ mod tests {
 
     #[test]
     fn the_gateways_own_listeners_are_refused() {
-        let own = vec!["0.0.0.0:5000".parse().unwrap(), "10.1.1.1:5001".parse().unwrap(), "[::]:5002".parse().unwrap()];
-        let trust = Trust { own, ..trust() };
+        let listeners =
+            vec!["0.0.0.0:5000".parse().unwrap(), "10.1.1.1:5001".parse().unwrap(), "[::]:5002".parse().unwrap()];
+        let trust = Trust { listeners, ..trust() };
         for (address, port, taken) in [
             ("127.0.0.1", 5000, false),
             ("127.0.0.9", 5000, false),

@@ -160,13 +160,13 @@ impl Lane {
         deadline: Duration,
     ) -> Result<Answer, Failure> {
         self.broken = true;
-        let asked = tokio::time::timeout(deadline, self.ask(path, query)).await;
+        let result = tokio::time::timeout(deadline, self.ask(path, query)).await;
         // The connection becomes free, or is closed, by a task of its own. That task must run first: else the next request
         // would find the connection still in use and open another.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        let answer = asked.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {deadline:?}"))));
+        let answer = result.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {deadline:?}"))));
         self.broken = answer.is_err();
         answer
     }
