@@ -58,11 +58,11 @@ pub struct Key {
     pub peer: Arc<str>,
     /// The service it belongs to.
     pub service: ServiceName,
-    /// Where it listens. An endpoint without a usable address has none and is never picked.
+    /// Where it listens.
     pub address: SocketAddr,
 }
 
-/// Consul's judgement of an endpoint: the worst of its checks
+/// The health of an endpoint by its provider; for Consul's, the worst of its checks
 /// (maintenance > critical > warning > passing; <https://developer.hashicorp.com/consul/api-docs/health>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -88,14 +88,14 @@ impl Health {
     }
 }
 
-/// One health check, as Consul tells of it.
+/// One health check, as Consul reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Its id, unique on its node.
     pub id: String,
     /// `passing`, `warning` or `critical`, as written.
     pub status: String,
-    /// True for a check of the node, false for one of the service.
+    /// Whether it is a check of the node; else it is one of the service.
     pub node: bool,
 }
 
@@ -106,9 +106,9 @@ pub struct Registration {
     pub node: String,
     /// The service id, unique on its node.
     pub id: String,
-    /// Raft index at which it was created: another one means another process.
+    /// The Raft index at which it was created: another one means that another process has registered.
     pub create_index: u64,
-    /// Raft index at which it changed last.
+    /// The Raft index at which it changed last.
     pub modify_index: u64,
     /// Its checks, those of its node included.
     pub checks: Vec<Check>,
@@ -127,7 +127,7 @@ pub struct Registration {
 pub struct Endpoint {
     /// Its identity.
     pub key: Key,
-    /// At least one; several on one address are one endpoint (and worth a warning).
+    /// What is registered at its address: one registration, or several, which is worth a warning.
     pub registrations: Vec<Registration>,
     /// The best health among its registrations.
     pub health: Health,
@@ -136,7 +136,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether its provider lets it be picked: passing or warning, with a weight.
+    /// Whether it may be picked as far as its provider knows: it passes or warns, and has a weight.
     pub fn available(&self) -> bool {
         self.health <= Health::Warning && self.weight > 0
     }
@@ -149,7 +149,7 @@ pub struct Unroutable {
     pub id: String,
     /// Its address as written.
     pub address: String,
-    /// A sentence for its owner.
+    /// Why it cannot be picked, as a sentence for its owner.
     pub reason: String,
 }
 
@@ -162,7 +162,7 @@ pub struct Service {
     pub provider: &'static str,
     /// Sorted by key.
     pub endpoints: Vec<Endpoint>,
-    /// Entries without a usable address, or refused.
+    /// Entries that cannot be picked: without a usable address, or refused.
     pub unroutable: Vec<Unroutable>,
 }
 
@@ -171,19 +171,19 @@ pub struct Service {
 pub struct Hidden {
     /// The service's name as registered.
     pub name: String,
-    /// A sentence for its owner: "has no tag `gateway`".
+    /// Why it is not exposed, for its owner: "has no tag `gateway`".
     pub reason: String,
 }
 
 /// Everything that exists, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    /// The exposed services. A service stays here, without endpoints, only while its provider lists it.
+    /// The exposed services: also those without endpoints, as long as their provider lists them.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
-    /// Registered, not exposed.
+    /// What is registered but not exposed.
     pub hidden: Vec<Hidden>,
     /// The version of the configuration whose services are among these.
-    pub told: u64,
+    pub config_version: u64,
     /// False until every provider has given its first answer: until then an unknown service is 503, not 404.
     pub complete: bool,
 }
@@ -200,22 +200,22 @@ pub struct DiscoveryStatus {
 pub struct ProviderStatus {
     /// `consul` or `file`.
     pub name: &'static str,
-    /// Where it asks: the agent's address, or the file.
+    /// Where it looks: the agent's address, or the file.
     pub source: String,
     /// `starting`, `watching`, `sweeping` (over the connection budget) or `failing`.
     pub state: &'static str,
     /// The index of the catalog watch.
     pub index: u64,
-    /// How many services are watched by a blocking query of their own.
+    /// How many services have a blocking query of their own.
     pub watched: usize,
     /// How many are read in rotation, because the connection budget is used up.
     pub swept: usize,
-    /// When it last answered anything.
+    /// When its source answered last.
     pub last_answer: Option<SystemTime>,
     /// Errors since the start.
     pub errors: u64,
     /// The last error, while it lasts.
     pub error: Option<String>,
-    /// A sentence for each thing that an operator should know (degraded modes, the default token…).
+    /// What an operator should know, a sentence each: services that are read in rotation, a missing token.
     pub notes: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What the operator wants, as meant: checked, complete, nothing optional left that has a default.
+//! The configuration: checked and complete, with a value for everything that has a default.
 
 mod check;
 mod env;
@@ -24,48 +24,49 @@ pub use file::Mistake;
 pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};
 pub use routes::Route;
 
-/// The whole configuration. Shape and defaults: `lictor.toml` in the README.
+/// The whole configuration. `lictor defaults` prints every key with its default.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Counts how often it was read again.
+    /// How often it was read again since the start.
     pub version: u64,
-    /// Data plane threads, at least 1.
+    /// Threads of the data plane, at least 1.
     pub workers: usize,
     /// Public addresses; never empty.
     pub listeners: Vec<Listener>,
-    /// The side door.
+    /// The admin listener.
     pub admin: Admin,
     /// The agent to watch; `None` when `[consul]` is absent from a file that has `[[service]]`.
     pub consul: Option<Consul>,
-    /// Services that are not in Consul.
+    /// Services with instances that the file lists.
     pub services: Vec<StaticService>,
     /// Who may call.
     pub consumers: Vec<Consumer>,
-    /// How often, for groups of consumers.
+    /// How often groups of consumers may call.
     pub plans: Vec<Arc<LimitSet>>,
     /// When an instance trips, unless its service says otherwise.
     pub breaker: Breaker,
-    /// When an instance of a service trips, where `[[service]]` says so.
+    /// When an instance of a service trips, where its `[[service]]` has a breaker of its own.
     pub breakers: HashMap<ServiceName, Breaker>,
     /// What holds where no route says otherwise.
     pub policy: Policy,
     /// Which requests go where; `/api/{service}/{path}` is one of them.
     pub routes: Vec<Arc<Route>>,
-    /// Connections kept to instances.
+    /// Connections that are kept to instances.
     pub pool: Pool,
-    /// What is remembered of clients' use of their limits.
+    /// How the use of limits is counted and told to clients.
     pub rate_limits: RateLimits,
     /// The store of cached answers.
     pub store: Store,
-    /// What a request's head may hold.
+    /// How large the head of a request may be.
     pub request: RequestLimits,
     /// Logs.
     pub log: Log,
-    /// The end.
+    /// How the gateway ends.
     pub shutdown: Shutdown,
-    /// Sentences to log at start: file beats environment, a service that no provider has, …
+    /// What the operator should know, logged at start and after each reload: the file beats a variable of the environment, a
+    /// route leads to a service that nobody provides.
     pub warnings: Vec<String>,
-    /// A key that was made for this run only, printed once (no file, no `LICTOR_API_KEY`).
+    /// A key that was made for this run and is printed once, where there is neither a file nor `LICTOR_API_KEY`.
     pub generated_key: Option<String>,
 }
 
@@ -74,11 +75,11 @@ pub struct Config {
 pub struct Listener {
     /// Where to listen; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// It may be missing: `[::1]` of the default pair, on a machine without IPv6.
+    /// The gateway also starts without it: `[::1]` of the default pair, on a machine without IPv6.
     pub optional: bool,
-    /// Open connections at once, over all workers.
+    /// The most connections that are open at once, over all workers.
     pub max_connections: usize,
-    /// To receive a request's head, counted from its first byte (and for the first byte of a connection).
+    /// The time to receive a request's head, from its first byte; also the time to the first byte of a new connection.
     pub head: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
@@ -91,7 +92,7 @@ pub struct Listener {
 pub struct Admin {
     /// Where it listens.
     pub address: SocketAddr,
-    /// `/admin` on the public listeners too.
+    /// `/admin` is on the public listeners, too.
     pub public: bool,
 }
 
@@ -111,23 +112,23 @@ pub struct Consul {
     pub address: String,
     /// The ACL token.
     pub token: Option<Secret>,
-    /// What is exposed.
+    /// Which services are exposed.
     pub expose: Expose,
-    /// Connections to the agent at most.
+    /// The most connections to the agent.
     pub connections: usize,
     /// Instances on loopback are taken although the agent is not reached over loopback.
     pub allow_loopback: bool,
-    /// Only sent when set (the community edition answers `ns` with 400).
+    /// The namespace; only sent when set, because the community edition answers `ns` with 400.
     pub namespace: Option<String>,
-    /// Only sent when set.
+    /// The admin partition; only sent when set.
     pub partition: Option<String>,
     /// PEM file of the agent's CA (`CONSUL_CACERT`).
     pub ca_file: Option<PathBuf>,
-    /// PEM files of the client certificate and its key (`CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`).
+    /// PEM files of the client's certificate and its key (`CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`).
     pub client_cert: Option<(PathBuf, PathBuf)>,
 }
 
-/// A secret: never printed, files are read again when they change.
+/// A secret. It is never printed; one from a file is read anew each time that it is used.
 #[derive(Clone, PartialEq)]
 pub enum Secret {
     /// As written, or from the environment.
@@ -138,6 +139,9 @@ pub enum Secret {
 
 impl Secret {
     /// The secret as it is now.
+    ///
+    /// # Errors
+    /// Why its file cannot be read.
     pub fn read(&self) -> std::io::Result<String> {
         match self {
             Secret::Text(text) => Ok(text.clone()),
@@ -179,36 +183,36 @@ pub struct Consumer {
     pub keys: Vec<[u8; 32]>,
     /// May see `/admin`.
     pub admin: bool,
-    /// May steer (later issues).
+    /// May steer the gateway; nothing asks for this role yet.
     pub operator: bool,
-    /// How often it may ask.
+    /// How often it may call.
     pub plan: Option<Arc<LimitSet>>,
 }
 
-/// Connections kept to instances.
+/// Connections that are kept to instances.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// Idle ones per instance, over all workers.
+    /// The most idle connections to one instance, over all workers.
     pub idle: usize,
-    /// How long an idle one is kept.
+    /// How long an idle connection is kept.
     pub idle_age: Duration,
 }
 
-/// What a request's head may hold.
+/// How large the head of a request may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestLimits {
-    /// Bytes of all header fields.
+    /// The most bytes of all header fields together.
     pub head: usize,
-    /// Number of header fields.
+    /// The most header fields.
     pub fields: usize,
-    /// Bytes of the request target.
+    /// The most bytes of the request's target.
     pub target: usize,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Human on a terminal, else JSON.
+    /// For people on a terminal, else JSON.
     Auto,
     /// For people.
     Human,
@@ -221,34 +225,34 @@ pub enum LogFormat {
 pub struct Log {
     /// How lines look.
     pub format: LogFormat,
-    /// One line a request.
+    /// One line is written for each request.
     pub access: bool,
 }
 
-/// The end.
+/// How the gateway ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shutdown {
     /// `/ready` says 503 for this long while everything is still served.
     pub announce: Duration,
-    /// Then requests in flight have this long.
+    /// Then requests in flight have this long to end.
     pub deadline: Duration,
 }
 
-/// What is remembered of clients' use of their limits.
+/// How the use of limits is counted and told to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Bytes for client addresses; consumers have places of their own.
+    /// The most bytes for counters of client addresses; those of consumers are not among them.
     pub memory: usize,
-    /// `RateLimit` and `RateLimit-Policy` on answers.
+    /// Answers carry `RateLimit` and `RateLimit-Policy`.
     pub headers: bool,
 }
 
 /// The store of cached answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// Bytes of all answers together.
+    /// The most bytes of all answers together.
     pub size: usize,
-    /// Bytes of one answer's body at most.
+    /// The most bytes of one answer's body.
     pub object: usize,
 }
 

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod config;
 pub mod fields;
 pub mod io;
+pub mod pages;
 pub mod plane;
 pub mod request;
 pub mod telemetry;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
-use lictor::terminal::{self, Manner, Question};
+use lictor::terminal;
 
 /// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
 #[derive(Parser)]
@@ -48,7 +48,7 @@ enum Command {
         #[command(flatten)]
         live: Live,
         #[command(flatten)]
-        asking: Asking,
+        admin: AdminOptions,
     },
     /// Show who is how near which rate limit of a running gateway.
     Limits {
@@ -57,7 +57,7 @@ enum Command {
         #[command(flatten)]
         live: Live,
         #[command(flatten)]
-        asking: Asking,
+        admin: AdminOptions,
     },
     /// Show or clear the cache of a running gateway.
     Cache {
@@ -79,7 +79,7 @@ enum CacheCommand {
         #[command(flatten)]
         live: Live,
         #[command(flatten)]
-        asking: Asking,
+        admin: AdminOptions,
     },
     /// Clear all of it, or what the options say.
     Clear {
@@ -90,13 +90,13 @@ enum CacheCommand {
         #[arg(long, value_name = "PREFIX")]
         path: Option<String>,
         #[command(flatten)]
-        asking: Asking,
+        admin: AdminOptions,
     },
 }
 
 /// Which gateway is asked, and how the answer is shown. The key is $LICTOR_API_KEY; its consumer needs the role admin.
 #[derive(clap::Args)]
-struct Asking {
+struct AdminOptions {
     /// The gateway's admin address; else $LICTOR_ADMIN, else http://127.0.0.1:5001.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
@@ -117,24 +117,25 @@ struct Live {
 }
 
 fn main() -> ExitCode {
+    use terminal::Command as Ask;
     let env = Environment::from_process();
     match Arguments::parse().command {
         Command::Run { config, port, admin_port } => {
             let mut source = Source::new(config, Overrides { port, admin_port }, &env);
             match source.load() {
                 Ok(config) => run(config, source, env.get("RUST_LOG")),
-                Err(errors) => failed(&errors),
+                Err(errors) => fail(&errors),
             }
         }
         Command::Check { config } => match Source::new(config, Overrides::default(), &env).load() {
-            Ok(config) => checked(&config),
-            Err(errors) => failed(&errors),
+            Ok(config) => report(&config),
+            Err(errors) => fail(&errors),
         },
-        Command::Services { service, live, asking } => ask(&Question::Services(service), live.watch, asking, &env),
-        Command::Limits { consumer, live, asking } => ask(&Question::Limits(consumer), live.watch, asking, &env),
-        Command::Cache { what: CacheCommand::Show { live, asking } } => ask(&Question::Cache, live.watch, asking, &env),
-        Command::Cache { what: CacheCommand::Clear { service, path, asking } } => {
-            ask(&Question::Clear(service, path), false, asking, &env)
+        Command::Services { service, live, admin } => ask(&Ask::Services(service), live.watch, admin, &env),
+        Command::Limits { consumer, live, admin } => ask(&Ask::Limits(consumer), live.watch, admin, &env),
+        Command::Cache { what: CacheCommand::Show { live, admin } } => ask(&Ask::Cache, live.watch, admin, &env),
+        Command::Cache { what: CacheCommand::Clear { service, path, admin } } => {
+            ask(&Ask::ClearCache { service, path }, false, admin, &env)
         }
         Command::Defaults => print(config::reference::DEFAULTS),
         Command::Schema => print(&format!("{:#}\n", config::reference::schema())),
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the gateway until it is told to end.
 fn run(config: Config, source: Source, filter: Option<&str>) -> ExitCode {
     let filter = filter.unwrap_or("info,hyper=warn,reqwest=warn,h2=warn,rustls=warn");
     lictor::telemetry::init(lictor::app::format(config.log.format, &std::io::stderr()), filter);
@@ -154,11 +156,12 @@ fn run(config: Config, source: Source, filter: Option<&str>) -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = config.workers, "lictor starts");
     match lictor::app::run(config, source) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => fail(&error),
     }
 }
 
-fn checked(config: &Config) -> ExitCode {
+/// The end of a check that found no mistake.
+fn report(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
@@ -167,26 +170,28 @@ fn checked(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Prints the digest of a key that is typed, or comes through a pipe.
 fn hash_key() -> ExitCode {
     if std::io::stdin().is_terminal() {
         eprintln!("Type the key, then Enter and Ctrl-D:");
     }
     let mut key = String::new();
     if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut key) {
-        return failed(&error);
+        return fail(&error);
     }
     let key = key.trim_end_matches(['\r', '\n']);
     if !config::is_key(key) {
-        return failed(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
+        return fail(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
     }
     let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
     println!("sha256:{digits}");
     ExitCode::SUCCESS
 }
 
-fn ask(question: &Question, watch: bool, asking: Asking, env: &Environment) -> ExitCode {
-    let Asking { admin, key_file, json } = asking;
-    let manner = Manner {
+/// Asks a running gateway, and shows its answer.
+fn ask(command: &terminal::Command, watch: bool, options: AdminOptions, env: &Environment) -> ExitCode {
+    let AdminOptions { admin, key_file, json } = options;
+    let options = terminal::Options {
         admin: admin.or_else(|| env.get("LICTOR_ADMIN").map(str::to_owned)),
         key: env.get("LICTOR_API_KEY").map(str::to_owned),
         key_file,
@@ -195,21 +200,21 @@ fn ask(question: &Question, watch: bool, asking: Asking, env: &Environment) -> E
         // https://no-color.org
         colour: env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb"),
     };
-    match terminal::run(question, &manner) {
+    match terminal::run(command, &options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => failed(&why),
+        Err(why) => fail(&why),
     }
 }
 
-/// A reader that has gone, as `head` does, is no failure.
+/// Prints a text. A reader that has left, as `head` does, is no failure.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(&error),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error),
         _ => ExitCode::SUCCESS,
     }
 }
 
-fn failed(why: &dyn std::fmt::Display) -> ExitCode {
+fn fail(why: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{why}");
     ExitCode::FAILURE
 }

@@ -181,7 +181,7 @@ pub async fn write(
     let mut due = None;
     loop {
         // The file's services come by the catalog: a configuration and what it lists change in one swap.
-        while catalog.borrow_and_update().told < config.borrow().version {
+        while catalog.borrow_and_update().config_version < config.borrow().version {
             if catalog.changed().await.is_err() {
                 return;
             }

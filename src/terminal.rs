@@ -1,4 +1,4 @@
-//! The operator's terminal: what the admin pages of a running gateway say, as tables.
+//! The operator's terminal: the admin pages of a running gateway as tables.
 
 mod client;
 mod table;
@@ -7,56 +7,46 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use client::Client;
 use table::Style;
 
-/// Where the admin pages are when nothing is said.
+pub use client::Command;
+
+/// Where the admin pages are by default.
 const ADMIN: &str = "http://127.0.0.1:5001";
 
-/// Nobody reads any more.
-const GONE: &str = "the output was closed";
+/// The error of an output that nobody reads any more.
+const CLOSED: &str = "the output was closed";
 
-/// The pace of a live view.
-const PACE: Duration = Duration::from_secs(1);
+/// How often a live view is renewed.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is asked of a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// Services and their instances, or those of one.
-    Services(Option<String>),
-    /// Who is how near which limit; or one consumer.
-    Limits(Option<String>),
-    /// What the cache holds and did.
-    Cache,
-    /// To clear it: all, what belongs to a service, what lies below a path.
-    Clear(Option<String>, Option<String>),
-}
-
-/// How it is asked, and shown.
+/// Which gateway is asked, and how its answer is shown.
 #[derive(Clone, Debug, Default)]
-pub struct Manner {
+pub struct Options {
     /// The gateway's admin address; else the default.
     pub admin: Option<String>,
     /// The key of a consumer with the role admin.
     pub key: Option<String>,
     /// A file with that key.
     pub key_file: Option<PathBuf>,
-    /// As JSON.
+    /// The answer is shown as the JSON that it is.
     pub json: bool,
-    /// Again and again.
+    /// It is shown again and again.
     pub watch: bool,
-    /// Colours, where the output is a terminal.
+    /// It has colours, where the output is a terminal.
     pub colour: bool,
 }
 
-/// Asks and shows.
+/// Sends a command to a gateway and shows the answer.
 ///
 /// # Errors
-/// Why there is no answer, in words for the operator.
-pub fn run(question: &Question, manner: &Manner) -> Result<(), String> {
-    let key = match (&manner.key_file, &manner.key) {
+/// Why there is no answer, as a sentence for the operator.
+pub fn run(command: &Command, options: &Options) -> Result<(), String> {
+    let key = match (&options.key_file, &options.key) {
         (Some(file), _) => {
             let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             text.trim().to_owned()
@@ -66,54 +56,59 @@ pub fn run(question: &Question, manner: &Manner) -> Result<(), String> {
             return Err("whose key? Set LICTOR_API_KEY, or say --key-file; its consumer needs the role admin".into());
         }
     };
-    let client = Client::new(manner.admin.as_deref().unwrap_or(ADMIN), &key)?;
+    let client = Client::new(options.admin.as_deref().unwrap_or(ADMIN), &key)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let ended = runtime.block_on(async {
-        if !manner.watch {
-            return show(&client.ask(question).await?, question, manner);
+        if !options.watch {
+            return write(&show(&client.send(command).await?, command, options)?, options);
         }
         loop {
-            // A gateway that restarts is shown as such, and looked for again.
-            match client.ask(question).await {
-                Ok(answer) => show(&answer, question, manner)?,
-                Err(why) if manner.json => eprintln!("{why}"),
-                Err(why) => write(&format!("{why}\n"), manner)?,
+            // A gateway that is restarted does not end the view: the error is shown, and the gateway asked again.
+            match client.send(command).await.and_then(|answer| show(&answer, command, options)) {
+                Ok(text) => write(&text, options)?,
+                Err(why) if options.json => eprintln!("{why}"),
+                Err(why) => write(&format!("{why}\n"), options)?,
             }
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     });
-    // A reader that has gone, as `head` does, is an end like any other.
+    // A reader that has left, as `head` does, is an ordinary end.
     match ended {
-        Err(why) if why == GONE => Ok(()),
+        Err(why) if why == CLOSED => Ok(()),
         ended => ended,
     }
 }
 
-fn show(answer: &Value, question: &Question, manner: &Manner) -> Result<(), String> {
-    if manner.json {
-        // Live, one answer a line: so that a program can read it.
-        return write(&if manner.watch { format!("{answer}\n") } else { format!("{answer:#}\n") }, manner);
+/// An answer as text.
+fn show(answer: &Value, command: &Command, options: &Options) -> Result<String, String> {
+    if options.json {
+        // A live view has one answer a line, so that a program can read it.
+        return Ok(if options.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });
     }
-    let style = Style { colour: manner.colour && io::stdout().is_terminal() };
-    let text = match question {
-        Question::Services(_) => table::services(answer, style),
-        Question::Limits(_) => table::limits(answer, style),
-        Question::Cache => table::cache(answer, style),
-        Question::Clear(..) => table::cleared(answer),
-    };
-    write(&text, manner)
+    let style = Style { colour: options.colour && io::stdout().is_terminal() };
+    Ok(match command {
+        Command::Services(_) => table::services(&page(answer)?, style),
+        Command::Limits(_) => table::limits(&page(answer)?, style),
+        Command::Cache => table::cache(&page(answer)?, style),
+        Command::ClearCache { .. } => table::cleared(&page(answer)?),
+    })
 }
 
-fn write(text: &str, manner: &Manner) -> Result<(), String> {
+/// The page that an answer holds.
+fn page<T: DeserializeOwned>(answer: &Value) -> Result<T, String> {
+    T::deserialize(answer).map_err(|why| format!("the answer is no page of a Lictor ({why}): --json shows it as it is"))
+}
+
+fn write(text: &str, options: &Options) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    let page = match manner.watch && !manner.json && out.is_terminal() {
-        // Home, each line to its end, then what is left of the page before.
+    let page = match options.watch && !options.json && out.is_terminal() {
+        // To the first line; each line erases what follows on it, and the last one all lines below.
         true => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
         false => text.to_owned(),
     };
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => GONE.to_owned(),
+        io::ErrorKind::BrokenPipe => CLOSED.to_owned(),
         _ => error.to_string(),
     })
 }

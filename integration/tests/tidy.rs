@@ -20,14 +20,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("filter", &["request", "config", "catalog", "plane", "worker", "body", "io"]),
     ("upstream", &["config", "catalog", "plane", "worker", "body", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
-    ("terminal", &[]),
+    ("pages", &[]),
+    ("terminal", &["pages"]),
     (
         "proxy",
         &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
     ),
     (
         "admin",
-        &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io"],
+        &[
+            "snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "body", "io",
+            "pages",
+        ],
     ),
 ];
 
@@ -39,7 +43,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("hyper::client", &["upstream/wire.rs"]),
     ("hyper::server", &["server/connection.rs"]),
     ("Incoming", &["server/connection.rs"]),
-    ("toml::", &["config/file.rs", "config/file/typed.rs", "config/file/values.rs"]),
+    ("toml::", &["config/file/document.rs", "config/file/section.rs", "config/file/values.rs"]),
     ("humantime::", &["config/file/values.rs", "telemetry/access.rs"]),
     ("std::env", &["config/env.rs"]),
 ];

@@ -2,45 +2,50 @@
 
 use bytes::Bytes;
 use http::Response;
-use serde_json::{Value, json};
 
-use super::{Query, Sources, page as shown, wrong};
-use crate::filter::cache::Event;
+use super::query::Query;
+use super::response::{bad_request, json};
+use super::sources::Sources;
+use crate::filter::cache::{Event, Figures};
+use crate::pages::cache::{Cleared, Page, Service};
 
 /// Figures of the cache.
-pub(super) fn page(sources: &Sources) -> Value {
+pub(super) fn page(sources: &Sources) -> Page {
     let figures = sources.cache.figures();
-    let services: Vec<_> = figures
+    let services = figures
         .services
         .iter()
-        .map(|(service, entries, bytes)| json!({ "service": &**service, "entries": entries, "bytes": bytes }))
+        .map(|(service, entries, bytes)| Service { service: service.to_string(), entries: *entries, bytes: *bytes })
         .collect();
-    let count = |event: Event| figures.events[event as usize];
-    json!({
-        "entries": figures.entries,
-        "bytes": figures.bytes,
-        "size": figures.size,
-        "hits": count(Event::Hit),
-        "misses": count(Event::Miss),
-        "stale": count(Event::Stale),
-        "revalidated": count(Event::Revalidated),
-        "stored": count(Event::Stored),
-        "coalesced": count(Event::Coalesced),
-        "bypassed": count(Event::Bypassed),
-        "cleared": figures.cleared,
-        "services": services,
-    })
+    Page {
+        entries: figures.entries,
+        bytes: figures.bytes,
+        size: figures.size,
+        hits: count(&figures, Event::Hit),
+        misses: count(&figures, Event::Miss),
+        stale: count(&figures, Event::Stale),
+        revalidated: count(&figures, Event::Revalidated),
+        stored: count(&figures, Event::Stored),
+        coalesced: count(&figures, Event::Coalesced),
+        bypassed: count(&figures, Event::Bypassed),
+        cleared: figures.cleared,
+        services,
+    }
 }
 
-/// Clears all, or what belongs to a service, or what lies below a path; says how many answers went.
+fn count(figures: &Figures, event: Event) -> u64 {
+    figures.events[event as usize]
+}
+
+/// Clears all, or what belongs to a service, or what lies at or below a path; says how many answers went.
 pub(super) fn clear(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
-    if let Some(why) = query.wrong(&["service", "path"]) {
-        return wrong(&why);
+    if let Some(why) = query.mistake(&["service", "path"]) {
+        return bad_request(why);
     }
     let (service, path) = (query.get("service"), query.get("path"));
     if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-        return wrong("a path begins with /");
+        return bad_request("a path begins with /");
     }
     let cleared = sources.cache.clear(service.as_deref(), path.as_deref());
-    shown(&json!({ "cleared": cleared, "service": service, "path": path }))
+    json(&Cleared { cleared, service, path })
 }

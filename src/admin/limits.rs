@@ -4,15 +4,17 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Response;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Query, Sources, page as shown, wrong};
+use super::query::Query;
+use super::response::{bad_request, json};
+use super::sources::Sources;
 use crate::config::policy::By;
 use crate::filter::limit::{Usage, Who};
+use crate::pages::limits::{self as pages, Addresses, Limit, Page, Reset};
 
 /// The limits, and what is used of them.
-pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
+pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Page {
     let snapshot = sources.current.load();
     let limits: Vec<_> = snapshot
         .filters
@@ -20,19 +22,13 @@ pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
         .sets()
         .into_iter()
         .flat_map(|(set, of, refused)| {
-            let one = |limit: &crate::config::policy::Limit| {
-                json!({
-                    "name": &*set.name,
-                    "of": of,
-                    "count": limit.count,
-                    "period_ms": limit.period.as_millis() as u64,
-                    "by": match limit.by {
-                        By::Consumer => "consumer",
-                        By::Address => "address",
-                        By::Everyone => "everyone",
-                    },
-                    "refused": refused,
-                })
+            let one = |limit: &crate::config::policy::Limit| Limit {
+                name: set.name.to_string(),
+                of: of.to_owned(),
+                count: limit.count,
+                period_ms: limit.period.as_millis() as u64,
+                by: by(limit.by).to_owned(),
+                refused,
             };
             set.limits.iter().map(one).collect::<Vec<_>>()
         })
@@ -44,41 +40,54 @@ pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
     };
     let used: Vec<_> =
         snapshot.filters.limits.usage(Instant::now()).iter().filter(|usage| wanted(usage)).map(usage).collect();
-    json!({ "limits": limits, "usage": used, "addresses": { "bytes": snapshot.filters.limits.bytes() } })
+    Page { limits, usage: used, addresses: Addresses { bytes: snapshot.filters.limits.bytes() as u64 } }
 }
 
-fn usage(usage: &Usage) -> Value {
-    let mut words = json!({
-        "limit": &*usage.set,
-        "count": usage.count,
-        "period_ms": usage.period.as_millis() as u64,
-    });
-    match &usage.who {
-        Who::Consumer(name) => words["consumer"] = json!(name),
-        Who::Address(address) => words["address"] = json!(address.to_string()),
-        Who::Everyone => words["everyone"] = json!(true),
+fn by(by: By) -> &'static str {
+    match by {
+        By::Consumer => "consumer",
+        By::Address => "address",
+        By::Everyone => "everyone",
     }
-    words["remaining"] = json!(usage.left);
-    words["whole_in_ms"] = json!(usage.whole_in.as_millis() as u64);
-    words["refused"] = json!(usage.refused);
-    words
 }
 
-/// One consumer, or one address, begins anew.
+fn usage(usage: &Usage) -> pages::Usage {
+    let (mut consumer, mut address, mut everyone) = (None, None, None);
+    match &usage.who {
+        Who::Consumer(name) => consumer = Some(name.to_string()),
+        Who::Address(client) => address = Some(client.to_string()),
+        Who::Everyone => everyone = Some(true),
+    }
+    pages::Usage {
+        limit: usage.set.to_string(),
+        count: usage.count,
+        period_ms: usage.period.as_millis() as u64,
+        consumer,
+        address,
+        everyone,
+        remaining: usage.left,
+        whole_in_ms: usage.whole_in.as_millis() as u64,
+        refused: usage.refused,
+    }
+}
+
+/// Forgets what one consumer, or one address, has used.
 pub(super) fn reset(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
-    if let Some(why) = query.wrong(&["consumer", "address"]) {
-        return wrong(&why);
+    if let Some(why) = query.mistake(&["consumer", "address"]) {
+        return bad_request(why);
     }
     let limits = &sources.current.load().filters.limits;
     match (query.get("consumer"), query.get("address")) {
         (Some(name), None) => match limits.reset_consumer(&name) {
-            Some(reset) => shown(&json!({ "consumer": name, "reset": reset })),
-            None => wrong("there is no consumer of this name"),
+            Some(reset) => json(&Reset { consumer: Some(name), address: None, reset: reset as u64 }),
+            None => bad_request("there is no consumer of this name"),
         },
         (None, Some(text)) => match text.parse::<IpAddr>() {
-            Ok(address) => shown(&json!({ "address": text, "reset": limits.reset_address(address) })),
-            Err(_) => wrong("the address is not an IP address"),
+            Ok(address) => {
+                json(&Reset { consumer: None, address: Some(text), reset: limits.reset_address(address) as u64 })
+            }
+            Err(_) => bad_request("the address is not an IP address"),
         },
-        _ => wrong("say whose: ?consumer=NAME or ?address=IP"),
+        _ => bad_request("say whose: ?consumer=NAME or ?address=IP"),
     }
 }

@@ -1,6 +1,7 @@
-//! `/admin/metrics`: everything that is counted, for Prometheus. What bounds the labels: routes of the configuration,
-//! services and instances of the catalog, limits, workers. Nothing that a client sends is one.
+//! `/admin/metrics`: everything that is counted, for Prometheus. Labels are routes of the configuration, services and
+//! instances of the catalog, limits and workers: nothing that a client sends becomes a label, so that their number is bounded.
 
+mod requests;
 mod services;
 
 use std::sync::atomic::Ordering;
@@ -9,18 +10,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
-use super::Sources;
+use super::sources::Sources;
 use crate::catalog::ProviderStatus;
-use crate::filter::cache::Event;
-use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Family, Kind};
-use crate::telemetry::metrics::Recorder;
+use crate::filter::cache::{Event, Figures};
+use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Kind};
 use crate::telemetry::process;
 use crate::worker::WorkerId;
 
 /// The page.
 pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     let mut page = Exposition::default();
-    requests(&mut page, sources);
+    requests::describe(&mut page, sources);
     services::describe(&mut page, &sources.current.load());
     limits(&mut page, sources);
     cache(&mut page, sources);
@@ -32,32 +32,6 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Requests by route, and those that no route claimed.
-fn requests(page: &mut Exposition, sources: &Sources) {
-    let snapshot = sources.current.load();
-    let mut family = page.family("lictor_route_requests_total", Kind::Counter, "Requests by route and status.");
-    for entry in snapshot.routes.all() {
-        codes(&mut family, &entry.recorder, ("route", &entry.route.name));
-    }
-    let help = "From a request's head to the end of its answer, by route. Streams are left out.";
-    let mut family = page.family("lictor_route_request_duration_seconds", Kind::Histogram, help);
-    for entry in snapshot.routes.all() {
-        family.histogram(&[("route", &entry.route.name)], &entry.recorder.timings());
-    }
-    let help = "Requests without a route, by status: the gateway's own pages, and what was refused before routing.";
-    let mut family = page.family("lictor_unrouted_requests_total", Kind::Counter, help);
-    for (code, count) in sources.unrouted.codes() {
-        family.sample(&[("code", &code)], count);
-    }
-}
-
-/// Requests by status.
-fn codes(family: &mut Family<'_>, recorder: &Recorder, label: (&str, &str)) {
-    for (code, count) in recorder.codes() {
-        family.sample(&[label, ("code", &code)], count);
-    }
 }
 
 fn limits(page: &mut Exposition, sources: &Sources) {
@@ -80,17 +54,20 @@ fn cache(page: &mut Exposition, sources: &Sources) {
         ("coalesced", Event::Coalesced),
         ("bypass", Event::Bypassed),
     ] {
-        family.sample(&[("result", result)], figures.events[event as usize]);
+        family.sample(&[("result", result)], count(&figures, event));
     }
-    let count = |event: Event| figures.events[event as usize];
     let help = "Answers stored.";
-    page.single("lictor_cache_stored_total", Kind::Counter, help, count(Event::Stored));
+    page.single("lictor_cache_stored_total", Kind::Counter, help, count(&figures, Event::Stored));
     let help = "Stored answers that an instance said still hold.";
-    page.single("lictor_cache_revalidated_total", Kind::Counter, help, count(Event::Revalidated));
+    page.single("lictor_cache_revalidated_total", Kind::Counter, help, count(&figures, Event::Revalidated));
     page.single("lictor_cache_cleared_total", Kind::Counter, "Answers cleared by hand.", figures.cleared);
     page.single("lictor_cache_entries", Kind::Gauge, "Answers in the store.", figures.entries);
     page.single("lictor_cache_bytes", Kind::Gauge, "Bytes in the store.", figures.bytes);
     page.single("lictor_cache_size_bytes", Kind::Gauge, "Bytes that the store may hold.", figures.size);
+}
+
+fn count(figures: &Figures, event: Event) -> u64 {
+    figures.events[event as usize]
 }
 
 fn discovery(page: &mut Exposition, sources: &Sources) {

@@ -1,24 +1,29 @@
-//! Written -> meant: every section read and checked, every mistake reported at once.
+//! From what is written to what is meant: every section is read and checked, and every mistake is reported at once.
 
 mod actions;
 mod consul;
+mod consumers;
 mod paths;
-mod people;
 mod policy;
 mod routes;
+mod services;
 
-pub use people::{digest, is_key};
+pub use consumers::{digest, is_key};
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::env::Environment;
 use super::file::{Document, Known, Mistake, Section, Written};
-use super::*;
+use super::routes::Action;
+use super::{Admin, Config, Listener, Log, LogFormat, Pool, RateLimits, Shutdown, StaticService};
 
-/// What the command line says; it beats the file.
+/// What the command line sets; it beats the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// The port of every public listener.
@@ -35,24 +40,24 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// These, by line.
+    /// These mistakes, sorted by line.
     pub(super) fn of(source: &str, mut mistakes: Vec<Mistake>) -> Errors {
         mistakes.sort_by_key(|mistake| mistake.line);
         Errors { source: source.to_owned(), mistakes }
     }
 
-    /// There is nothing to be checked.
+    /// The one mistake of a configuration that cannot be read at all.
     pub(super) fn unreadable(source: &str, why: &std::io::Error) -> Errors {
         let message = format!("cannot read the configuration: {why}");
         Errors { source: source.to_owned(), mistakes: vec![Mistake { line: 0, key: String::new(), message }] }
     }
 
-    /// The mistakes, by line.
+    /// The mistakes, sorted by line.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 
-    /// Each mistake with its place, as a line.
+    /// Each mistake as a line of text that begins with its place: `lictor.toml:3: …`.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.mistakes.iter().map(|mistake| match mistake.line {
             0 => format!("{}: {mistake}", self.source),
@@ -79,10 +84,10 @@ impl std::error::Error for Errors {}
 /// Every mistake, each with its line, its key and what to write instead.
 pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Environment) -> Result<Config, Errors> {
     let document = Document::new(text.unwrap_or_default());
-    let (table, mut mistakes) = Document::parse(text.unwrap_or_default());
-    let root = document.root(Some(table.get_ref()));
+    let table = document.parse(text.unwrap_or_default());
+    let root = Section::root(&document, Some(table.get_ref()));
     let config = read(root, text.is_some(), overrides, env, &document);
-    mistakes.extend(document.mistakes());
+    let mut mistakes = document.mistakes();
     mistakes.extend(exposure(&config));
     if mistakes.is_empty() {
         return Ok(config);
@@ -92,33 +97,32 @@ pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Envir
 
 /// Every key that there is, as `read` asks for it.
 pub(super) fn known() -> Vec<Known> {
-    let document = Document::asking();
+    let document = Document::for_reference();
     let (overrides, env) = (Overrides::default(), Environment::default());
-    read(document.root(None), false, overrides, &env, &document);
+    read(Section::root(&document, None), false, overrides, &env, &document);
     document.known()
 }
 
-fn read(
-    root: Section<'_>,
-    from_file: bool,
-    overrides: Overrides,
-    env: &Environment,
-    document: &Document<'_>,
-) -> Config {
+/// Reads everything. Where there are mistakes the result is not used, but all of it is read to find the others.
+fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environment, document: &Document) -> Config {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut warnings = Vec::new();
+    // What holds for all requests comes first: routes and services start from it.
     let (policy, breaker, request, store) = policy::top(&root);
-    let (services, breakers) = people::services(&root, &breaker);
+    // Where services come from.
+    let (services, breakers) = services::services(&root, &breaker);
     let consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
-    let plans = people::plans(&root);
+    // Which requests there are, and who may send them: somebody must have a key if any route asks for one.
+    let plans = consumers::plans(&root);
     let routes = routes::routes(&root, &policy);
-    let needed = routes.iter().any(|route| route.policy.auth);
-    let (consumers, generated_key) = people::consumers(&root, from_file, needed, &plans, env, &mut warnings);
+    let key_needed = routes.iter().any(|route| route.policy.auth);
+    let (consumers, generated_key) = consumers::consumers(&root, from_file, key_needed, &plans, env, &mut warnings);
+    // Where the gateway listens, and whether that agrees with the rest.
     let listeners = listeners(&root, overrides);
     let admin = admin(root.section("admin"), overrides);
     clashes(&root, &listeners, &admin, &services);
     if consul.is_none() {
-        warnings.extend(routes::nowhere(&routes, &services));
+        warnings.extend(routes::unprovided(&routes, &services));
     }
     let config = Config {
         version: 0,
@@ -146,6 +150,7 @@ fn read(
     config
 }
 
+/// The public listeners; without any, one for each loopback address.
 fn listeners(root: &Section<'_>, overrides: Overrides) -> Vec<Listener> {
     let written = root.sections("listener");
     let none = written.is_empty();
@@ -160,34 +165,35 @@ fn listeners(root: &Section<'_>, overrides: Overrides) -> Vec<Listener> {
             listener.address.set_port(port);
         }
         if listener.address.port() != 0 && !seen.insert(listener.address) {
-            root.wrong("listener", *line, format!("{} is listed twice: remove one", listener.address));
+            root.mistake("listener", *line, format!("{} is listed twice: remove one", listener.address));
         }
     }
     listeners.into_iter().map(|(_, listener)| listener).collect()
 }
 
+/// A listener with every default.
 fn listener_at(address: SocketAddr, optional: bool) -> Listener {
-    let seconds = Duration::from_secs;
     Listener {
         address,
         optional,
         max_connections: 10_000,
-        head: seconds(10),
-        keep_alive: seconds(75),
+        head: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(75),
         trusted_proxies: [].into(),
     }
 }
 
+/// A `[[listener]]`, with its line.
 fn listener(section: Section<'_>) -> (usize, Listener) {
     let address: Option<Written<SocketAddr>> = section.parsed("address", "0.0.0.0:5000", |text| text.parse().ok());
     if address.is_none() && !section.is_written("address") {
-        section.wrong("address", 0, "is needed: write e.g. address = \"0.0.0.0:5000\"");
+        section.mistake("address", 0, "is needed: write e.g. address = \"0.0.0.0:5000\"");
     }
     let address = address.map_or_else(|| ([127, 0, 0, 1], 0).into(), |a| a.value);
     if let IpAddr::V6(ip) = address.ip()
         && let Some(four) = ip.to_ipv4_mapped()
     {
-        section.wrong_at("address", format!("is an IPv4 address in disguise: write \"{four}:{}\"", address.port()));
+        section.mistake_at("address", format!("is an IPv4 address in disguise: write \"{four}:{}\"", address.port()));
     }
     let mut listener = listener_at(address, false);
     listener.max_connections = section.number("max_connections", 10_000, 1..=1_000_000) as usize;
@@ -201,22 +207,20 @@ fn listener(section: Section<'_>) -> (usize, Listener) {
 
 /// `trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]`.
 fn networks(section: &Section<'_>) -> Arc<[IpNet]> {
-    let mut networks = Vec::new();
-    for text in section.texts("trusted_proxies") {
-        let alone = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
-        match text.value.parse::<IpNet>().ok().or_else(|| alone(&text.value)) {
-            Some(network) if network.prefix_len() == 0 => {
-                let why = format!("`{}` trusts everybody: name the networks of your proxies", text.value);
-                section.wrong("trusted_proxies", text.line, why);
-            }
-            Some(network) => networks.push(network.trunc()),
-            None => {
-                let why = format!("`{}` is not a network: write e.g. \"10.0.0.0/8\" or \"192.0.2.1\"", text.value);
-                section.wrong("trusted_proxies", text.line, why);
-            }
+    let read = |text| section.convert("trusted_proxies", &text, network);
+    section.texts("trusted_proxies").into_iter().filter_map(read).collect()
+}
+
+/// A network, or an address alone. The network of all addresses is refused: any client could then say that it is another.
+fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    match text.parse::<IpNet>().ok().or_else(alone) {
+        Some(network) if network.prefix_len() == 0 => {
+            Err(format!("`{text}` trusts everybody: name the networks of your proxies"))
         }
+        Some(network) => Ok(network.trunc()),
+        None => Err(format!("`{text}` is not a network: write e.g. \"10.0.0.0/8\" or \"192.0.2.1\"")),
     }
-    networks.into()
 }
 
 fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
@@ -231,57 +235,63 @@ fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
     Admin { address, public }
 }
 
-/// Decision: an open door beyond loopback must be asked for in so many words.
+/// Mistakes that open the gateway to more clients than the operator may know: a route that asks for no key, or the
+/// demo's key, reachable beyond loopback. The first is allowed where the configuration says so in so many words.
 pub(super) fn exposure(config: &Config) -> Vec<Mistake> {
-    let outside = |address: &SocketAddr| !address.ip().is_loopback();
-    let mistake = |key: String, message: String| Mistake { line: 0, key, message };
-    let public = config.listeners.iter().map(|listener| listener.address).find(outside);
+    let public = config.listeners.iter().map(|listener| listener.address).find(is_exposed);
     let mut mistakes = Vec::new();
-    for route in config.routes.iter().filter(|route| !route.policy.auth && !route.open) {
-        let forwards = matches!(route.action, super::routes::Action::Forward { .. });
+    for route in config.routes.iter().filter(|route| !route.policy.auth && !route.open_to_everyone) {
+        let forwards = matches!(route.action, Action::Forward { .. });
         let Some(address) = public.filter(|_| forwards) else { continue };
         let key = if &*route.name == "api" { "api.auth".to_owned() } else { format!("route `{}`.auth", route.name) };
         let remedy = "set auth = true, or write open_to_everyone = true beside it if that is meant";
-        mistakes.push(mistake(key, format!("no key is asked for, and {address} is not loopback: {remedy}")));
+        let message = format!("no key is asked for, and {address} is not loopback: {remedy}");
+        mistakes.push(Mistake { line: 0, key, message });
     }
-    let demo = people::digest("test-api-key");
-    let known = config.consumers.iter().find(|consumer| consumer.keys.contains(&demo));
-    if let Some((consumer, address)) = known.zip(public.or(Some(config.admin.address).filter(outside))) {
+    let demo = digest("test-api-key");
+    let holder = config.consumers.iter().find(|consumer| consumer.keys.contains(&demo));
+    if let Some((consumer, address)) = holder.zip(public.or(Some(config.admin.address).filter(is_exposed))) {
         let name = &consumer.name;
         let remedy = "give it a key of its own (lictor hash-key)";
-        let why = format!("`{name}` has the demo's key test-api-key, and {address} is not loopback: {remedy}");
-        mistakes.push(mistake("consumer".into(), why));
+        let message = format!("`{name}` has the demo's key test-api-key, and {address} is not loopback: {remedy}");
+        mistakes.push(Mistake { line: 0, key: "consumer".into(), message });
     }
     mistakes
 }
 
+/// Whether an address can be reached from other hosts.
+fn is_exposed(address: &SocketAddr) -> bool {
+    !address.ip().is_loopback()
+}
+
 /// Addresses that cannot be had together, and instances that are the gateway itself.
 fn clashes(root: &Section<'_>, listeners: &[Listener], admin: &Admin, services: &[StaticService]) {
-    let same = |a: &SocketAddr, b: &SocketAddr| {
-        let wide = a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
-        a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wide)
-    };
-    for listener in listeners.iter().filter(|listener| same(&listener.address, &admin.address)) {
-        let address = listener.address;
-        root.wrong(
-            "admin.address",
-            0,
-            format!("{} and the listener {address} clash: choose another port", admin.address),
-        );
+    for listener in listeners.iter().filter(|listener| clash(listener.address, admin.address)) {
+        let why = format!("{} and the listener {} clash: choose another port", admin.address, listener.address);
+        root.mistake("admin.address", 0, why);
     }
-    let own = |address: &SocketAddr| {
-        let mut all = listeners.iter().map(|listener| listener.address).chain([admin.address]);
-        all.any(|own| same(&own, address) && (own.ip() == address.ip() || address.ip().is_loopback()))
-    };
+    let bound: Vec<_> = listeners.iter().map(|listener| listener.address).chain([admin.address]).collect();
     for service in services {
-        for instance in service.instances.iter().filter(|instance| own(&instance.address)) {
+        for instance in service.instances.iter().filter(|instance| is_bound(instance.address, &bound)) {
             let why = format!(
                 "`{}` of `{}` is the gateway's own address: requests would come back to it",
                 instance.address, service.name
             );
-            root.wrong("service", 0, why);
+            root.mistake("service", 0, why);
         }
     }
+}
+
+/// Whether two sockets cannot be bound together: the same port, and the same address, or one of them every address of
+/// its family.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let wide = a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wide)
+}
+
+/// Whether a connection to an address would reach one of the gateway's own listeners, as far as that can be known here.
+fn is_bound(address: SocketAddr, bound: &[SocketAddr]) -> bool {
+    bound.iter().any(|one| clash(*one, address) && (one.ip() == address.ip() || address.ip().is_loopback()))
 }
 
 fn pool(section: Section<'_>) -> Pool {

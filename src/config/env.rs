@@ -1,4 +1,4 @@
-//! The process's environment, as data: read once, passed on, made up in tests.
+//! The process's environment as data: read once at start and passed on, so that tests can make one up.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// What this process was started with. Values that are not UTF-8 are left out: no variable of ours can be one.
+    /// The environment that this process was started with, without values that are not UTF-8: none of ours can be one.
     pub fn from_process() -> Environment {
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
@@ -15,7 +15,7 @@ impl Environment {
         Environment(std::env::vars_os().filter_map(text).collect())
     }
 
-    /// Made up.
+    /// An environment of these names and values.
     pub fn of(pairs: &[(&str, &str)]) -> Environment {
         Environment(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }

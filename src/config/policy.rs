@@ -1,4 +1,4 @@
-//! What holds for a request: set at the top for everything, and by `[api]` and each `[[route]]` for their own.
+//! What holds for a request: set at the top of the file for all of them, and by `[api]` and each `[[route]]` for their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,69 +6,69 @@ use std::time::Duration;
 /// What holds for the requests of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// An API key is asked for.
+    /// Requests need an API key.
     pub auth: bool,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// When another attempt is made.
     pub retry: Retry,
-    /// Bytes of a request's body at most.
+    /// The most bytes that a request's body may have; `None` means any number.
     pub body: Option<u64>,
-    /// How often it may be asked, beside the consumer's plan.
+    /// How often requests may come; the plan of a consumer holds besides.
     pub limits: Option<Arc<LimitSet>>,
     /// Whether and how answers are cached.
     pub cache: Cache,
-    /// False: its requests say nothing of the health of instances.
+    /// Requests count as evidence of whether an instance works; if false they can neither open nor close a breaker.
     pub breaker: bool,
 }
 
-/// When an instance trips. Belongs to instances: set at the top, or for a service.
+/// When an instance trips. It belongs to instances, not to routes: set at the top, or for a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
-    /// False: nothing ever trips.
+    /// If false, nothing ever trips.
     pub enabled: bool,
-    /// Failures in a row.
+    /// This many failures in a row trip an instance.
     pub consecutive: u32,
-    /// Failures as a share of what was tried lately; `None` when only failures in a row count.
+    /// So does this share of failures; `None` when only failures in a row count.
     pub rate: Option<FailureRate>,
-    /// Open for this long at first, then doubled, with 25 % jitter.
+    /// The breaker stays open for this long at first; the time doubles with each failed probe, with 25 % jitter.
     pub open: Duration,
-    /// And at most this long.
+    /// The longest time that it stays open.
     pub open_max: Duration,
-    /// Requests that try a half-open instance at once, over all workers; 1 to 255.
+    /// How many requests at once may probe a half-open instance, over all workers; 1 to 255.
     pub probes: u8,
 }
 
-/// `failed` percent of at least `of` verdicts within `within`.
+/// A share of failures: `failed` percent of at least `of` verdicts within `within`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRate {
-    /// Percent, 1 to 100.
+    /// The share in percent, 1 to 100.
     pub failed: u32,
-    /// Verdicts needed before the share says anything.
+    /// How many verdicts are needed before the share counts.
     pub of: u32,
-    /// The window.
+    /// The time that is looked back.
     pub within: Duration,
 }
 
 /// When another attempt is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
-    /// Attempts besides the first.
+    /// How many attempts may follow the first.
     pub more: u32,
-    /// The share of a service's requests that may be further attempts. The service's, not the route's.
+    /// How many further attempts a service may get. It belongs to the service, not to the route.
     pub budget: Budget,
     /// Methods that may be sent twice.
     pub methods: Vec<http::Method>,
 }
 
-/// A retry budget: in any `within` at most `percent` of the requests of that time, plus `plus`.
+/// A retry budget: within any `within`, at most `percent` of the requests of that time plus `plus` may be further attempts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Budget {
-    /// 0 to 100.
+    /// The share in percent, 0 to 100.
     pub percent: u32,
-    /// On top.
+    /// A number that is added, so that a service with few requests has a budget, too.
     pub plus: u32,
-    /// The window.
+    /// The time that is looked back.
     pub within: Duration,
 }
 
@@ -77,13 +77,13 @@ pub struct Budget {
 pub struct Timeouts {
     /// To connect to an instance.
     pub connect: Duration,
-    /// From the request being written to the answer's head.
+    /// From the end of the written request to the head of the answer.
     pub first_byte: Duration,
     /// Between two bytes of a body, either way.
     pub idle: Duration,
     /// Between two bytes of an event stream or of a WebSocket, in either direction.
     pub stream_idle: Duration,
-    /// From the request's head to the end of the answer; streams have none.
+    /// From the request's head to the end of the answer; `None` means any time. Streams never have one.
     pub total: Option<Duration>,
 }
 
@@ -92,29 +92,29 @@ pub struct Timeouts {
 pub struct LimitSet {
     /// Where they are written: `default`, `api`, the route's name, the plan's name.
     pub name: Arc<str>,
-    /// At least one; each must allow a request.
+    /// The limits; a request must be allowed by each.
     pub limits: Vec<Limit>,
 }
 
 /// A rate: `10/s`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Requests in any `period`, and at once.
+    /// How many requests are allowed within any `period`; all of them may come at once.
     pub count: u32,
     /// The period.
     pub period: Duration,
-    /// Who has it.
+    /// Whose requests are counted together.
     pub by: By,
 }
 
-/// Who has a limit of their own.
+/// Whose requests count together towards a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Each consumer; a client without one by its address.
+    /// Those of one consumer; of a client without one, those of its address.
     Consumer,
-    /// Each client address.
+    /// Those of one client address.
     Address,
-    /// All clients together.
+    /// Those of all clients.
     Everyone,
 }
 
@@ -123,6 +123,6 @@ pub enum By {
 pub struct Cache {
     /// Answers may be stored and reused.
     pub enabled: bool,
-    /// For how long an answer without cache headers is fresh; `None`: such an answer is not stored.
+    /// How long an answer without cache headers is fresh; with `None` such an answer is not stored.
     pub ttl: Option<Duration>,
 }

@@ -1,9 +1,9 @@
-//! What there is to be written: the annotated file, and a schema for editors that says the same in their language.
+//! The reference of all keys: the annotated file for people, and a schema that says the same to editors.
 
 use serde_json::{Map, Value, json};
 
 use super::check;
-use super::file::{Kind, shown, shown_size};
+use super::file::{Kind, format_duration, format_size};
 
 /// Every key with its default and what it means.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -14,8 +14,8 @@ pub fn schema() -> Value {
     for known in check::known() {
         root.at(&known.path).kind = Some(known.kind);
     }
-    let words = words(DEFAULTS);
-    let mut schema = root.object("", &words);
+    let descriptions = descriptions(DEFAULTS);
+    let mut schema = root.object("", &descriptions);
     schema.insert("$schema".into(), json!("http://json-schema.org/draft-07/schema#"));
     schema.insert("title".into(), json!("Lictor's configuration"));
     Value::Object(schema)
@@ -29,6 +29,7 @@ struct Node {
 }
 
 impl Node {
+    /// The node of a path, which is made where it is missing.
     fn at(&mut self, path: &str) -> &mut Node {
         path.split('.').fold(self, |node, part| {
             let name = part.trim_end_matches("[]");
@@ -41,10 +42,10 @@ impl Node {
     }
 
     /// A table of the keys below, and of no others.
-    fn object(&self, path: &str, words: &[(String, String)]) -> Map<String, Value> {
+    fn object(&self, path: &str, descriptions: &[(String, String)]) -> Map<String, Value> {
         let below = |(name, node): &(String, Node)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            (name.clone(), node.value(&path, words))
+            (name.clone(), node.value(&path, descriptions))
         };
         let properties: Map<_, _> = self.below.iter().map(below).collect();
         let object = json!({ "type": "object", "additionalProperties": false, "properties": properties });
@@ -54,50 +55,58 @@ impl Node {
         }
     }
 
-    fn value(&self, path: &str, words: &[(String, String)]) -> Value {
-        let text = || json!({ "type": "string" });
-        let table = || Value::Object(self.object(path, words));
+    /// What may stand at the key, and what it means.
+    fn value(&self, path: &str, descriptions: &[(String, String)]) -> Value {
         let mut value = match self.kind.as_ref().unwrap_or(&Kind::Section) {
-            Kind::Section => table(),
-            Kind::Sections => json!({ "type": "array", "items": table() }),
-            Kind::Mixed => json!({ "type": "array", "items": { "anyOf": [text(), table()] } }),
-            Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, table()] }),
+            Kind::Section => Value::Object(self.object(path, descriptions)),
+            Kind::Sections => json!({ "type": "array", "items": self.object(path, descriptions) }),
+            Kind::Mixed => json!({ "type": "array", "items": { "anyOf": [text(), self.object(path, descriptions)] } }),
+            Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, self.object(path, descriptions)] }),
             Kind::Text { example: "" } => text(),
             Kind::Text { example } => json!({ "type": "string", "examples": [example] }),
             Kind::Texts => json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
             Kind::Flag { default } => json!({ "type": "boolean", "default": default }),
+            // The default of `workers` is the number of this machine's cores: no default of the schema.
             Kind::Number { low, high, .. } if path == "workers" => {
                 json!({ "type": "integer", "minimum": low, "maximum": high })
             }
             Kind::Number { default, low, high } => {
                 json!({ "type": "integer", "minimum": low, "maximum": high, "default": default })
             }
-            Kind::Duration { default, or_none } => with_none(
-                json!({ "type": "string", "pattern": "^([0-9.]+ ?[a-zµ]+ ?)+$" }),
-                *or_none,
-                default.map(shown),
-            ),
+            Kind::Duration { default, or_none } => {
+                let durations = json!({ "type": "string", "pattern": "^([0-9.]+ ?[a-zµ]+ ?)+$" });
+                with_none(durations, *or_none, default.map(format_duration))
+            }
             Kind::Size { default, or_none } => {
-                let sizes = json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$" }] });
-                with_none(sizes, *or_none, default.map(shown_size))
+                let texts = json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$" });
+                let sizes = json!({ "anyOf": [{ "type": "integer" }, texts] });
+                with_none(sizes, *or_none, default.map(format_size))
             }
             Kind::Word { words } => json!({ "enum": words, "default": words[0] }),
-            Kind::Secret => {
-                let from = |name: &str| json!({ "type": "object", "additionalProperties": false, "required": [name], "properties": { name: text() } });
-                json!({ "anyOf": [text(), from("file"), from("env")] })
-            }
+            Kind::Secret => json!({ "anyOf": [text(), one_text("file"), one_text("env")] }),
             Kind::Pairs { any } => {
                 let value = if *any { json!({ "anyOf": [text(), { "const": true }] }) } else { text() };
                 json!({ "type": "object", "additionalProperties": value })
             }
         };
-        if let Some(said) = said(words, path) {
-            value["description"] = json!(said);
+        if let Some(text) = description(descriptions, path) {
+            value["description"] = json!(text);
         }
         value
     }
 }
 
+/// Any text.
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+/// A table with one key, whose value is a text.
+fn one_text(name: &str) -> Value {
+    json!({ "type": "object", "additionalProperties": false, "required": [name], "properties": { name: text() } })
+}
+
+/// A value that may also be `"none"`, if `or_none`, with its default: `"none"` where there is no other.
 fn with_none(mut value: Value, or_none: bool, default: Option<String>) -> Value {
     if or_none {
         value = json!({ "anyOf": [value, { "const": "none" }] });
@@ -108,18 +117,20 @@ fn with_none(mut value: Value, or_none: bool, default: Option<String>) -> Value 
     value
 }
 
-/// What is said of a key: at its own place, or where the same key stands for everything.
-fn said<'w>(words: &'w [(String, String)], path: &str) -> Option<&'w str> {
-    let own = |path: &str| words.iter().find(|(known, _)| known == path).map(|(_, said)| &**said);
-    let short = || path.split_once('.').map(|(_, rest)| rest);
-    own(path).or_else(|| own(short()?)).or_else(|| own(&format!("route.{}", short()?)))
+/// The description of a key: its own, or that of the same key at the top of the file or of a route.
+fn description<'d>(descriptions: &'d [(String, String)], path: &str) -> Option<&'d str> {
+    let below = path.split_once('.').map(|(_, below)| below);
+    let paths = [Some(path.to_owned()), below.map(str::to_owned), below.map(|below| format!("route.{below}"))];
+    let found = |path: String| descriptions.iter().find(|(known, _)| *known == path);
+    paths.into_iter().flatten().find_map(found).map(|(_, text)| text.as_str())
 }
 
 /// The comments of the annotated file, by key: at the end of its line, or above a section.
-fn words(text: &str) -> Vec<(String, String)> {
-    let mut words = Vec::new();
+fn descriptions(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     let (mut section, mut above) = (String::new(), String::new());
     for line in text.lines() {
+        // A line that a `#` turns off is an example; one that begins with `# ` is a comment.
         let enabled = line.trim_start_matches('#');
         if line.is_empty() || line == "#" {
             above.clear();
@@ -127,14 +138,14 @@ fn words(text: &str) -> Vec<(String, String)> {
             above += enabled;
         } else if enabled.starts_with('[') {
             section = enabled.trim_matches(['[', ']']).to_owned();
-            words.push((section.clone(), std::mem::take(&mut above).trim().to_owned()));
+            found.push((section.clone(), std::mem::take(&mut above).trim().to_owned()));
         } else if let Some((key, rest)) = enabled.split_once(" = ") {
             let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-            words.extend(rest.rsplit_once(" # ").map(|(_, said)| (path, said.to_owned())));
+            found.extend(rest.rsplit_once(" # ").map(|(_, comment)| (path, comment.to_owned())));
         }
     }
-    words.retain(|(_, said)| !said.is_empty());
-    words
+    found.retain(|(_, text)| !text.is_empty());
+    found
 }
 
 #[cfg(test)]

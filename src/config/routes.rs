@@ -1,59 +1,59 @@
-//! Which requests go where, as meant: conditions, what is done with the request, and what holds for it.
+//! Routes: which requests each is for, what becomes of them, and what holds for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Policy;
+use super::policy::Policy;
 use crate::catalog::ServiceName;
 
-/// Requests of one kind, and what becomes of them.
+/// Requests of one kind, and what becomes of them: a `[[route]]`, or the route of `[api]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// What logs, metrics and admin call it; no two routes have the same.
     pub name: Arc<str>,
-    /// Hosts that it is for; none means any.
+    /// Hosts that it is for; an empty list means any.
     pub hosts: Vec<Host>,
     /// Paths that it is for.
     pub path: Pattern,
-    /// Methods that it is for; none means any.
+    /// Methods that it is for; an empty list means any.
     pub methods: Vec<Method>,
-    /// Headers that must be there.
+    /// Headers that a request must have.
     pub headers: Vec<Condition<HeaderName>>,
-    /// Query parameters that must be there.
+    /// Query parameters that a request must have.
     pub query: Vec<Condition<String>>,
     /// What becomes of a request.
     pub action: Action,
-    /// What holds for it.
+    /// What holds for its requests.
     pub policy: Policy,
-    /// That it asks for no key beyond loopback is meant.
-    pub open: bool,
-    /// What changes in its headers on the way to the instance.
+    /// The route deliberately asks for no key, also where its listener is reachable beyond loopback.
+    pub open_to_everyone: bool,
+    /// Changes of a request's headers before it goes to the instance.
     pub request_headers: HeaderRules,
-    /// What changes in the answer's headers.
+    /// Changes of an answer's headers before it goes to the client.
     pub response_headers: HeaderRules,
-    /// Who may use it from a browser's page of another origin.
+    /// Which pages of other origins may use it in a browser.
     pub cors: Option<Cors>,
 }
 
 /// A host condition, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// This one.
+    /// This name, or this IPv6 address in brackets.
     Exact(Box<str>),
-    /// Everything below this one: `*.example.com` holds `example.com`.
+    /// Every name below this one: `*.example.com` is kept as `example.com`.
     Below(Box<str>),
 }
 
-/// A path condition: segments, and whether more may follow.
+/// A path condition: the first segments, and whether more may follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// In order.
+    /// The segments, in order.
     pub segments: Vec<Segment>,
-    /// Anything below counts too (a prefix, or `{*rest}`).
+    /// Paths below match as well (a prefix, or `{*rest}`).
     pub below: bool,
-    /// The name of what follows, when it has one.
+    /// The name of what follows the segments, where it has one.
     pub rest: Option<Box<str>>,
 }
 
@@ -62,16 +62,16 @@ pub struct Pattern {
 pub enum Segment {
     /// This text, in canonical form.
     Literal(Box<str>),
-    /// Any text that is not empty, known by this name.
+    /// Any text that is not empty; templates know it by this name.
     Parameter(Box<str>),
 }
 
-/// Something that must be in a request.
+/// Something that a request must have: a header or a query parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition<N> {
     /// Its name.
     pub name: N,
-    /// Its value; `None`: any.
+    /// Its value; `None` means any.
     pub value: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub struct Condition<N> {
 pub enum Action {
     /// It goes to a service.
     Forward {
-        /// Which one.
+        /// The service.
         service: Target,
         /// What the instance sees of its path.
         path: PathChange,
@@ -89,85 +89,85 @@ pub enum Action {
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
-        /// Where to.
+        /// The new location.
         to: Template,
     },
-    /// The gateway answers by itself.
+    /// The gateway answers it.
     Respond {
-        /// With this status.
+        /// The status.
         status: StatusCode,
-        /// This type.
+        /// The content type.
         content_type: HeaderValue,
-        /// And this text.
+        /// The body.
         body: String,
     },
 }
 
-/// A service, by name or by what the path says.
+/// The service of a route: by name, or by a segment of the request's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// This one.
     Named(ServiceName),
-    /// The one that this parameter of the path names.
+    /// The one that this parameter of the path names, by its place among the pattern's parameters.
     Parameter(usize),
 }
 
 /// What the instance sees of a request's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathChange {
-    /// Without so many leading segments, and with this in front.
+    /// The path without its first segments, and with something else in front.
     Prefix {
-        /// How many go.
+        /// How many segments are removed.
         strip: usize,
-        /// Empty, or begins with `/` and does not end with one.
+        /// What is put in front: empty, or begins with `/` and does not end with one.
         add: String,
     },
-    /// Written anew.
+    /// A new path.
     Rewrite(Template),
 }
 
-/// A text with parameters of the path in it.
+/// A text with places for parameters of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(pub Vec<Piece>);
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// As it stands.
+    /// This text.
     Text(String),
-    /// A parameter, by its place in the pattern.
+    /// A parameter of the path, by its place among the pattern's parameters.
     Parameter(usize),
-    /// What follows the pattern's segments.
+    /// What follows the pattern's segments in the path.
     Rest,
-    /// The whole path.
+    /// The whole path of the request.
     Path,
     /// The host as the client wrote it.
     Host,
 }
 
-/// Changes of headers: first what goes, then what is set, then what is added.
+/// Changes of headers, made in this order: removed, set, added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderRules {
-    /// Names that go.
+    /// Names whose fields are removed.
     pub remove: Vec<HeaderName>,
-    /// Whatever was there is replaced.
+    /// Fields that replace every field of the same name.
     pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Added to what is there.
+    /// Fields that are added beside those of the same name.
     pub add: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Cross-origin sharing (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins that may; none means any (`"*"`).
+    /// Origins that may; an empty list means any (`"*"`).
     pub origins: Vec<HeaderValue>,
-    /// Methods besides the simple ones.
+    /// Methods that may be used besides the simple ones.
     pub methods: Vec<Method>,
-    /// Request headers besides the simple ones; none means whatever is asked for.
+    /// Request headers that may be sent besides the simple ones; an empty list means all that a preflight names.
     pub headers: Vec<HeaderName>,
-    /// Answer headers that a page may read.
+    /// Response headers that a page may read besides the simple ones.
     pub expose: Vec<HeaderName>,
-    /// Cookies and the like may be sent.
+    /// Requests may carry cookies and other credentials.
     pub credentials: bool,
     /// How long a browser may remember the permission.
     pub max_age: Duration,
@@ -181,8 +181,8 @@ impl HeaderRules {
 }
 
 impl Route {
-    /// How many conditions it has besides host and path: of two routes with the same, the one with more is looked at
-    /// first.
+    /// How many conditions it has besides host and path: of two routes with the same host and path, the one with more is
+    /// tried first.
     pub fn conditions(&self) -> usize {
         usize::from(!self.methods.is_empty()) + self.headers.len() + self.query.len()
     }

@@ -1,5 +1,5 @@
-//! Reading the configuration again: when its file changes or the operator says so. All of it or nothing: a file with a
-//! mistake changes nothing.
+//! Reading the configuration again, when its file changes or the operator asks for it. All of it holds or nothing does: a
+//! file with a mistake changes nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,11 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::check::exposure;
-use super::{Config, Environment, Errors, Overrides, parse};
+use super::check::{Errors, Overrides, exposure, parse};
+use super::env::Environment;
+use super::{Admin, Config, RateLimits};
 
-/// How often the file is looked at. Its content is compared, so that files swapped by a symbolic link are seen as well;
-/// and only what two looks in a row agree on is read, so that a file being written is not.
+/// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
+/// symbolic link is noticed as well. It is read only when two looks in a row find the same content, because a file that
+/// has just changed may still be being written.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Where a configuration comes from.
@@ -21,14 +23,14 @@ pub struct Source {
     path: Option<PathBuf>,
     overrides: Overrides,
     env: Environment,
-    /// What stood in the file when it was read last.
-    read: Option<String>,
-    /// It can be read again: a pipe gives its content once.
-    again: bool,
-    /// It was understood before.
-    understood: bool,
-    /// The deadline of clients that read nothing, as the listeners have it since the start.
-    idle: Option<Duration>,
+    /// The content of the file when it was read last.
+    text: Option<String>,
+    /// The file can be read again. A pipe gives its content once.
+    rereadable: bool,
+    /// The file has held a valid configuration before.
+    was_valid: bool,
+    /// `[timeouts] idle` at the start. Listeners keep it as the deadline of clients that take no byte of an answer.
+    idle_at_start: Option<Duration>,
 }
 
 /// How the configuration fares.
@@ -36,19 +38,19 @@ pub struct Source {
 pub struct Status {
     /// The file, or `environment`.
     pub source: String,
-    /// When what holds was read.
+    /// When the configuration that holds was read.
     pub loaded: SystemTime,
-    /// How often it was read again since the start, with success.
+    /// How often it was read again with success since the start.
     pub reloads: u64,
     /// How often that failed.
     pub failures: u64,
-    /// Why what the file says now does not hold: every mistake.
+    /// Every mistake of the file as it is now, while these keep it from holding.
     pub errors: Vec<String>,
-    /// Sections that differ in the file and wait for a restart.
+    /// Sections that were changed in the file and wait for a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// Without the environment: it holds secrets.
+/// Leaves out the environment, which holds secrets.
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
@@ -56,10 +58,18 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// `path`, else `LICTOR_CONFIG`, else the defaults and the environment alone.
+    /// The file at `path`, else at `LICTOR_CONFIG`, else the defaults and the environment alone.
     pub fn new(path: Option<PathBuf>, overrides: Overrides, env: &Environment) -> Source {
         let path = path.or_else(|| env.get("LICTOR_CONFIG").map(PathBuf::from));
-        Source { path, overrides, env: env.clone(), read: None, again: false, understood: false, idle: None }
+        Source {
+            path,
+            overrides,
+            env: env.clone(),
+            text: None,
+            rereadable: false,
+            was_valid: false,
+            idle_at_start: None,
+        }
     }
 
     /// Reads and checks it.
@@ -70,24 +80,25 @@ impl Source {
         let source = self.name();
         let Some(path) = &self.path else { return parse(None, &source, self.overrides, &self.env) };
         let text = std::fs::read_to_string(path).map_err(|why| Errors::unreadable(&source, &why));
-        self.again = self.again || std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
-        self.read = text.as_ref().ok().cloned();
+        self.rereadable = self.rereadable || std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        self.text = text.as_ref().ok().cloned();
         let text = text?;
-        // A disk that is full, an editor that truncates: nobody who runs a gateway means nothing at all.
-        if self.understood && text.trim().is_empty() {
+        // A file that is suddenly empty was not written by the operator: a disk was full, or an editor has only begun.
+        if self.was_valid && text.trim().is_empty() {
             return Err(Errors::unreadable(&source, &std::io::Error::other("it is empty")));
         }
         let config = parse(Some(&text), &source, self.overrides, &self.env)?;
-        self.understood = true;
-        self.idle.get_or_insert(config.policy.timeouts.idle);
+        self.was_valid = true;
+        self.idle_at_start.get_or_insert(config.policy.timeouts.idle);
         Ok(config)
     }
 
+    /// The file, or `environment`.
     fn name(&self) -> String {
         self.path.as_ref().map_or_else(|| "environment".into(), |path| path.display().to_string())
     }
 
-    /// How it fares, freshly read.
+    /// The status of a configuration that was read just now.
     pub fn status(&self) -> Status {
         Status {
             source: self.name(),
@@ -99,58 +110,59 @@ impl Source {
         }
     }
 
-    fn text(&self) -> Option<String> {
+    /// The content of the file as it is now.
+    fn look(&self) -> Option<String> {
         std::fs::read_to_string(self.path.as_ref()?).ok()
     }
 }
 
-/// Follows the file for as long as the process lives; `asked` is the operator's word (SIGHUP). Without a file there is
-/// nothing to follow.
+/// Follows the file for as long as the process lives, and reads it again at once when `reload` says so (SIGHUP). Without a
+/// file there is nothing to follow.
 pub async fn follow(
     mut source: Source,
-    asked: Arc<Notify>,
+    reload: Arc<Notify>,
     config: watch::Sender<Arc<Config>>,
     status: watch::Sender<Status>,
 ) {
-    let mut seen = source.read.clone();
-    if source.path.is_some() && !source.again {
+    let mut seen = source.text.clone();
+    if source.path.is_some() && !source.rereadable {
         tracing::warn!("{} is no regular file: it is read at start only", source.name());
     }
     loop {
-        let word = tokio::select! {
-            () = asked.notified() => true,
+        let requested = tokio::select! {
+            () = reload.notified() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
-        if !source.again {
-            if word {
+        if !source.rereadable {
+            if requested {
                 tracing::info!("there is no configuration file: nothing to read again");
             }
             continue;
         }
-        let text = source.text();
-        let settled = text == seen;
-        let ripe = settled && text != source.read;
+        // The content is new, and no longer changes from one look to the next.
+        let text = source.look();
+        let complete = text == seen && text != source.text;
         seen = text;
-        if !word && !ripe {
-            continue;
+        if requested || complete {
+            load_again(&mut source, &config, &status);
         }
-        reload(&mut source, &config, &status);
     }
 }
 
-fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
-    let read = source.load().and_then(|mut new| {
+/// Reads the configuration and makes it hold, or says why not.
+fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
+    let loaded = source.load().and_then(|mut new| {
         let mut needs_restart = keep(&config.borrow(), &mut new);
-        if source.idle.is_some_and(|idle| idle != new.policy.timeouts.idle) {
+        if source.idle_at_start.is_some_and(|idle| idle != new.policy.timeouts.idle) {
             needs_restart.push("[timeouts] idle, for clients that take no byte");
         }
-        // What the file says of its listeners does not hold yet: doors are judged as they are.
+        // Checked once more, with the listeners that are really open: those of the file wait for a restart.
         match exposure(&new) {
             exposed if exposed.is_empty() => Ok((new, needs_restart)),
             exposed => Err(Errors::of(&source.name(), exposed)),
         }
     });
-    match read {
+    match loaded {
         Ok((mut new, needs_restart)) => {
             for warning in &new.warnings {
                 tracing::warn!("{warning}");
@@ -179,24 +191,59 @@ fn reload(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &wat
     }
 }
 
-/// What only a start can change stays as it is; the names of what differs.
+/// Puts what only a start can change back to what it was, and returns the names of what the file changes there.
+///
+/// Nothing is left out by `..`: a new key does not compile until a line here says when it holds.
 fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
-    fn one<T: Clone + PartialEq>(name: &'static str, old: &T, new: &mut T, differs: &mut Vec<&'static str>) {
-        if old != new {
-            differs.push(name);
-            new.clone_from(old);
-        }
+    let Config {
+        // Only a start can change these: threads, sockets, the stores and the providers exist since then.
+        workers,
+        listeners,
+        consul,
+        pool,
+        log,
+        store,
+        // A part of these holds at once: see below.
+        admin,
+        rate_limits,
+        // These hold at once. `[timeouts] idle` also does, except for the listeners: see `load_again`.
+        services: _,
+        consumers: _,
+        plans: _,
+        breaker: _,
+        breakers: _,
+        policy: _,
+        routes: _,
+        request: _,
+        shutdown: _,
+        // These are no keys of the file.
+        version: _,
+        warnings: _,
+        generated_key: _,
+    } = old;
+    // The address is bound at the start; whether public listeners have `/admin`, too, holds at once.
+    let Admin { address, public: _ } = admin;
+    // The memory is allocated at the start; whether answers carry the headers holds at once.
+    let RateLimits { memory, headers: _ } = rate_limits;
+
+    let mut changed = Vec::new();
+    restore("workers", workers, &mut new.workers, &mut changed);
+    restore("[[listener]]", listeners, &mut new.listeners, &mut changed);
+    restore("[admin] address", address, &mut new.admin.address, &mut changed);
+    restore("[consul]", consul, &mut new.consul, &mut changed);
+    restore("[pool]", pool, &mut new.pool, &mut changed);
+    restore("[log]", log, &mut new.log, &mut changed);
+    restore("[cache] size and object", store, &mut new.store, &mut changed);
+    restore("[rate_limits] memory", memory, &mut new.rate_limits.memory, &mut changed);
+    changed
+}
+
+/// Puts a value back to the old one; its name joins the changed ones if that makes a difference.
+fn restore<T: Clone + PartialEq>(name: &'static str, old: &T, new: &mut T, changed: &mut Vec<&'static str>) {
+    if old != new {
+        changed.push(name);
+        new.clone_from(old);
     }
-    let mut differs = Vec::new();
-    one("workers", &old.workers, &mut new.workers, &mut differs);
-    one("[[listener]]", &old.listeners, &mut new.listeners, &mut differs);
-    one("[admin] address", &old.admin.address, &mut new.admin.address, &mut differs);
-    one("[consul]", &old.consul, &mut new.consul, &mut differs);
-    one("[pool]", &old.pool, &mut new.pool, &mut differs);
-    one("[log]", &old.log, &mut new.log, &mut differs);
-    one("[cache] size and object", &old.store, &mut new.store, &mut differs);
-    one("[rate_limits] memory", &old.rate_limits.memory, &mut new.rate_limits.memory, &mut differs);
-    differs
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! Consul as a provider: which services exist, and how each of them fares, by blocking queries within a connection budget.
+//! Consul as a provider: which services exist and which instances each has, by blocking queries within a budget of
+//! connections.
 
 mod address;
+mod agent;
 mod assemble;
-mod board;
 mod client;
 mod follow;
-mod judge;
+mod health;
 mod model;
 mod names;
+mod state;
 mod watch;
 
 use std::future::Future;
@@ -15,15 +17,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use self::address::Trust;
+use self::agent::{Agent, Budget};
 use self::assemble::Rules;
-use self::board::Board;
 use self::client::Client;
 use self::watch::Timings;
-use super::{Error, Outlet, Provider};
+use super::outlet::Outlet;
+use super::provider::{Error, Provider};
 use crate::config;
 
 /// One agent, watched.
@@ -37,51 +39,18 @@ pub struct Consul {
     notes: Vec<(&'static str, String)>,
 }
 
-/// How the connections are divided.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    /// All of them.
-    connections: usize,
-    /// Services with a watch of their own.
-    watches: usize,
-    /// Kept free of watches: first reads of new services, and those that are read in rotation.
-    spare: usize,
-}
-
-impl Budget {
-    fn new(connections: usize) -> Budget {
-        // One for the catalog, one for a watch, one that is spare.
-        let connections = connections.max(3);
-        let spare = (connections / 8).clamp(1, 4);
-        Budget { connections, watches: connections - 1 - spare, spare }
-    }
-}
-
-/// What all watches of one agent share.
-#[derive(Debug)]
-struct Shared {
-    client: Arc<Client>,
-    board: Board,
-    timings: Timings,
-    budget: Budget,
-    /// A permit is the right to keep a connection for one's own watch.
-    watches: Arc<Semaphore>,
-    /// The agent answers again: whoever pauses after an error need not wait any longer.
-    revived: Notify,
-}
-
 impl Consul {
-    /// A provider for this agent; connects to nothing yet. `own`: where the gateway itself listens.
+    /// A provider for this agent, which it does not connect to yet. `listeners` are the gateway's own addresses.
     ///
     /// # Errors
     /// An address or a file that no waiting will mend.
-    pub fn new(config: &config::Consul, own: Vec<SocketAddr>) -> Result<Consul, Error> {
-        Consul::with_timings(config, own, Timings::default())
+    pub fn new(config: &config::Consul, listeners: Vec<SocketAddr>) -> Result<Consul, Error> {
+        Consul::with_timings(config, listeners, Timings::default())
     }
 
-    fn with_timings(config: &config::Consul, own: Vec<SocketAddr>, timings: Timings) -> Result<Consul, Error> {
+    fn with_timings(config: &config::Consul, listeners: Vec<SocketAddr>, timings: Timings) -> Result<Consul, Error> {
         let budget = Budget::new(config.connections);
-        // The catalog's connection is one of the lanes; it is taken first and never given back.
+        // One of the lanes is for the catalog, which takes it first and never gives it back.
         let client = Arc::new(Client::new(config, budget.connections)?);
         let mut notes = Vec::new();
         if !client.has_token() {
@@ -94,7 +63,7 @@ impl Consul {
             allow_loopback: config.allow_loopback,
             agent_is_local: client.is_local(),
             own_node: Err("it was not asked yet".into()),
-            own,
+            listeners,
         };
         let rules = Rules { expose: config.expose.clone(), trust };
         Ok(Consul { source: config.address.clone(), rules, timings, budget, client, notes })
@@ -112,23 +81,16 @@ impl Provider for Consul {
 
     fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let shared = Arc::new(Shared {
-                client: self.client,
-                board: Board::new(self.budget.watches),
-                timings: self.timings,
-                budget: self.budget,
-                watches: Arc::new(Semaphore::new(self.budget.watches)),
-                revived: Notify::new(),
-            });
+            let agent = Arc::new(Agent::new(self.client, self.timings, self.budget));
             for (topic, note) in self.notes {
                 tracing::info!(agent = self.source, "{note}");
-                shared.board.note(topic, Some(note));
+                agent.state.note(topic, Some(note));
             }
-            // Dropped with this future, it ends the publisher, too.
+            // The publisher ends with this future, which owns it.
             let mut publisher = JoinSet::new();
-            let board = shared.clone();
-            publisher.spawn(async move { board.board.publish(outlet).await });
-            names::watch(shared, self.rules).await;
+            let published = agent.clone();
+            publisher.spawn(async move { published.state.publish(outlet).await });
+            names::watch(agent, self.rules).await;
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoints from `[[service]]` of the configuration: a provider that knows everything at once, and more when the
+//! Endpoints from `[[service]]` of the configuration: a provider that knows everything at once, and again when the
 //! configuration was read again.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Outlet, Provider};
+use super::outlet::Outlet;
+use super::provider::Provider;
 use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName};
 use crate::config::{Config, StaticInstance, StaticService};
 
@@ -42,8 +43,8 @@ impl Provider for File {
                 let services: BTreeMap<_, _> =
                     now.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
                 let status = ProviderStatus { state: "watching", ..outlet.status() };
-                let told = now.version;
-                outlet.publish(Catalog { services, hidden: Vec::new(), told, complete: true }, status);
+                let config_version = now.version;
+                outlet.publish(Catalog { services, hidden: Vec::new(), config_version, complete: true }, status);
                 if config.changed().await.is_err() {
                     return;
                 }
@@ -53,7 +54,7 @@ impl Provider for File {
 }
 
 fn service(from: &StaticService) -> Service {
-    // Two instances on one address are one, with the higher weight: as with any provider.
+    // Two instances on one address are one, which has the higher weight: so it is with every provider.
     let mut weights = BTreeMap::new();
     for StaticInstance { address, weight } in &from.instances {
         let highest = weights.entry(*address).or_insert(*weight);

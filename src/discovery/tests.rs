@@ -1,6 +1,7 @@
 //! What discovery promises over all providers.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 
 use super::*;
 use crate::catalog::ServiceName;
@@ -19,7 +20,7 @@ impl Provider for Other {
 
     fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let (_told, config) = listing(&["web", "more"]);
+            let (_newest, config) = listing(&["web", "more"]);
             Box::new(file::File::new(config)).run(outlet).await;
         })
     }
@@ -40,7 +41,7 @@ fn services(names: &[&str]) -> Vec<StaticService> {
 
 #[tokio::test]
 async fn the_file_beats_other_providers_and_the_loser_is_shown() {
-    let (_told, config) = listing(&["web"]);
+    let (_newest, config) = listing(&["web"]);
     let mut discovery = spawn(vec![Box::new(file::File::new(config)), Box::new(Other("other"))]);
     assert!(!discovery.catalog.borrow().complete);
     let catalog = discovery.catalog.wait_for(|catalog| catalog.complete).await.unwrap().clone();
@@ -59,10 +60,10 @@ async fn without_any_provider_the_empty_catalog_is_complete() {
 
 #[tokio::test]
 async fn services_of_a_configuration_read_again_replace_those_before() {
-    let (told, config) = listing(&["web", "old"]);
+    let (newest, config) = listing(&["web", "old"]);
     let mut discovery = spawn(vec![Box::new(file::File::new(config))]);
     discovery.catalog.wait_for(|catalog| catalog.services.contains_key("old")).await.unwrap();
-    told.send_replace(Arc::new(Config { services: services(&["web", "new"]), ..crate::config::for_tests() }));
+    newest.send_replace(Arc::new(Config { services: services(&["web", "new"]), ..crate::config::for_tests() }));
     let catalog = discovery.catalog.wait_for(|catalog| catalog.services.contains_key("new")).await.unwrap();
     assert_eq!(catalog.services.len(), 2);
 }

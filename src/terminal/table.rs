@@ -1,10 +1,11 @@
-//! Admin's JSON as tables.
+//! Admin's pages as tables.
 
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
-use serde_json::Value;
 use tabwriter::TabWriter;
+
+use crate::pages::{cache, limits, services};
 
 /// How a table looks.
 #[derive(Clone, Copy, Debug)]
@@ -38,162 +39,155 @@ impl Style {
     }
 }
 
-/// Services and instances, what discovery says of itself, and what is not exposed.
-pub(super) fn services(words: &Value, style: Style) -> String {
+/// Services and instances, how discovery fares, and what is not exposed.
+pub(super) fn services(page: &services::Page, style: Style) -> String {
     let names = ["SERVICE", "INSTANCE", "HEALTH", "BREAKER", "WEIGHT", "IN FLIGHT", "REQUESTS", "FAILURES"];
     let mut rows = vec![style.head(&names)];
-    for service in list(&words["services"]) {
-        let mut name = text(&service["name"]);
-        let instances = list(&service["instances"]);
-        if instances.is_empty() {
+    for service in &page.services {
+        // Only the first row of a service names it.
+        let mut name = clean(&service.name);
+        if service.instances.is_empty() {
             rows.push(format!("{name}\t{}", style.bad("no instances")));
         }
-        for instance in instances {
+        for instance in &service.instances {
             let row = [
                 std::mem::take(&mut name),
-                text(&instance["address"]),
-                health(&instance["health"], style),
+                clean(&instance.address),
+                health(&instance.health, style),
                 breaker(instance, style),
-                text(&instance["weight"]),
-                text(&instance["in_flight"]),
-                text(&instance["requests"]),
-                text(&instance["failures"]),
+                instance.weight.to_string(),
+                instance.in_flight.to_string(),
+                instance.requests.to_string(),
+                instance.failures.to_string(),
             ];
             rows.push(row.join("\t"));
         }
-        for bad in list(&service["unroutable"]) {
-            let why = format!("{} {}: {}", text(&bad["id"]), text(&bad["address"]), text(&bad["reason"]));
+        for bad in &service.unroutable {
+            let why = clean(&format!("{} {}: {}", bad.id, bad.address, bad.reason));
             rows.push(format!("{}\t{}", std::mem::take(&mut name), style.odd(why.trim())));
         }
     }
-    let mut page = aligned(&rows);
-    page.push('\n');
-    for provider in list(&words["discovery"]) {
-        page += &format!("{}\n", discovery(provider, style));
+    let mut text = aligned(&rows);
+    text.push('\n');
+    for provider in &page.discovery {
+        text += &format!("{}\n", discovery(provider, style));
     }
-    for hidden in list(&words["not_exposed"]) {
-        let line = format!("not exposed: {}: {}", text(&hidden["name"]), text(&hidden["reason"]));
-        page += &format!("{}\n", style.faint(&line));
+    for hidden in &page.not_exposed {
+        let line = clean(&format!("not exposed: {}: {}", hidden.name, hidden.reason));
+        text += &format!("{}\n", style.faint(&line));
     }
-    page
+    text
 }
 
-fn health(value: &Value, style: Style) -> String {
-    let word = text(value);
-    match word.as_str() {
+fn health(health: &str, style: Style) -> String {
+    let word = clean(health);
+    match health {
         "passing" => style.good(&word),
         "critical" => style.bad(&word),
         _ => style.odd(&word),
     }
 }
 
-fn breaker(instance: &Value, style: Style) -> String {
-    let value = &instance["breaker"];
-    let state = text(&value["state"]);
-    let why = text(&value["why"]);
-    let why = if why.is_empty() { why } else { format!(" ({why})") };
-    match state.as_str() {
-        // It said 503 with Retry-After.
-        "closed" if instance["paused_ms"].as_u64().is_some() => {
-            let pause = duration(instance["paused_ms"].as_u64().unwrap_or_default());
-            style.odd(&format!("{state}, paused for {pause}"))
-        }
-        "closed" => style.good(&state),
-        "open" => {
-            let next = value["next_probe_ms"].as_u64().map(|ms| format!(", probe in {}", duration(ms)));
+fn breaker(instance: &services::Instance, style: Style) -> String {
+    let breaker = &instance.breaker;
+    let state = clean(&breaker.state);
+    let why = breaker.why.as_deref().unwrap_or_default();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", clean(why)) };
+    match (breaker.state.as_str(), instance.paused_ms) {
+        // The instance answered 503 with Retry-After.
+        ("closed", Some(pause)) => style.odd(&format!("{state}, paused for {}", duration(pause))),
+        ("closed", None) => style.good(&state),
+        ("open", _) => {
+            let next = breaker.next_probe_ms.map(|ms| format!(", probe in {}", duration(ms)));
             style.bad(&format!("{state}{why}{}", next.unwrap_or_default()))
         }
         _ => style.odd(&format!("{}{why}", state.replace('_', " "))),
     }
 }
 
-fn discovery(provider: &Value, style: Style) -> String {
-    let age = provider["last_answer_age_ms"].as_u64();
-    let age = age.map(|ms| format!(", last answer {} ago", duration(ms))).unwrap_or_default();
-    let place = [&provider["provider"], &provider["source"]].map(text).join(" ");
-    let line = format!("{}: {}{age}", place.trim(), text(&provider["state"]));
-    match text(&provider["error"]).as_str() {
+fn discovery(provider: &services::Provider, style: Style) -> String {
+    let age = provider.last_answer_age_ms.map(|ms| format!(", last answer {} ago", duration(ms))).unwrap_or_default();
+    let place = clean(&format!("{} {}", provider.provider, provider.source));
+    let line = format!("{}: {}{age}", place.trim(), clean(&provider.state));
+    match provider.error.as_deref().unwrap_or_default() {
         "" => line,
-        error => style.bad(&format!("{line}; {error}")),
+        error => style.bad(&format!("{line}; {}", clean(error))),
     }
 }
 
-/// Who is how near which limit.
-pub(super) fn limits(words: &Value, style: Style) -> String {
-    let mut rows = vec![style.head(&["CLIENT", "LIMIT", "RATE", "REMAINING", "WHOLE IN", "REFUSED"])];
-    for usage in list(&words["usage"]) {
-        let named = [&usage["consumer"], &usage["address"]].into_iter().find(|who| who.is_string());
-        let client = named.map_or_else(|| "everyone".to_owned(), text);
-        let left = text(&usage["remaining"]);
-        let refused = text(&usage["refused"]);
-        let row = [
-            client,
-            text(&usage["limit"]),
-            rate(usage),
-            if left == "0" { style.bad(&left) } else { left },
-            duration(usage["whole_in_ms"].as_u64().unwrap_or_default()),
-            if refused == "0" { refused } else { style.odd(&refused) },
-        ];
-        rows.push(row.join("\t"));
-    }
-    if rows.len() == 1 {
-        let all: Vec<_> = list(&words["limits"]).iter().map(|l| format!("{} {}", text(&l["name"]), rate(l))).collect();
+/// Who is how near which limit; where nobody has used any, which limits there are.
+pub(super) fn limits(page: &limits::Page, style: Style) -> String {
+    if page.usage.is_empty() {
+        let rate = |limit: &limits::Limit| format!("{} {}", clean(&limit.name), rate(limit.count, limit.period_ms));
+        let all: Vec<_> = page.limits.iter().map(rate).collect();
         return match all.is_empty() {
             true => "There are no limits.\n".to_owned(),
             false => format!("Nobody has used any limit lately. There are: {}\n", all.join(", ")),
         };
     }
+    let mut rows = vec![style.head(&["CLIENT", "LIMIT", "RATE", "REMAINING", "WHOLE IN", "REFUSED"])];
+    for usage in &page.usage {
+        let (remaining, refused) = (usage.remaining.to_string(), usage.refused.to_string());
+        let row = [
+            clean(usage.consumer.as_ref().or(usage.address.as_ref()).map_or("everyone", String::as_str)),
+            clean(&usage.limit),
+            rate(usage.count, usage.period_ms),
+            if usage.remaining == 0 { style.bad(&remaining) } else { remaining },
+            duration(usage.whole_in_ms),
+            if usage.refused == 0 { refused } else { style.odd(&refused) },
+        ];
+        rows.push(row.join("\t"));
+    }
     aligned(&rows)
 }
 
-fn rate(limit: &Value) -> String {
-    let period = match limit["period_ms"].as_u64().unwrap_or_default() {
+/// A rate as the configuration writes it: `100/min`.
+fn rate(count: u32, period_ms: u64) -> String {
+    let period = match period_ms {
         1000 => "s".to_owned(),
         60_000 => "min".to_owned(),
         3_600_000 => "h".to_owned(),
         86_400_000 => "day".to_owned(),
         other => duration(other),
     };
-    format!("{}/{period}", text(&limit["count"]))
+    format!("{count}/{period}")
 }
 
-/// What the cache holds and did.
-pub(super) fn cache(words: &Value, style: Style) -> String {
-    let number = |name: &str| words[name].as_u64().unwrap_or_default();
-    let answered = number("hits") + number("coalesced");
-    let all = answered + number("misses") + number("stale");
+/// What the cache holds, and what came of requests.
+pub(super) fn cache(page: &cache::Page, style: Style) -> String {
+    let answered = page.hits + page.coalesced;
+    let all = answered + page.misses + page.stale;
     let share = (100 * answered).checked_div(all).unwrap_or(0);
-    let mut page = format!(
+    let mut text = format!(
         "{}, {} of {}; {share} % of {all} requests answered without an instance ({} hits, {} coalesced, {} misses, {} stale), {} bypassed\n",
-        answers(number("entries")),
-        bytes(number("bytes")),
-        bytes(number("size")),
-        number("hits"),
-        number("coalesced"),
-        number("misses"),
-        number("stale"),
-        number("bypassed"),
+        answers(page.entries),
+        bytes(page.bytes),
+        bytes(page.size),
+        page.hits,
+        page.coalesced,
+        page.misses,
+        page.stale,
+        page.bypassed,
     );
-    let services = list(&words["services"]);
-    if !services.is_empty() {
+    if !page.services.is_empty() {
         let mut rows = vec![style.head(&["SERVICE", "ANSWERS", "SIZE"])];
-        let row =
-            |s: &Value| [text(&s["service"]), text(&s["entries"]), bytes(s["bytes"].as_u64().unwrap_or_default())];
-        rows.extend(services.iter().map(|service| row(service).join("\t")));
-        page += &format!("\n{}", aligned(&rows));
+        let row = |s: &cache::Service| [clean(&s.service), s.entries.to_string(), bytes(s.bytes)].join("\t");
+        rows.extend(page.services.iter().map(row));
+        text += &format!("\n{}", aligned(&rows));
     }
-    page
+    text
 }
 
 /// What a clear did.
-pub(super) fn cleared(words: &Value) -> String {
-    format!("{} cleared\n", answers(words["cleared"].as_u64().unwrap_or_default()))
+pub(super) fn cleared(cleared: &cache::Cleared) -> String {
+    format!("{} cleared\n", answers(cleared.cleared))
 }
 
 fn answers(count: u64) -> String {
     if count == 1 { "1 answer".to_owned() } else { format!("{count} answers") }
 }
 
+/// Rows of cells with a tab between them, as a table.
 fn aligned(rows: &[String]) -> String {
     let mut writer = TabWriter::new(Vec::new()).padding(2).ansi(true);
     let written = writer.write_all((rows.join("\n") + "\n").as_bytes()).and_then(|()| writer.flush());
@@ -201,17 +195,8 @@ fn aligned(rows: &[String]) -> String {
     String::from_utf8_lossy(&bytes).lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// A value as a word of a table: what another gateway says moves no cursor here.
-fn text(value: &Value) -> String {
-    let text = match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+/// A text of another gateway without its control characters, so that it cannot move the cursor here.
+fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -1,8 +1,9 @@
 //! Services and their instances: requests, times, breakers.
 
-use super::{Exposition, Kind, codes};
+use super::requests::by_status;
 use crate::catalog::{Endpoint, Health};
 use crate::snapshot::Snapshot;
+use crate::telemetry::exposition::{Exposition, Kind};
 use crate::upstream::breaker::State;
 use crate::upstream::{Member, Service};
 
@@ -16,7 +17,7 @@ pub(super) fn describe(page: &mut Exposition, snapshot: &Snapshot) {
 fn of_services(page: &mut Exposition, services: &[&Service]) {
     let mut family = page.family("lictor_service_requests_total", Kind::Counter, "Requests by service and status.");
     for service in services {
-        codes(&mut family, &service.state.recorder, ("service", service.name.as_str()));
+        by_status(&mut family, &service.state.recorder, ("service", service.name.as_str()));
     }
     let help = "From a request's head to the end of its answer, by service. Streams are left out.";
     let mut family = page.family("lictor_service_request_duration_seconds", Kind::Histogram, help);
@@ -75,7 +76,7 @@ fn of_instances(page: &mut Exposition, services: &[&Service]) {
     let mut family = page.family("lictor_instance_first_byte_seconds", Kind::Histogram, help);
     for one in &all {
         let timings = one.member.instance.first_bytes();
-        // An instance that was never asked costs no lines.
+        // An instance that has never answered has no lines.
         if timings.count() > 0 {
             family.histogram(&one.labels(), &timings);
         }
@@ -94,7 +95,7 @@ impl Labelled<'_> {
     }
 }
 
-/// An instance's address; with what else tells it apart, where an address alone does not.
+/// An instance's address; where the service has several instances on that address, with the rest of its key.
 fn label(service: &Service, endpoint: &Endpoint) -> String {
     let address = endpoint.key.address;
     let same = service.source.endpoints.iter().filter(|other| other.key.address == address).count();

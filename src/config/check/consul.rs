@@ -6,16 +6,17 @@ use crate::config::env::Environment;
 use crate::config::file::{Document, Section};
 use crate::config::{Consul, Expose, Secret};
 
-/// Set, these would be ignored; that is worse than an error.
+/// Variables of Consul's tools that are not supported: an error where they are set, because to ignore them in silence is
+/// worse.
 const UNSUPPORTED: [&str; 4] =
     ["CONSUL_CAPATH", "CONSUL_HTTP_AUTH", "CONSUL_TLS_SERVER_NAME", "CONSUL_HTTP_SSL_VERIFY"];
 
-/// `None` when the file lists services of its own and has no `[consul]`.
+/// `[consul]`; `None` when the file lists services of its own and has no such section.
 pub(super) fn consul(
     section: &Section<'_>,
     has_services: bool,
     env: &Environment,
-    document: &Document<'_>,
+    document: &Document,
     warnings: &mut Vec<String>,
 ) -> Option<Consul> {
     let wanted = section.exists() || !has_services;
@@ -34,7 +35,7 @@ pub(super) fn consul(
         (Some(cert), Some(key)) => Some((cert.into(), key.into())),
         (None, None) => None,
         _ => {
-            section.wrong(
+            section.mistake(
                 "client_cert",
                 0,
                 "and client_key go together: set both (or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY)",
@@ -62,14 +63,16 @@ pub(super) fn consul(
     wanted.then_some(consul)
 }
 
-/// The environment beside the file: the file wins, and that is said.
+/// The environment beside the file. The file wins; where the two differ a warning says so.
 struct Variables<'a> {
     env: &'a Environment,
+    /// Consul is used at all: else nothing of it is worth a warning.
     wanted: bool,
     warnings: &'a mut Vec<String>,
 }
 
 impl Variables<'_> {
+    /// A text of the section, or else the value of a variable.
     fn or(&mut self, section: &Section<'_>, key: &'static str, name: &'static str) -> Option<String> {
         let written = section.text(key).map(|written| written.value);
         let set = self.env.get(name).map(str::to_owned);
@@ -83,7 +86,8 @@ impl Variables<'_> {
     }
 }
 
-fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document<'_>) -> String {
+/// The agent's address with its scheme. Without one it is `http`, or `https` where `CONSUL_HTTP_SSL` says so.
+fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document) -> String {
     let tls = env.env.get("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value, "1" | "true" | "TRUE" | "True" | "t"));
     let given = env.or(section, "address", "CONSUL_HTTP_ADDR").unwrap_or_else(|| "127.0.0.1:8500".into());
     let full = match given.contains("://") {
@@ -94,14 +98,14 @@ fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document<'
     let rest = known.map(|scheme| &full[scheme.len()..]).unwrap_or_default();
     let sound = known == Some(&"unix:///") && !rest.is_empty() || known.is_some() && is_authority(rest);
     if !sound {
-        // Not with what may be a password.
+        // What stands before an `@` is not shown: it may be a password.
         let shown = given.rsplit('@').next().unwrap_or_default();
         document.mistake(section.line(), "consul.address", format!("`{shown}` is not an agent's address: write e.g. \"http://127.0.0.1:8500\" or \"unix:///run/consul.sock\""));
     }
     full
 }
 
-/// A host, with or without a port, and perhaps a path that comes before every other.
+/// Whether a text is a host, with or without a port, and with or without a path that every request's path follows.
 fn is_authority(text: &str) -> bool {
     let (text, path) = text.split_once('/').unwrap_or((text, ""));
     if path.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#')) {

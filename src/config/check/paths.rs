@@ -1,10 +1,10 @@
-//! Hosts, path patterns and templates, as text in, as meant out; each error says what to write instead.
+//! Hosts, path patterns and templates, from their text; each error says what to write instead.
 
 use std::net::Ipv6Addr;
 
 use crate::config::routes::{Host, Pattern, Piece, Segment, Template};
 
-/// Parameters of a pattern at most: a request keeps their places without asking for memory.
+/// The most parameters that a pattern may have: a request keeps their places in an array of this size.
 const PARAMETERS: usize = 8;
 
 /// `shop.example.com`, `*.example.com`, `[2001:db8::1]`; without a port, in any case.
@@ -38,7 +38,7 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
     Ok(if below { Host::Below(name) } else { Host::Exact(name) })
 }
 
-/// A path without parameters, as it stands.
+/// Exactly this path, without parameters.
 pub(super) fn exact(text: &str) -> Result<Pattern, String> {
     let segments = literal(text)?.into_iter().map(Segment::Literal).collect();
     Ok(Pattern { segments, below: false, rest: None })
@@ -57,7 +57,7 @@ pub(super) fn prefix(text: &str) -> Result<Pattern, String> {
 pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     let mut found = Pattern { segments: Vec::new(), below: false, rest: None };
     let mut names: Vec<&str> = Vec::new();
-    let Some(path) = text.strip_prefix('/') else { return Err(begins(text)) };
+    let Some(path) = text.strip_prefix('/') else { return Err(no_slash(text)) };
     let parts: Vec<_> = path.split('/').collect();
     for (index, part) in parts.iter().enumerate() {
         let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) else {
@@ -87,7 +87,7 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     Ok(found)
 }
 
-/// A template's text, with the parameters that a pattern has.
+/// A template: a text with parameters of a pattern in it, and `{path}` and `{host}` of the request.
 pub(super) fn template(text: &str, of: &Pattern) -> Result<Template, String> {
     let names: Vec<&str> = parameters(of).collect();
     let mut pieces = Vec::new();
@@ -121,7 +121,7 @@ pub(super) fn template(text: &str, of: &Pattern) -> Result<Template, String> {
     Ok(Template(pieces))
 }
 
-/// A template of a path: its text is as strict as any path's.
+/// A template of a path: what stands between its parameters must have the form of any other path.
 pub(super) fn rewritten(text: &str, of: &Pattern) -> Result<Template, String> {
     let template = template(text, of)?;
     let plain: String = template.0.iter().map(|piece| if let Piece::Text(text) = piece { text } else { "x" }).collect();
@@ -129,7 +129,7 @@ pub(super) fn rewritten(text: &str, of: &Pattern) -> Result<Template, String> {
     Ok(template)
 }
 
-/// The names of a pattern's parameters, in order, without that of the rest.
+/// The names of a pattern's parameters, in order; that of the rest is not among them.
 pub(super) fn parameters(of: &Pattern) -> impl Iterator<Item = &str> {
     of.segments.iter().filter_map(|segment| match segment {
         Segment::Parameter(name) => Some(&**name),
@@ -138,16 +138,16 @@ pub(super) fn parameters(of: &Pattern) -> impl Iterator<Item = &str> {
 }
 
 /// The segments of a path without parameters.
-pub(super) fn literal(text: &str) -> Result<Vec<Box<str>>, String> {
-    let Some(path) = text.strip_prefix('/') else { return Err(begins(text)) };
+fn literal(text: &str) -> Result<Vec<Box<str>>, String> {
+    let Some(path) = text.strip_prefix('/') else { return Err(no_slash(text)) };
     path.split('/').map(segment).collect()
 }
 
-fn begins(text: &str) -> String {
+fn no_slash(text: &str) -> String {
     format!("`{text}` does not begin with /: write \"/{text}\"")
 }
 
-/// One segment, in the form that requests have when routes see them.
+/// One segment, which must have the canonical form in which routes see the paths of requests: else it would never match.
 fn segment(text: &str) -> Result<Box<str>, String> {
     let bytes = text.as_bytes();
     if matches!(text, "." | "..") {

@@ -1,19 +1,27 @@
-//! What holds for requests: read at the top, then again for `[api]` and each `[[route]]` over what holds there already.
+//! What holds for requests: read at the top for all of them, then for `[api]` and for each `[[route]]`, where a key that
+//! is not written has the value of the top.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
-use crate::config::file::{Section, Switch, Written};
+use crate::config::file::{Section, Switch, parse_duration};
 use crate::config::policy::{Breaker, Budget, By, Cache, FailureRate, Limit, LimitSet, Policy, Retry, Timeouts};
 use crate::config::{RequestLimits, Store};
 
-/// Methods that may be sent twice without asking (RFC 9110 9.2.2, less PUT and DELETE: those ask for a route's word).
+/// Methods that are sent again everywhere. RFC 9110 section 9.2.2 calls PUT and DELETE idempotent, too, but not every
+/// service keeps to that: a route must allow them.
 const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 
-/// What holds for everything, before anything is read.
-pub(super) fn defaults() -> Policy {
+/// Methods that a route may allow to be sent again.
+const IDEMPOTENT: [Method; 5] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+
+/// The rate window's defaults.
+const RATE: FailureRate = FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) };
+
+/// The defaults of what holds for all requests.
+fn defaults() -> Policy {
     Policy {
         auth: true,
         timeouts: Timeouts {
@@ -35,7 +43,7 @@ pub(super) fn defaults() -> Policy {
     }
 }
 
-/// The top: what holds everywhere, and what only the top can say.
+/// The top of the file: what holds for all requests, and what cannot be set for a single route.
 pub(super) fn top(root: &Section<'_>) -> (Policy, Breaker, RequestLimits, Store) {
     let base = defaults();
     let retry_section = root.section("retry");
@@ -55,11 +63,11 @@ pub(super) fn top(root: &Section<'_>) -> (Policy, Breaker, RequestLimits, Store)
     (policy, breaker(root.section("breaker"), &default_breaker()), request, store)
 }
 
-/// `[api]` or a `[[route]]`, over what holds at the top.
+/// `[api]` or a `[[route]]`: `base`, which holds at the top, with what is written here. `name` is what its limits are
+/// called.
 pub(super) fn over(section: &Section<'_>, base: &Policy, name: &str) -> Policy {
     let retry_section = section.section("retry");
-    let twice = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
-    let retry = retry(&retry_section, &base.retry, &twice);
+    let retry = retry(&retry_section, &base.retry, &IDEMPOTENT);
     retry_section.end();
     let request = section.section("request");
     let body = request.size_or_none("body", base.body);
@@ -85,25 +93,24 @@ pub(super) fn over(section: &Section<'_>, base: &Policy, name: &str) -> Policy {
 }
 
 /// The breaker's defaults.
-pub(super) fn default_breaker() -> Breaker {
+fn default_breaker() -> Breaker {
     Breaker {
         enabled: true,
         consecutive: 5,
-        rate: Some(FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) }),
+        rate: Some(RATE),
         open: Duration::from_secs(5),
         open_max: Duration::from_secs(60),
         probes: 1,
     }
 }
 
-/// `[breaker]`, or a service's.
+/// `[breaker]`, or the breaker of a service, which starts from that of the top.
 pub(super) fn breaker(section: Section<'_>, base: &Breaker) -> Breaker {
-    let default = default_breaker().rate.expect("the default has a rate");
     let rate = match section.switch("rate") {
         Switch::Absent => base.rate.clone(),
-        Switch::Flag(true) => Some(default),
+        Switch::Flag(true) => Some(RATE),
         Switch::Flag(false) => None,
-        Switch::Section(section) => Some(rate(section, base.rate.as_ref().unwrap_or(&default))),
+        Switch::Section(section) => Some(rate(section, base.rate.as_ref().unwrap_or(&RATE))),
     };
     let breaker = Breaker {
         enabled: section.flag("enabled", base.enabled),
@@ -114,7 +121,7 @@ pub(super) fn breaker(section: Section<'_>, base: &Breaker) -> Breaker {
         probes: section.number("probes", u64::from(base.probes), 1..=255) as u8,
     };
     if breaker.open > breaker.open_max {
-        section.wrong_at("open_max", "is shorter than `open`: make it at least as long");
+        section.mistake_at("open_max", "is shorter than `open`: make it at least as long");
     }
     section.end();
     breaker
@@ -130,7 +137,7 @@ fn rate(section: Section<'_>, base: &FailureRate) -> FailureRate {
         within: section.duration("within", base.within),
     };
     if rate.within < Duration::from_secs(1) || rate.within > Duration::from_secs(600) {
-        section.wrong_at("within", "is a window of 1s to 10m");
+        section.mistake_at("within", "is a window of 1s to 10m");
     }
     section.end();
     rate
@@ -146,25 +153,25 @@ fn budget(section: Section<'_>, base: &Budget) -> Budget {
     budget
 }
 
-fn retry(section: &Section<'_>, base: &Retry, may: &[Method]) -> Retry {
+/// When another attempt is made; `allowed` are the methods that may be listed here.
+fn retry(section: &Section<'_>, base: &Retry, allowed: &[Method]) -> Retry {
     let more = section.number("more", u64::from(base.more), 0..=10) as u32;
     let written = section.texts("methods");
+    let read = |text| section.convert("methods", &text, |text| repeatable(text, allowed));
     let methods = match written.is_empty() {
         true => base.methods.clone(),
-        false => written.into_iter().filter_map(|text| twice(section, &text, may)).collect(),
+        false => written.into_iter().filter_map(read).collect(),
     };
     Retry { more, methods, ..base.clone() }
 }
 
-fn twice(section: &Section<'_>, text: &Written<String>, may: &[Method]) -> Option<Method> {
-    let found = may.iter().find(|method| method.as_str() == text.value);
-    if found.is_none() {
-        let all: Vec<_> = may.iter().map(Method::as_str).collect();
-        let more = if may.len() == SAFE.len() { " (a route may also say PUT and DELETE)" } else { "" };
-        let why = format!("`{}` may not be sent twice: only {}{more}", text.value, all.join(", "));
-        section.wrong("methods", text.line, why);
-    }
-    found.cloned()
+/// A method that may be sent again.
+fn repeatable(text: &str, allowed: &[Method]) -> Result<Method, String> {
+    allowed.iter().find(|method| method.as_str() == text).cloned().ok_or_else(|| {
+        let all: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        let more = if allowed.len() == SAFE.len() { " (a route may also say PUT and DELETE)" } else { "" };
+        format!("`{text}` may not be sent twice: only {}{more}", all.join(", "))
+    })
 }
 
 fn timeouts(section: Section<'_>, base: &Timeouts) -> Timeouts {
@@ -180,7 +187,7 @@ fn timeouts(section: Section<'_>, base: &Timeouts) -> Timeouts {
 }
 
 fn request(section: Section<'_>) -> (RequestLimits, Option<u64>) {
-    // The server's own limits (64 KiB, hyper's 100 fields) stand above, so that ours always get to answer.
+    // The server's own limits (64 KiB, and hyper's 100 fields) are higher, so that an ordinary excess gets our page.
     let limits = RequestLimits {
         head: section.size("head", 32 << 10, 256..=48 << 10),
         fields: section.number("fields", 64, 4..=96) as usize,
@@ -199,13 +206,14 @@ fn store(section: Section<'_>) -> (Cache, Store) {
         object: section.size("object", 1 << 20, 1 << 10..=1 << 30),
     };
     if store.object > store.size / 16 {
-        section.wrong_at("object", "is more than a sixteenth of `size`: make the store larger, or the objects smaller");
+        section
+            .mistake_at("object", "is more than a sixteenth of `size`: make the store larger, or the objects smaller");
     }
     section.end();
     (Cache { enabled, ttl }, store)
 }
 
-/// `cache = { ttl = "30s" }`: whoever says something about it wants it, unless it says `enabled = false`.
+/// `cache = { ttl = "30s" }`: a route that sets anything of its cache has one, unless it says `enabled = false`.
 fn cache(section: &Section<'_>, base: &Cache) -> Cache {
     match section.switch("cache") {
         Switch::Absent => base.clone(),
@@ -219,7 +227,7 @@ fn cache(section: &Section<'_>, base: &Cache) -> Cache {
     }
 }
 
-/// `limits = ["10/s", { rate = "1000/day", by = "address" }]`.
+/// `limits = ["10/s", { rate = "1000/day", by = "address" }]`, called by `name`; `None` when nothing is written.
 pub(super) fn limits(section: &Section<'_>, name: &str) -> Option<Arc<LimitSet>> {
     let example = "write e.g. \"10/s\", \"1000/day\" or \"5/30s\"";
     let mut limits = Vec::new();
@@ -240,29 +248,28 @@ pub(super) fn limits(section: &Section<'_>, name: &str) -> Option<Arc<LimitSet>>
         let rate = rate.unwrap_or_default();
         match parse_rate(&rate) {
             Some((count, period)) => limits.push(Limit { count, period, by }),
-            None => section.wrong("limits", line, format!("`{rate}` is not a rate: {example}")),
+            None => section.mistake("limits", line, format!("`{rate}` is not a rate: {example}")),
         }
     }
     if limits.len() > 8 {
-        section.wrong_at("limits", "are more than 8: nobody can predict what they let through together");
+        section.mistake_at("limits", "are more than 8: nobody can predict what they let through together");
     }
-    // An empty list says: no limits here.
-    let some = written || section.is_written("limits");
-    some.then(|| Arc::new(LimitSet { name: name.into(), limits }))
+    // An empty list stands for no limits here, although there are some at the top.
+    let set = written || section.is_written("limits");
+    set.then(|| Arc::new(LimitSet { name: name.into(), limits }))
 }
 
-/// At most 1,000,000,000 requests in a period of 1 ms to 366 days.
+/// A count of 1 to 1,000,000,000 requests and its period of 1 ms to 366 days: `10/s`, `1_000/day`, `5/30s`.
 fn parse_rate(text: &str) -> Option<(u32, Duration)> {
     let (count, period) = text.split_once('/')?;
     let count =
         count.trim().replace('_', "").parse::<u32>().ok().filter(|count| (1..=1_000_000_000).contains(count))?;
-    let seconds = |seconds| Some(Duration::from_secs(seconds));
     let period = match period.trim() {
-        "s" | "sec" | "second" => seconds(1),
-        "min" | "minute" => seconds(60),
-        "h" | "hour" => seconds(3600),
-        "d" | "day" => seconds(86_400),
-        other => super::super::file::span(other).filter(|period| !period.is_zero()),
-    }?;
+        "s" | "sec" | "second" => Duration::from_secs(1),
+        "min" | "minute" => Duration::from_secs(60),
+        "h" | "hour" => Duration::from_secs(3600),
+        "d" | "day" => Duration::from_secs(86_400),
+        other => parse_duration(other)?,
+    };
     (period >= Duration::from_millis(1) && period <= Duration::from_secs(366 * 86_400)).then_some((count, period))
 }

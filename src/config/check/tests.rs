@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Secret;
 
 fn env() -> Environment {
     Environment::of(&[("LICTOR_API_KEY", "k")])
@@ -230,8 +231,8 @@ fn two_routes_with_the_same_right_to_a_request_are_a_mistake_that_names_both() {
             "path = { prefix = \"/x\" }",
         ),
     ] {
-        let said = pair(a, b).unwrap_or_else(|| panic!("{a} and {b} tie"));
-        assert!(said.contains("could both claim"), "{said}");
+        let message = pair(a, b).unwrap_or_else(|| panic!("{a} and {b} tie"));
+        assert!(message.contains("could both claim"), "{message}");
     }
     for (a, b) in [
         (path, "path = { exact = \"/a/b\" }"),
@@ -243,7 +244,7 @@ fn two_routes_with_the_same_right_to_a_request_are_a_mistake_that_names_both() {
     ] {
         assert_eq!(pair(a, b), None, "{a} and {b}");
     }
-    assert!(pair("", "name = \"first\"").is_some_and(|said| said.contains("TOML") || said.contains("two routes")));
+    assert!(pair("", "name = \"first\"").is_some_and(|text| text.contains("TOML") || text.contains("two routes")));
 }
 
 #[test]

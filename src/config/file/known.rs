@@ -1,4 +1,4 @@
-//! What the reader asks for: every key with its type and default, found out by letting it ask.
+//! The keys that the reader knows, each with its type and default: recorded while it reads a document without a text.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(in crate::config) struct Known {
 /// What may stand at a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::config) enum Kind {
-    /// A text; `example` shows one, or is empty.
+    /// A text; `example` shows one, or is empty where any text will do.
     Text { example: &'static str },
     /// A text or a list of texts.
     Texts,

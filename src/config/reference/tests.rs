@@ -75,7 +75,7 @@ fn what_stands_in_its_examples_is_the_default_where_there_is_one() {
     let shown = (head, most, cors["max_age"].as_str(), cors["credentials"].as_bool());
     let find = |path: &str| check::known().into_iter().find(|k| k.path == path).expect("a known key").kind;
     let duration = |path: &str| match find(path) {
-        Kind::Duration { default, .. } => default.map(super::shown).expect("a default"),
+        Kind::Duration { default, .. } => default.map(format_duration).expect("a default"),
         other => panic!("{other:?}"),
     };
     let Kind::Number { default, .. } = find("listener[].max_connections") else { panic!("a number") };

@@ -25,7 +25,7 @@ fn what_only_a_start_can_change_is_kept_and_named() {
 /// A file that is followed, on paused time.
 struct Followed {
     file: PathBuf,
-    asked: Arc<Notify>,
+    reload: Arc<Notify>,
     config: watch::Receiver<Arc<Config>>,
     status: watch::Receiver<Status>,
     task: tokio::task::JoinHandle<()>,
@@ -36,11 +36,11 @@ impl Followed {
         let file = std::env::temp_dir().join(format!("lictor-watch-{}-{name}.toml", std::process::id()));
         write(&file, text);
         let mut source = Source::new(Some(file.clone()), Overrides::default(), &env());
-        let (tell, config) = watch::channel(Arc::new(source.load().expect("valid")));
-        let (fares, status) = watch::channel(source.status());
-        let asked = Arc::new(Notify::new());
-        let task = tokio::spawn(follow(source, asked.clone(), tell, fares));
-        Followed { file, asked, config, status, task }
+        let (newest, config) = watch::channel(Arc::new(source.load().expect("valid")));
+        let (reports, status) = watch::channel(source.status());
+        let reload = Arc::new(Notify::new());
+        let task = tokio::spawn(follow(source, reload.clone(), newest, reports));
+        Followed { file, reload, config, status, task }
     }
 
     async fn looks(&self, times: u32) {
@@ -84,11 +84,11 @@ async fn a_mistake_changes_nothing_is_told_and_is_over_when_it_is_mended() {
     write(&followed.file, "[timeouts]\nfirst_byte = \"2s\"\nidel = \"3s\"\n[breaker]\nprobes = 0\n");
     followed.looks(2).await;
     assert_eq!(followed.first_byte(), 1);
-    let said = followed.status.borrow().errors.clone();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains(":3: timeouts.idel: ") && said[0].contains("did you mean `idle`"), "{said:?}");
+    let errors = followed.status.borrow().errors.clone();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].contains(":3: timeouts.idel: ") && errors[0].contains("did you mean `idle`"), "{errors:?}");
     followed.looks(5).await;
-    assert_eq!(followed.status.borrow().failures, 1, "said once");
+    assert_eq!(followed.status.borrow().failures, 1, "counted once");
     write(&followed.file, "[timeouts]\nfirst_byte = \"1s\"\n");
     followed.looks(2).await;
     assert!(followed.status.borrow().errors.is_empty());
@@ -105,12 +105,12 @@ async fn a_file_that_vanishes_changes_nothing_and_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn the_operators_word_reads_at_once() {
-    let followed = Followed::new("asked", "[timeouts]\nfirst_byte = \"1s\"\n");
+    let followed = Followed::new("requested", "[timeouts]\nfirst_byte = \"1s\"\n");
     followed.looks(1).await;
     write(&followed.file, "[timeouts]\nfirst_byte = \"4s\"\n");
     let mut config = followed.config.clone();
     let before = tokio::time::Instant::now();
-    followed.asked.notify_one();
+    followed.reload.notify_one();
     config.changed().await.expect("it is followed");
     assert_eq!((followed.first_byte(), before.elapsed()), (4, Duration::ZERO));
 }
@@ -144,10 +144,10 @@ async fn a_reload_is_judged_by_the_listeners_that_there_are_not_by_those_of_the_
 async fn a_deadline_that_listeners_keep_from_the_start_is_told_for_as_long_as_it_differs() {
     let idle = |seconds: u64, rest: &str| format!("[timeouts]\nidle = \"{seconds}s\"\n{rest}");
     let followed = Followed::new("idle", &idle(60, ""));
-    for (seconds, rest, told) in [(5, "", 1), (5, "connect = \"2s\"\n", 1), (60, "", 0)] {
+    for (seconds, rest, count) in [(5, "", 1), (5, "connect = \"2s\"\n", 1), (60, "", 0)] {
         write(&followed.file, &idle(seconds, rest));
         followed.looks(2).await;
-        assert_eq!(followed.status.borrow().needs_restart.len(), told, "{seconds} {rest}");
+        assert_eq!(followed.status.borrow().needs_restart.len(), count, "{seconds} {rest}");
     }
 }
 
@@ -160,5 +160,5 @@ fn a_pipe_is_read_once_and_never_again() {
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
     let mut source = Source::new(Some(path.into()), Overrides::default(), &env());
     assert_eq!(source.load().expect("valid").policy.timeouts.first_byte, Duration::from_secs(1));
-    assert!(!source.again);
+    assert!(!source.rereadable);
 }

@@ -1,21 +1,22 @@
-//! Which addresses may be called at all: a registration is a claim, and some claims are attacks on the gateway's host.
+//! Which addresses may be called at all. Whoever can register a service chooses its address, and some addresses would turn
+//! the gateway against its own host or its cloud.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// What decides about addresses.
+/// What decides whether an address is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     /// Loopback is taken from any node.
     pub(crate) allow_loopback: bool,
-    /// The agent is reached over loopback or a unix socket, so its loopback is ours.
+    /// The agent is reached over loopback or a unix socket: its loopback addresses are on this host.
     pub(crate) agent_is_local: bool,
     /// The agent's own node, or why it is not known.
     pub(crate) own_node: Result<String, String>,
     /// Where the gateway itself listens.
-    pub(crate) own: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<SocketAddr>,
 }
 
-/// The address to call, or a sentence for its owner why it never is.
+/// The address to call, or why it is never called, as a sentence for its owner.
 pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Result<SocketAddr, String> {
     let port = match u16::try_from(port) {
         Ok(0) => return Err("it has no port".into()),
@@ -36,12 +37,13 @@ pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Res
         loopback(node, trust)?;
     }
     let address = SocketAddr::new(ip, port);
-    if trust.own.iter().any(|own| is_own(address, *own)) {
+    if trust.listeners.iter().any(|listener| reaches(address, *listener)) {
         return Err("it is the gateway's own listener".into());
     }
     Ok(address)
 }
 
+/// Whether loopback addresses of this node are on this host, or why they are refused.
 fn loopback(node: &str, trust: &Trust) -> Result<(), String> {
     if trust.allow_loopback {
         return Ok(());
@@ -56,7 +58,7 @@ fn loopback(node: &str, trust: &Trust) -> Result<(), String> {
     }
 }
 
-/// Addresses that no service may claim, in words.
+/// What an address is, if it is one that no service can have.
 fn never(ip: IpAddr) -> Option<&'static str> {
     const METADATA_4: [Ipv4Addr; 3] =
         [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
@@ -79,29 +81,31 @@ fn never(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// `::ffff:10.0.0.1` is 10.0.0.1: one identity, one set of rules.
+/// `::ffff:10.0.0.1` is 10.0.0.1, and follows the same rules.
 fn unmapped(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
-/// The IPv4 address inside NAT64's prefix, 6to4 and the old IPv4-compatible form.
+/// The IPv4 address inside an IPv6 address of NAT64 (RFC 6052), of 6to4 (RFC 3056) or of the old IPv4-compatible form (RFC
+/// 4291 section 2.5.5.1).
 fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = ip.segments();
-    let four = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b) {
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => Some(four(g, h)),
-        (0x2002, _) => Some(four(b, c)),
-        (0, 0) if [c, d, e, f] == [0; 4] && !ip.is_loopback() && !ip.is_unspecified() => Some(four(g, h)),
-        _ => None,
-    }
+    let (high, low) = match (a, b) {
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => (g, h),
+        (0x2002, _) => (b, c),
+        (0, 0) if [c, d, e, f] == [0; 4] && !ip.is_loopback() && !ip.is_unspecified() => (g, h),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
 }
 
-fn is_own(address: SocketAddr, own: SocketAddr) -> bool {
-    let (ip, own_ip) = (address.ip(), unmapped(own.ip()));
-    address.port() == own.port() && (ip == own_ip || (own_ip.is_unspecified() && (ip.is_loopback() || is_ours(ip))))
+/// Whether a connection to an address would reach this listener of the gateway.
+fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
+    let (ip, bound) = (address.ip(), unmapped(listener.ip()));
+    address.port() == listener.port() && (ip == bound || (bound.is_unspecified() && (ip.is_loopback() || is_ours(ip))))
 }
 
-/// Whether this machine has the address: the system then chooses it as the source, too. No packet is sent.
+/// Whether this machine has an address: then the system also chooses it as the source towards it. No packet is sent.
 fn is_ours(ip: IpAddr) -> bool {
     let any = if ip.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let source = UdpSocket::bind((any, 0)).and_then(|s| s.connect((ip, 9)).and_then(|()| s.local_addr()));
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     fn trust() -> Trust {
-        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), own: Vec::new() }
+        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), listeners: Vec::new() }
     }
 
     #[test]
@@ -189,8 +193,9 @@ mod tests {
 
     #[test]
     fn the_gateways_own_listeners_are_refused() {
-        let own = vec!["0.0.0.0:5000".parse().unwrap(), "10.1.1.1:5001".parse().unwrap(), "[::]:5002".parse().unwrap()];
-        let trust = Trust { own, ..trust() };
+        let listeners =
+            vec!["0.0.0.0:5000".parse().unwrap(), "10.1.1.1:5001".parse().unwrap(), "[::]:5002".parse().unwrap()];
+        let trust = Trust { listeners, ..trust() };
         for (address, port, taken) in [
             ("127.0.0.1", 5000, false),
             ("127.0.0.9", 5000, false),

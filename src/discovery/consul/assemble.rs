@@ -1,29 +1,29 @@
-//! From Consul's entries to a service: who is exposed, who is refused and why, what shares one address.
+//! From Consul's entries to a service: which of them are exposed, which are refused and why, and which share an address.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::address::{self, Trust};
-use super::judge;
-use super::model::{Entry, Unreadable};
+use super::health;
+use super::model::{Entry, HealthCheck, Unreadable};
 use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, ServiceName, Unroutable};
 use crate::config::Expose;
 
-/// What decides about entries.
+/// What decides whether an entry is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// Who is exposed.
+    /// Which services are exposed.
     pub(crate) expose: Expose,
     /// Which addresses are taken.
     pub(crate) trust: Trust,
 }
 
-/// What became of a service's entries.
+/// What follows from a service's entries.
 #[derive(Debug)]
 pub(crate) enum Assembled {
-    /// It is exposed; these addresses have several registrations.
+    /// The service is exposed; these of its addresses have several registrations.
     Exposed(Service, Vec<SocketAddr>),
-    /// None of its entries is meant for the gateway: why.
+    /// None of its entries is meant for the gateway, for this reason.
     Hidden(String),
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>],
     }
     let shared = found.iter().filter(|(_, several)| several.len() > 1).map(|(key, _)| key.address).collect();
     let endpoints = found.into_iter().map(|(key, registrations)| endpoint(key, registrations)).collect();
-    // Consul's order is not promised; ours makes equal answers equal.
+    // Consul promises no order: sorted, equal answers are equal here.
     unroutable.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
     Assembled::Exposed(Service { name: name.clone(), provider: "consul", endpoints, unroutable }, shared)
 }
@@ -72,8 +72,10 @@ pub(crate) fn not_exposed(expose: &Expose, tags: &[String]) -> Option<String> {
     if tags.contains(tag) {
         return None;
     }
-    let seen = |start: &str| tags.iter().any(|tag| tag.starts_with(start));
-    let hint = match (seen("urlprefix-"), seen("traefik.")) {
+    // A team that comes from another gateway may expect its tags to be read.
+    let fabio = tags.iter().any(|tag| tag.starts_with("urlprefix-"));
+    let traefik = tags.iter().any(|tag| tag.starts_with("traefik."));
+    let hint = match (fabio, traefik) {
         (true, true) => "; it has tags for Fabio (`urlprefix-`) and Traefik (`traefik.`), which are not read",
         (true, false) => "; it has tags for Fabio (`urlprefix-`), which are not read",
         (false, true) => "; it has tags for Traefik (`traefik.`), which are not read",
@@ -82,13 +84,14 @@ pub(crate) fn not_exposed(expose: &Expose, tags: &[String]) -> Option<String> {
     Some(format!("has no tag `{tag}`{hint}"))
 }
 
-/// Why a service of this name is not exposed when all others are: Consul's own, and the schedulers' and the vault's.
+/// Why a service of this name is not exposed although all services are: it belongs to Consul, Nomad or Vault.
 pub(crate) fn infrastructure(name: &str) -> Option<String> {
-    let theirs = name == "consul" || name == "vault" || name.starts_with("nomad");
-    theirs.then(|| "infrastructure is never exposed without a tag".into())
+    let belongs = name == "consul" || name == "vault" || name.starts_with("nomad");
+    belongs.then(|| "infrastructure is never exposed without a tag".into())
 }
 
-/// Sidecars copy their parent's tags; neither they nor mesh gateways are ever exposed.
+/// Why an entry of this kind is not exposed: it is part of the service mesh. Sidecars copy the tags of their parents, so
+/// that tags alone do not tell.
 fn mesh(kind: &str) -> Option<String> {
     match kind {
         "" => None,
@@ -97,6 +100,7 @@ fn mesh(kind: &str) -> Option<String> {
     }
 }
 
+/// The address as registered: the service's, or else that of its node.
 fn host(entry: &Entry) -> &str {
     if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address }
 }
@@ -118,8 +122,8 @@ fn key(name: &ServiceName, entry: &Entry, address: SocketAddr) -> Key {
 }
 
 fn registration(entry: &Entry) -> Registration {
-    let health = judge::health(&entry.checks);
-    let check = |check: &super::model::HealthCheck| Check {
+    let health = health::of(&entry.checks);
+    let check = |check: &HealthCheck| Check {
         id: check.id.clone(),
         status: check.status.clone(),
         node: check.service_id.is_empty(),
@@ -134,13 +138,13 @@ fn registration(entry: &Entry) -> Registration {
         modify_index: entry.service.modify_index,
         checks,
         health,
-        weight: judge::weight(&entry.service.weights, health),
+        weight: health::weight(&entry.service.weights, health),
         tags: entry.service.tags.clone(),
         meta: meta.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect(),
     }
 }
 
-/// One process listens on an address, whatever is registered there: it is as healthy as its best registration.
+/// The endpoint of one address. Whatever is registered there, it is one process: as healthy as its best registration.
 fn endpoint(key: Key, mut registrations: Vec<Registration>) -> Endpoint {
     registrations.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
     let health = registrations.iter().map(|r| r.health).min().unwrap_or(Health::Critical);

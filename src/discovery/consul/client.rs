@@ -1,6 +1,8 @@
-//! One request to the agent: its address, TLS, token, deadline and size; the only file that knows reqwest.
+//! Requests to the agent: its address, TLS, token, deadlines and sizes. Discovery's only file that knows reqwest.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,9 @@ use reqwest::{Certificate, Identity, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
-use crate::discovery::Error;
+use crate::discovery::provider::Error;
 
-/// No answer of the agent may be larger: 50,000 instances are about half of it.
+/// The most bytes of an answer: about twice what 50,000 instances take.
 const LARGEST: usize = 64 << 20;
 
 /// A usable answer.
@@ -26,12 +28,12 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Why there is none.
+/// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// A sentence for the operator.
     pub(crate) reason: String,
-    /// The agent understood and said no (403, 404): asking again at once will not help.
+    /// The agent refused (403, 404): asking again at once will not help.
     pub(crate) definitive: bool,
 }
 
@@ -41,7 +43,7 @@ impl Failure {
     }
 }
 
-/// The way to the agent: as many lanes as connections are allowed.
+/// The agent: as many lanes lead to it as connections are allowed.
 #[derive(Debug)]
 pub(crate) struct Client {
     base: Url,
@@ -51,19 +53,20 @@ pub(crate) struct Client {
     token: Option<config::Secret>,
     scope: Vec<(&'static str, String)>,
     lanes: Arc<Semaphore>,
-    rested: Mutex<Vec<reqwest::Client>>,
+    /// Connections of lanes that are free.
+    idle: Mutex<Vec<reqwest::Client>>,
 }
 
-/// The right to one connection, and the connection while it rests.
+/// The right to one connection, with that connection.
 ///
-/// Each lane has a pool of its own: a shared one opens connections in advance, races them against those that come
-/// back, and so exceeds any budget while the catalog fills.
+/// Each lane has a pool of reqwest's to itself. A pool for all would open connections in advance and race them against
+/// those that become free, and so exceed any budget while the catalog fills.
 #[derive(Debug)]
 pub(crate) struct Lane {
     home: Arc<Client>,
     http: Option<reqwest::Client>,
     permit: Option<OwnedSemaphorePermit>,
-    /// A request was begun and did not come to its end: its connection is about to be closed.
+    /// A request was begun and has not ended well: its connection is about to be closed.
     broken: bool,
 }
 
@@ -74,10 +77,10 @@ impl Client {
             Some(path) => ("http://localhost", Some(path.into())),
             None => (config.address.as_str(), None),
         };
-        let refused = |why: &dyn std::fmt::Display| Error(format!("consul.address `{}`: {why}", config.address));
-        let base = Url::parse(address).map_err(|e| refused(&e))?;
+        let base = Url::parse(address).map_err(|why| Error(format!("consul.address `{}`: {why}", config.address)))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            return Err(refused(&"expected http://host:port, https://host:port or unix:///path"));
+            let wanted = "expected http://host:port, https://host:port or unix:///path";
+            return Err(Error(format!("consul.address `{}`: {wanted}", config.address)));
         }
         let scoped = [("ns", &config.namespace), ("partition", &config.partition)];
         let client = Client {
@@ -88,10 +91,10 @@ impl Client {
             token: config.token.clone(),
             scope: scoped.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
             lanes: Arc::new(Semaphore::new(lanes)),
-            rested: Mutex::default(),
+            idle: Mutex::default(),
         };
         let first = client.connector().map_err(|e| Error(format!("consul: {}", in_words(&e))))?;
-        client.rested.lock().push(first);
+        client.idle.lock().push(first);
         Ok(client)
     }
 
@@ -110,7 +113,7 @@ impl Client {
     /// Waits for a free lane: first come, first served.
     pub(crate) async fn lane(self: &Arc<Client>) -> Lane {
         let permit = self.lanes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let http = self.rested.lock().pop();
+        let http = self.idle.lock().pop();
         Lane { home: self.clone(), http, permit: Some(permit), broken: false }
     }
 
@@ -126,7 +129,7 @@ impl Client {
             .user_agent(concat!("lictor/", env!("CARGO_PKG_VERSION")));
         builder = match (&self.roots, self.base.scheme()) {
             (Some(roots), _) => builder.tls_certs_only(roots.clone()),
-            // The system's roots take milliseconds to load, for every lane, and plain HTTP needs none.
+            // Plain HTTP needs no roots, and to load those of the system takes milliseconds for every lane.
             (None, "http") => builder.tls_certs_only([]),
             (None, _) => builder,
         };
@@ -157,42 +160,40 @@ impl Lane {
         deadline: Duration,
     ) -> Result<Answer, Failure> {
         self.broken = true;
-        let asked = tokio::time::timeout(deadline, self.ask(path, query)).await;
-        // A connection that came to rest, or must be closed, is handled by its own task: let that one run, or the next
-        // request would find the connection still taken and open another.
+        let result = tokio::time::timeout(deadline, self.ask(path, query)).await;
+        // The connection becomes free, or is closed, by a task of its own. That task must run first: else the next request
+        // would find the connection still in use and open another.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        let answer = asked.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {deadline:?}"))));
+        let answer = result.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {deadline:?}"))));
         self.broken = answer.is_err();
         answer
     }
 
     async fn ask(&mut self, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
-        let failed = |e: reqwest::Error| Failure::new(format!("{path}: {}", in_words(&e.without_url())));
         let http = match self.http.take() {
             Some(http) => http,
-            None => self.home.connector().map_err(failed)?,
+            None => self.home.connector().map_err(|error| failed(path, error))?,
         };
         let http = &*self.http.insert(http);
         let mut request = http.get(self.home.url(path, query));
         if let Some(token) = &self.home.token {
-            // Read for each request: files are rotated.
+            // A token's file is read for each request, because it may have been rotated.
             let token = token.read().map_err(|e| Failure::new(format!("the token cannot be read: {e}")))?;
             let token = HeaderValue::try_from(token);
             let mut token = token.map_err(|_| Failure::new("the token holds characters that no header may hold"))?;
             token.set_sensitive(true);
             request = request.header("X-Consul-Token", token);
         }
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| failed(path, error))?;
         let status = response.status();
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let index = header("x-consul-index").and_then(|value| value.parse().ok());
-        let known_leader = header("x-consul-knownleader").and_then(|value| value.parse().ok());
+        let index = header(&response, "x-consul-index");
+        let known_leader = header(&response, "x-consul-knownleader");
         if !status.is_success() {
             let body = body(response, LARGEST).await.unwrap_or_default();
-            let said: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
-            let reason = format!("the agent answers {path} with {status}: {said}");
+            let text: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
+            let reason = format!("the agent answers {path} with {status}: {text}");
             return Err(Failure { reason, definitive: status.is_client_error() && status.as_u16() != 429 });
         }
         Ok(Answer { index, known_leader, body: body(response, LARGEST).await? })
@@ -203,11 +204,12 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let (home, http, permit, broken) = (self.home.clone(), self.http.take(), self.permit.take(), self.broken);
         let give_back = move || {
-            home.rested.lock().extend(http);
+            home.idle.lock().extend(http);
             drop(permit);
         };
         match tokio::runtime::Handle::try_current() {
-            // The connection of an aborted request is closed by a task of its own. Only then is the lane free.
+            // The connection of an aborted request is closed by a task of its own, which must have run before the lane is
+            // free: else there would be one connection too many for a moment.
             Ok(runtime) if broken => drop(runtime.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 give_back();
@@ -215,6 +217,16 @@ impl Drop for Lane {
             _ => give_back(),
         }
     }
+}
+
+/// Why a request for a path did not come to an answer.
+fn failed(path: &str, error: reqwest::Error) -> Failure {
+    Failure::new(format!("{path}: {}", in_words(&error.without_url())))
+}
+
+/// A header's value, if it can be read.
+fn header<T: FromStr>(response: &Response, name: &str) -> Option<T> {
+    response.headers().get(name)?.to_str().ok()?.parse().ok()
 }
 
 async fn body(mut response: Response, largest: usize) -> Result<Vec<u8>, Failure> {
@@ -228,23 +240,28 @@ async fn body(mut response: Response, largest: usize) -> Result<Vec<u8>, Failure
     Ok(body)
 }
 
-fn roots(path: &std::path::Path) -> Result<Vec<Certificate>, Error> {
-    let refused = |why: &dyn std::fmt::Display| Error(format!("consul's CA file {}: {why}", path.display()));
-    let pem = std::fs::read(path).map_err(|e| refused(&e))?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|e| refused(&in_words(&e)))?;
-    if roots.is_empty() { Err(refused(&"holds no certificate")) } else { Ok(roots) }
+/// The CA's certificates of a file.
+fn roots(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let read = || {
+        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+        let roots = Certificate::from_pem_bundle(&pem).map_err(|error| in_words(&error))?;
+        if roots.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(roots) }
+    };
+    read().map_err(|why| Error(format!("consul's CA file {}: {why}", path.display())))
 }
 
-fn identity(cert: &std::path::Path, key: &std::path::Path) -> Result<Identity, Error> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|e| Error(format!("consul's client certificate {}: {e}", path.display())))
-    };
-    let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
+/// The client's certificate and key.
+fn identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
+    let pem = [read_pem(cert)?, b"\n".to_vec(), read_pem(key)?].concat();
     Identity::from_pem(&pem)
         .map_err(|e| Error(format!("consul's client certificate {}: {}", cert.display(), in_words(&e))))
 }
 
-/// The error with its causes: reqwest's own sentence leaves out "connection refused".
+fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|e| Error(format!("consul's client certificate {}: {e}", path.display())))
+}
+
+/// An error with its causes: reqwest's own text leaves out that a connection was refused.
 fn in_words(error: &reqwest::Error) -> String {
     let mut words = error.to_string();
     let mut cause = std::error::Error::source(error);

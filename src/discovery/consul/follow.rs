@@ -5,37 +5,38 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::agent::Agent;
 use super::assemble::{self, Assembled, Rules};
 use super::client::Lane;
+use super::model;
 use super::watch::Watch;
-use super::{Shared, model};
 use crate::catalog::ServiceName;
 
-/// Reads per second of all services without a watch together, at most.
+/// The most reads a second of all services without a watch together.
 const READS_PER_SECOND: usize = 50;
 
-/// How often each of these many services is read in rotation.
-pub(super) fn rotation(swept: usize, at_least: Duration) -> Duration {
-    at_least.max(Duration::from_secs_f64(swept as f64 / READS_PER_SECOND as f64))
+/// The time after which each of `swept` services is read again in rotation: `shortest`, or longer where there are many.
+pub(super) fn rotation(swept: usize, shortest: Duration) -> Duration {
+    shortest.max(Duration::from_secs_f64(swept as f64 / READS_PER_SECOND as f64))
 }
 
 /// Follows a service. Never ends; dropped, it closes its connection.
-pub(super) async fn follow(name: ServiceName, shared: Arc<Shared>, rules: Rules) {
+pub(super) async fn follow(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
     let path = format!("/v1/health/service/{name}");
-    let watch = Watch::new(path, &shared.timings, shared.timings.backoff.1);
-    let mut follower = Follower { name, shared, rules, watch, warned: BTreeSet::new() };
-    // The first reads of all services queue for all lanes; the watches line up behind them.
+    let watch = Watch::new(path, &agent.timings, agent.timings.backoff.1);
+    let mut follower = Follower { name, agent, rules, watch, warned: BTreeSet::new() };
+    // The first reads of all services wait in one queue for all lanes; watches of new lanes begin behind them.
     follower.read_once().await;
     let mut first = true;
     loop {
-        if let Ok(_own) = follower.shared.watches.clone().try_acquire_owned() {
-            let mut lane = follower.shared.client.lane().await;
+        if let Ok(_own) = follower.agent.watches.clone().try_acquire_owned() {
+            let mut lane = follower.agent.client.lane().await;
             loop {
                 follower.round(&mut lane, true).await;
             }
         }
-        let period = rotation(follower.shared.board.swept(), follower.shared.timings.sweep);
-        // Spread over the whole period first, then kept apart by a little chance.
+        let period = rotation(follower.agent.state.swept(), follower.agent.timings.sweep);
+        // The first pauses spread the services over the whole period; a little chance later keeps them apart.
         let share = if first { fastrand::f64() } else { 0.95 + fastrand::f64() / 10.0 };
         first = false;
         tokio::time::sleep(period.mul_f64(share)).await;
@@ -45,10 +46,10 @@ pub(super) async fn follow(name: ServiceName, shared: Arc<Shared>, rules: Rules)
 
 struct Follower {
     name: ServiceName,
-    shared: Arc<Shared>,
+    agent: Arc<Agent>,
     rules: Rules,
     watch: Watch,
-    /// Addresses with several registrations that were warned of.
+    /// Addresses with several registrations of which a warning was logged.
     warned: BTreeSet<SocketAddr>,
 }
 
@@ -56,7 +57,7 @@ impl Follower {
     /// Reads without blocking, until there is an answer; a lane is held only while asking.
     async fn read_once(&mut self) {
         loop {
-            let mut lane = self.shared.client.lane().await;
+            let mut lane = self.agent.client.lane().await;
             let answered = self.ask(&mut lane, false).await;
             drop(lane);
             match answered {
@@ -66,7 +67,7 @@ impl Follower {
         }
     }
 
-    /// One question and the pause after it.
+    /// Asks once, and pauses as is due then.
     async fn round(&mut self, lane: &mut Lane, blocking: bool) {
         match self.ask(lane, blocking).await {
             Some(pause) => tokio::time::sleep(pause).await,
@@ -74,30 +75,32 @@ impl Follower {
         }
     }
 
-    /// Asks and tells the board; the pause that is due after an answer, or none after an error.
+    /// Asks, and writes the answer to the state; the pause that is due after an answer, or `None` after an error.
     async fn ask(&mut self, lane: &mut Lane, blocking: bool) -> Option<Duration> {
-        let (name, rules, board) = (&self.name, &self.rules, &self.shared.board);
+        let (name, rules, state) = (&self.name, &self.rules, &self.agent.state);
         let parse = |body: &[u8]| model::entries(body).map(|entries| assemble::service(name, &entries, rules));
-        match self.watch.ask(lane, blocking, parse, |answer| board.removes(name, answer)).await {
+        match self.watch.ask(lane, blocking, parse, |answer| state.removes(name, answer)).await {
             Ok((answer, moved)) => {
                 self.warn_of_shared(&answer);
-                let changed = self.shared.board.put(&self.name, answer);
+                let changed = self.agent.state.put(&self.name, answer);
                 Some(self.watch.pause(moved, changed))
             }
             Err(failure) => {
-                self.shared.board.service_failed(&self.name, &failure, self.watch.failures());
+                self.agent.state.service_failed(&self.name, &failure, self.watch.failures());
                 None
             }
         }
     }
 
+    /// Waits for the backoff, or until the agent answers another watch again.
     async fn pause_after_error(&self) {
         tokio::select! {
             () = tokio::time::sleep(self.watch.backoff()) => {}
-            () = self.shared.revived.notified() => {}
+            () = self.agent.revived.notified() => {}
         }
     }
 
+    /// Warns of each address with several registrations, once as long as it has them.
     fn warn_of_shared(&mut self, answer: &Assembled) {
         let Assembled::Exposed(_, shared) = answer else { return };
         let shared: BTreeSet<SocketAddr> = shared.iter().copied().collect();

@@ -1,4 +1,4 @@
-//! What Consul's JSON says, from 1.8 to 2.x: everything may be missing or null, one bad entry never loses the others.
+//! Consul's JSON, from 1.8 to 2.x: everything in it may be missing or null, and one bad entry does not lose the others.
 
 use std::collections::BTreeMap;
 
@@ -48,10 +48,10 @@ pub(crate) struct Registered {
     /// Unique on its node.
     #[serde(rename = "ID", deserialize_with = "nullable")]
     pub(crate) id: String,
-    /// Empty: the node's.
+    /// Empty where it is the node's.
     #[serde(deserialize_with = "nullable")]
     pub(crate) address: String,
-    /// Wide, so that an absurd one is a reason to show and not a parse error.
+    /// Wider than a port, so that an absurd one becomes a reason to show and not a parse error.
     #[serde(deserialize_with = "nullable")]
     pub(crate) port: i64,
     /// Named ports of Consul 2.0, instead of `Port`.
@@ -98,7 +98,7 @@ pub(crate) struct NamedPort {
     /// Its number.
     #[serde(deserialize_with = "nullable")]
     pub(crate) port: i64,
-    /// The one that is meant when none is named.
+    /// Whether this is the port for those who name none.
     #[serde(deserialize_with = "nullable")]
     pub(crate) default: bool,
 }
@@ -128,7 +128,7 @@ pub(crate) struct HealthCheck {
     pub(crate) service_id: String,
 }
 
-/// What `/v1/agent/self` says of the agent itself.
+/// The answer of `/v1/agent/self`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct AgentSelf {
@@ -143,16 +143,16 @@ struct AgentConfig {
     node_name: String,
 }
 
-/// An entry that could not be read, with what names it as far as that could be told.
+/// An entry that could not be read.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
-    /// Node and service id.
+    /// Node and service id, as far as these could be read.
     pub(crate) id: String,
     /// What is wrong.
     pub(crate) reason: String,
 }
 
-/// Reads `/v1/catalog/services`; tags of a wrong type are left out, the name stays.
+/// Reads `/v1/catalog/services`. Tags of a wrong type are left out, but the name stays.
 pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
     let raw: BTreeMap<String, Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     let text = |tag: Value| if let Value::String(tag) = tag { Some(tag) } else { None };
@@ -179,8 +179,8 @@ pub(crate) fn node_name(body: &[u8]) -> Result<String, String> {
 }
 
 fn entry(value: Value) -> Result<Entry, Unreadable> {
-    let word = |a: &str, b: &str| value[a][b].as_str().unwrap_or("?").to_owned();
-    let id = format!("{}/{}", word("Node", "Node"), word("Service", "ID"));
+    let node = value["Node"]["Node"].as_str().unwrap_or("?");
+    let id = format!("{node}/{}", value["Service"]["ID"].as_str().unwrap_or("?"));
     serde_json::from_value(value).map_err(|e| Unreadable { id, reason: not_understood(&e) })
 }
 
@@ -188,7 +188,7 @@ fn not_understood(error: &serde_json::Error) -> String {
     format!("Consul's JSON is not understood: {error}")
 }
 
-/// `null` is the default: Go writes empty lists and maps that way.
+/// Takes `null` for the default, because that is how Go writes empty lists and maps.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }

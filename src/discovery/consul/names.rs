@@ -1,4 +1,4 @@
-//! The catalog watch: which services exist and are candidates, and one follower for each of them.
+//! The watch of Consul's catalog: which services exist, which of them may be exposed, and one follower for each of these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,32 +7,36 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::agent::Agent;
 use super::assemble::{self, Rules};
 use super::client::{Failure, Lane};
+use super::follow;
 use super::model::{self, Names};
 use super::watch::Watch;
-use super::{Shared, follow};
 use crate::catalog::ServiceName;
 use crate::config::Expose;
 
-/// After a refusal the agent's own node is asked for again so often.
+/// How long after a refusal the agent is asked again for its own node's name.
 const NODE_AGAIN: Duration = Duration::from_secs(60);
 
-/// Services worth a look, sorted, and the others with the reason why not.
-struct Sifted {
+/// The services of the catalog.
+struct Listing {
+    /// Those that may be exposed, sorted: only their instances tell.
     candidates: Vec<ServiceName>,
+    /// The others by name, and why they are not exposed.
     hidden: BTreeMap<String, String>,
 }
 
 /// Follows the catalog and everything in it. Never ends; dropped, it ends all followers.
-pub(super) async fn watch(shared: Arc<Shared>, mut rules: Rules) {
-    let mut watch = Watch::new("/v1/catalog/services".into(), &shared.timings, shared.timings.canary);
+pub(super) async fn watch(agent: Arc<Agent>, mut rules: Rules) {
+    let mut watch = Watch::new("/v1/catalog/services".into(), &agent.timings, agent.timings.canary);
     let mut followers = Followers::default();
     let mut node = OwnNode::default();
-    // Taken before anyone else asks and kept: the catalog never waits in the queue of a big first read.
-    let mut lane = shared.client.lane().await;
+    // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
+    let mut lane = agent.client.lane().await;
     loop {
-        let answered = match node.ask(&shared, &mut lane, &mut rules).await {
+        // Which loopback addresses are taken depends on the agent's own node. When that changes, all followers start anew.
+        let answered = match node.ask(&agent, &mut lane, &mut rules).await {
             Err(failure) => {
                 watch.fail();
                 Err(failure)
@@ -41,24 +45,24 @@ pub(super) async fn watch(shared: Arc<Shared>, mut rules: Rules) {
                 if changed {
                     followers.end();
                 }
-                let parse = |body: &[u8]| model::names(body).map(|names| sift(names, &rules.expose));
-                let removes = |sifted: &Sifted| shared.board.list_removes(&sifted.candidates);
+                let parse = |body: &[u8]| model::names(body).map(|names| list(names, &rules.expose));
+                let removes = |listing: &Listing| agent.state.list_removes(&listing.candidates);
                 watch.ask(&mut lane, true, parse, removes).await
             }
         };
         match answered {
-            Ok((sifted, moved)) => {
+            Ok((listing, moved)) => {
                 let revived = std::mem::take(&mut node.failing);
-                let changed = shared.board.list(&sifted.candidates, sifted.hidden, watch.index());
-                followers.adjust(&sifted.candidates, &shared, &rules);
-                note_budget(&shared, sifted.candidates.len());
+                let changed = agent.state.list(&listing.candidates, listing.hidden, watch.index());
+                followers.adjust(&listing.candidates, &agent, &rules);
+                note_budget(&agent, listing.candidates.len());
                 if revived {
-                    shared.revived.notify_waiters();
+                    agent.revived.notify_waiters();
                 }
                 tokio::time::sleep(watch.pause(moved, changed)).await;
             }
             Err(failure) => {
-                shared.board.catalog_failed(&failure);
+                agent.state.catalog_failed(&failure);
                 (node.failing, node.due) = (true, None);
                 tokio::time::sleep(watch.backoff()).await;
             }
@@ -66,7 +70,8 @@ pub(super) async fn watch(shared: Arc<Shared>, mut rules: Rules) {
     }
 }
 
-fn sift(names: Names, expose: &Expose) -> Sifted {
+/// Tells the candidates from the services that are hidden whatever their instances say.
+fn list(names: Names, expose: &Expose) -> Listing {
     let (mut candidates, mut hidden) = (Vec::new(), BTreeMap::new());
     for (name, tags) in names {
         let reason = match expose {
@@ -80,14 +85,15 @@ fn sift(names: Names, expose: &Expose) -> Sifted {
         }
     }
     candidates.sort();
-    Sifted { candidates, hidden }
+    Listing { candidates, hidden }
 }
 
-fn note_budget(shared: &Shared, services: usize) {
-    let (budget, swept) = (shared.budget, shared.board.swept());
+/// Tells the operator which services are read in rotation, because there are fewer connections than services.
+fn note_budget(agent: &Agent, services: usize) {
+    let (budget, swept) = (agent.budget, agent.state.swept());
     let note = (swept > 0).then(|| {
-        let every = follow::rotation(swept, shared.timings.sweep).as_secs();
-        // Consul's default of `limits.http_max_conns_per_client`, shared by all gateways of one address.
+        let every = follow::rotation(swept, agent.timings.sweep).as_secs();
+        // 200 is Consul's default of `limits.http_max_conns_per_client`, which all gateways on one address share.
         let advice = match services + 1 + budget.spare.max(4) {
             needed if needed <= 200 => format!("{needed} would watch all"),
             _ => "raise it as far as the agent's limits.http_max_conns_per_client allows (200 by default)".into(),
@@ -98,7 +104,7 @@ fn note_budget(shared: &Shared, services: usize) {
             budget.connections,
         )
     });
-    shared.board.note("budget", note);
+    agent.state.note("budget", note);
 }
 
 /// The tasks that follow one service each.
@@ -109,8 +115,8 @@ struct Followers {
 }
 
 impl Followers {
-    /// Ends those of services that are gone, starts those of new ones (and of any that has ended by a panic).
-    fn adjust(&mut self, names: &[ServiceName], shared: &Arc<Shared>, rules: &Rules) {
+    /// Ends the followers of services that are gone, and starts those of new services, and of any whose follower has panicked.
+    fn adjust(&mut self, names: &[ServiceName], agent: &Arc<Agent>, rules: &Rules) {
         self.by_name.retain(|name, task| {
             let stays = names.binary_search(name).is_ok();
             if !stays {
@@ -121,49 +127,50 @@ impl Followers {
         while self.tasks.try_join_next().is_some() {}
         for name in names {
             if !self.by_name.contains_key(name) {
-                let task = self.tasks.spawn(follow::follow(name.clone(), shared.clone(), rules.clone()));
+                let task = self.tasks.spawn(follow::follow(name.clone(), agent.clone(), rules.clone()));
                 self.by_name.insert(name.clone(), task);
             }
         }
     }
 
-    /// Ends all: the rules have changed, every answer is to be judged again.
+    /// Ends all followers: the rules have changed, so that each service must be read again.
     fn end(&mut self) {
         self.by_name.clear();
         self.tasks.abort_all();
     }
 }
 
-/// The agent's own node: asked for where loopback addresses depend on it.
+/// The name of the agent's own node, where loopback addresses depend on it.
 #[derive(Default)]
 struct OwnNode {
     /// The last query failed.
     failing: bool,
-    /// When it is asked for next; None is now.
+    /// When the agent is asked for it next; `None` is now.
     due: Option<Instant>,
 }
 
 impl OwnNode {
-    /// Asks if need be; true if the rules have changed. A refusal changes the rules, a failure is one of the agent.
-    async fn ask(&mut self, shared: &Shared, lane: &mut Lane, rules: &mut Rules) -> Result<bool, Failure> {
+    /// Asks for it if it is due; true if the rules have changed. A refusal changes the rules; any other failure is one of the
+    /// agent.
+    async fn ask(&mut self, agent: &Agent, lane: &mut Lane, rules: &mut Rules) -> Result<bool, Failure> {
         let trust = &mut rules.trust;
         if trust.allow_loopback || !trust.agent_is_local || self.due.is_some_and(|due| Instant::now() < due) {
             return Ok(false);
         }
-        let answer = lane.get("/v1/agent/self", &[], shared.timings.slack).await;
+        let answer = lane.get("/v1/agent/self", &[], agent.timings.slack).await;
         let answer = answer.and_then(|answer| model::node_name(&answer.body).map_err(refusal));
         let own_node = match answer {
             Ok(name) => Ok(name),
             Err(failure) if failure.definitive => Err(failure.reason),
             Err(failure) => return Err(failure),
         };
-        // Known once, it is asked for again only after an error: then it may be another agent.
+        // A name that is known is asked for again after a day, or after an error: then it may be another agent.
         let next = if own_node.is_ok() { Duration::from_secs(86_400) } else { NODE_AGAIN };
         self.due = Some(Instant::now() + next);
         let note =
             own_node.as_ref().err().map(|why| format!("instances on loopback are refused, own node unknown: {why}"));
-        shared.board.note("node", note);
-        // A node that was known stays known: its refusal now (a token that lost a right) proves nothing.
+        agent.state.note("node", note);
+        // A name that was known stays known when it is refused now: a token may have lost a right, but the node is the same.
         let changed = trust.own_node != own_node && (own_node.is_ok() || trust.own_node.is_err());
         if changed {
             trust.own_node = own_node;

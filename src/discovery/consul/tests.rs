@@ -11,7 +11,8 @@ use crate::discovery::{Discovery, spawn};
 
 /// Rules as most tests want them.
 pub(crate) fn rules() -> Rules {
-    let trust = Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), own: Vec::new() };
+    let trust =
+        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), listeners: Vec::new() };
     Rules { expose: config::Expose::Tagged("gateway".into()), trust }
 }
 
@@ -106,9 +107,9 @@ async fn an_equal_answer_wakes_nobody_and_unchanged_services_stay_the_same() {
     let before = until(&discovery, |c| c.complete).await;
     let mut seen = discovery.catalog.clone();
     seen.mark_unchanged();
-    let asked = fake.requests("/v1/health/service/web").len();
+    let requests = fake.requests("/v1/health/service/web").len();
     fake.put("web", web(&["10.0.0.1"]));
-    while fake.requests("/v1/health/service/web").len() < asked + 2 {
+    while fake.requests("/v1/health/service/web").len() < requests + 2 {
         tokio::task::yield_now().await;
     }
     assert!(!seen.has_changed().unwrap());
@@ -143,8 +144,8 @@ async fn an_index_of_zero_is_no_busy_loop() {
     let discovery = discover(&fake, |_, _| {});
     until(&discovery, |c| c.complete && addresses(c, "web").len() == 1).await;
     tokio::time::sleep(Duration::from_millis(500)).await; // that it stays quiet is what is measured
-    let (asked, allowed) = (fake.requests("/v1/catalog").len(), 5 + start.elapsed().as_secs());
-    assert!(asked as u64 <= allowed, "{asked} questions");
+    let (requests, allowed) = (fake.requests("/v1/catalog").len(), 5 + start.elapsed().as_secs());
+    assert!(requests as u64 <= allowed, "{requests} requests");
     assert!(fake.requests("index=0").is_empty() && !fake.requests("index=1").is_empty());
 }
 

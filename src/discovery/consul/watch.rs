@@ -1,4 +1,5 @@
-//! The rules of blocking queries, for one query: which index to send, when to ask again, what not to believe yet.
+//! The rules of blocking queries, for one query: which index to send, when to ask again, and which answers to doubt.
+//! <https://developer.hashicorp.com/consul/api-docs/features/blocking>
 
 use std::time::Duration;
 
@@ -6,16 +7,16 @@ use tokio::time::Instant;
 
 use super::client::{Failure, Lane};
 
-/// How long things take; tests make them short.
+/// Waits and pauses; tests make them short.
 #[derive(Clone, Debug)]
 pub(crate) struct Timings {
-    /// What a blocking query may wait at the agent.
+    /// How long a blocking query may wait at the agent.
     pub(crate) wait: Duration,
-    /// What an answer may take beyond that.
+    /// How much longer an answer may take.
     pub(crate) slack: Duration,
     /// The first pause after an error, and the longest.
     pub(crate) backoff: (Duration, Duration),
-    /// The longest pause of the catalog watch, which finds out for all others that the agent is back.
+    /// The longest pause after an error of the catalog watch, which finds out for all others that the agent is back.
     pub(crate) canary: Duration,
     /// How often a service without a watch of its own is read, at least.
     pub(crate) sweep: Duration,
@@ -34,28 +35,29 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// The agent adds up to a sixteenth of the wait, so that watches do not return in step.
+    /// The deadline of a blocking query. The agent itself adds up to a sixteenth of the wait, so that not all return at once.
     fn deadline(&self) -> Duration {
         self.wait + self.wait / 16 + self.slack
     }
 }
 
-/// How an answer's index stands to the one before.
+/// How an answer's index compares with the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     /// It grew, or is the first one.
     Forward,
     /// It is the same.
     Still,
-    /// It went backwards or is missing: the next query starts anew.
+    /// It went backwards or is missing: the next query does not block.
     Lost,
 }
 
 /// The index to send next.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
-    /// None: the next query does not block.
+    /// `None`: the next query does not block.
     pub(crate) index: Option<u64>,
+    /// The highest index of any answer so far.
     highest: u64,
 }
 
@@ -75,8 +77,8 @@ impl Cursor {
     }
 }
 
-/// A token bucket with room for two: an agent that returns at once is asked once a second, a real change costs almost
-/// nothing (so that changes apply at once, up to 20 a second).
+/// How often to ask: a token bucket that holds two and gains one a second. An agent that returns at once without news is
+/// asked once a second; a real change costs a twentieth, so that up to 20 changes a second apply at once.
 #[derive(Debug)]
 pub(crate) struct Pace {
     tokens: f64,
@@ -90,14 +92,14 @@ impl Pace {
         Pace { tokens: Pace::ROOM, since: Instant::now() }
     }
 
-    /// Pays for an answer; the pause that is due before the next question.
+    /// Pays for an answer; the pause that is due before the next query.
     fn pay(&mut self, moved: Moved, changed: bool) -> Duration {
         let now = Instant::now();
         self.tokens = (self.tokens + (now - self.since).as_secs_f64()).min(Pace::ROOM);
         self.since = now;
         self.tokens -= match (moved, changed) {
             (_, true) => 0.05,
-            // Checks change their output, other services become extinct: the index moves, nothing else does.
+            // The index also moves when nothing has changed here: a check has other output, another service has gone.
             (Moved::Forward, false) => 0.25,
             (Moved::Still | Moved::Lost, false) => 1.0,
         };
@@ -133,11 +135,12 @@ impl Watch {
         self.failures
     }
 
-    /// Asks, blocking (if there is an index to block on) or not; after any error the index is forgotten.
+    /// Asks once. With `blocking` the query waits at the agent for a change, if there is an index to wait from; after any error
+    /// the index is forgotten.
     ///
-    /// An answer that `removes` something is asked for again, from the leader and with a quorum, if there is doubt: no
-    /// known leader, or an index below one seen. An agent that starts answers stale reads from a store that it has not
-    /// filled yet.
+    /// An answer that `removes` something is confirmed by a consistent read, which the leader answers after it has asked a
+    /// quorum, where there is doubt: there is no known leader, or the index is below one seen before. An agent that has just
+    /// started answers stale reads from a store that it has not filled yet.
     pub(crate) async fn ask<T>(
         &mut self,
         lane: &mut Lane,
@@ -161,7 +164,7 @@ impl Watch {
             Ok((parsed, index, confirmed)) => {
                 self.failures = 0;
                 if confirmed {
-                    // The store really is another one: its indexes count from now on.
+                    // The store was replaced: only its indexes count from now on.
                     self.cursor.highest = 0;
                 }
                 Ok((parsed, self.cursor.take(index)))
@@ -173,7 +176,7 @@ impl Watch {
         }
     }
 
-    /// There was an error, here or on the way to asking: the index is forgotten, the next pause is longer.
+    /// Counts an error: the index is forgotten, and the next pause is longer.
     pub(crate) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
         self.cursor.index = None;
@@ -184,7 +187,8 @@ impl Watch {
         self.pace.pay(moved, changed)
     }
 
-    /// The pause after an error: doubled each time, half of it by chance, so that watches do not return in step.
+    /// The pause after an error: doubled each time, and between a half and all of that by chance, so that not all watches
+    /// return at once.
     pub(crate) fn backoff(&self) -> Duration {
         let doubled = self.timings.backoff.0.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
         doubled.min(self.longest_pause).mul_f64(0.5 + fastrand::f64() / 2.0)

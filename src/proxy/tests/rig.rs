@@ -275,7 +275,7 @@ fn snapshot(config: &Arc<Config>, instances: usize) -> Snapshot {
     let endpoints = (1..=instances).map(endpoint).collect();
     let service = Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() };
     let services = BTreeMap::from([(name, Arc::new(service))]);
-    let catalog = Arc::new(Catalog { services, hidden: Vec::new(), told: 0, complete: true });
+    let catalog = Arc::new(Catalog { services, hidden: Vec::new(), config_version: 0, complete: true });
     let inputs = Inputs { config: config.clone(), catalog, now: tokio::time::Instant::now() };
     Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot
 }

@@ -1,10 +1,16 @@
 //! Tables as a person sees them.
 
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::*;
 
 const PLAIN: Style = Style { colour: false };
+
+/// A page as the terminal receives it.
+fn page<T: DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).expect("a page")
+}
 
 #[test]
 fn services_are_shown_with_their_instances_breakers_and_what_is_wrong() {
@@ -33,8 +39,9 @@ users    no instances
 consul http://a:8500: watching, last answer 300ms ago
 not exposed: web: has no tag `gateway`
 ";
-    assert_eq!(services(&words, PLAIN), wanted);
-    let coloured = services(&words, Style { colour: true });
+    let page: services::Page = page(words);
+    assert_eq!(services(&page, PLAIN), wanted);
+    let coloured = services(&page, Style { colour: true });
     assert!(coloured.contains("\x1b[31mcritical\x1b[0m"), "{coloured:?}");
     assert_eq!(anstyle_free(&coloured), wanted);
 }
@@ -62,33 +69,33 @@ CLIENT     LIMIT   RATE     REMAINING  WHOLE IN  REFUSED
 visitor    guest   100/min  0          59.5s     3
 192.0.2.7  orders  5/30.0s  4          6.0s      0
 ";
-    assert_eq!(limits(&words, PLAIN), wanted);
+    assert_eq!(limits(&page(words), PLAIN), wanted);
     let unused = json!({ "limits": [limit], "usage": [] });
-    assert_eq!(limits(&unused, PLAIN), "Nobody has used any limit lately. There are: guest 100/min\n");
-    assert_eq!(limits(&json!({}), PLAIN), "There are no limits.\n");
+    assert_eq!(limits(&page(unused), PLAIN), "Nobody has used any limit lately. There are: guest 100/min\n");
+    assert_eq!(limits(&page(json!({})), PLAIN), "There are no limits.\n");
 }
 
 #[test]
 fn the_cache_says_how_much_it_spares() {
     let words = json!({ "entries": 2, "bytes": 2048, "size": 67_108_864, "hits": 6, "misses": 2, "stale": 1, "coalesced": 1,
         "bypassed": 4, "services": [{ "service": "orders", "entries": 2, "bytes": 2048 }] });
-    let page = cache(&words, PLAIN);
+    let text = cache(&page(words), PLAIN);
     assert!(
-        page.starts_with("2 answers, 2.0 KiB of 64.0 MiB; 70 % of 10 requests answered without an instance"),
-        "{page}"
+        text.starts_with("2 answers, 2.0 KiB of 64.0 MiB; 70 % of 10 requests answered without an instance"),
+        "{text}"
     );
-    assert!(page.ends_with("SERVICE  ANSWERS  SIZE\norders   2        2.0 KiB\n"), "{page}");
-    assert_eq!(cleared(&json!({ "cleared": 1 })), "1 answer cleared\n");
-    assert_eq!(cleared(&json!({ "cleared": 0 })), "0 answers cleared\n");
+    assert!(text.ends_with("SERVICE  ANSWERS  SIZE\norders   2        2.0 KiB\n"), "{text}");
+    assert_eq!(cleared(&page(json!({ "cleared": 1 }))), "1 answer cleared\n");
+    assert_eq!(cleared(&page(json!({ "cleared": 0 }))), "0 answers cleared\n");
 }
 
 #[test]
 fn nothing_that_a_catalog_says_moves_the_cursor() {
     let words = json!({ "services": [{ "name": "a\u{1b}[2J\nb", "instances": [] }] });
-    assert!(services(&words, PLAIN).contains("a\u{fffd}[2J\u{fffd}b"));
+    assert!(services(&page(words), PLAIN).contains("a\u{fffd}[2J\u{fffd}b"));
     let words = json!({ "usage": [{ "consumer": "a\u{1b}b", "limit": "x", "count": 1, "period_ms": 1000 }] });
-    assert!(limits(&words, PLAIN).contains("a\u{fffd}b"));
+    assert!(limits(&page(words), PLAIN).contains("a\u{fffd}b"));
     let words =
         json!({ "discovery": [{ "provider": "consul", "source": "a", "state": "failing", "error": "a\u{1b}b" }] });
-    assert!(services(&words, PLAIN).contains("a\u{fffd}b"));
+    assert!(services(&page(words), PLAIN).contains("a\u{fffd}b"));
 }

@@ -1,4 +1,4 @@
-//! What is known of Consul's services so far: the watches write here, one task reads it and publishes.
+//! What is known of Consul's services so far: the watches write here, and one task publishes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,27 +10,28 @@ use tokio::sync::Notify;
 use super::assemble::Assembled;
 use super::client::Failure;
 use crate::catalog::{Catalog, Hidden, ProviderStatus, Service, ServiceName};
-use crate::discovery::Outlet;
+use crate::discovery::outlet::Outlet;
 
-/// After so many errors in a row the first answer of a service is not waited for any more.
+/// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
 const PATIENCE: u32 = 3;
 
-/// The shared state of all watches of one agent.
+/// What is known by one agent.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
-    state: Mutex<State>,
+pub(crate) struct State {
+    inner: Mutex<Inner>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Inner {
     /// The catalog watch has answered.
     listed: bool,
+    /// Each service has been read since then, or could not be.
     complete: bool,
-    /// The catalog has changed since it was built.
+    /// What is known has changed since the catalog was last built of it.
     dirty: bool,
     services: BTreeMap<ServiceName, Entry>,
-    /// By the catalog alone.
+    /// Services that are not followed, by name, and why: their tags or their name exclude them.
     hidden: BTreeMap<String, String>,
     index: u64,
     last_answer: Option<SystemTime>,
@@ -39,7 +40,7 @@ struct State {
     error: Option<String>,
     /// How many services may have a watch of their own.
     slots: usize,
-    /// Sentences that hold until said otherwise, by topic.
+    /// The current sentence for the operator on each topic that has one.
     notes: BTreeMap<&'static str, String>,
 }
 
@@ -52,30 +53,30 @@ struct Entry {
 /// What is known of one service.
 #[derive(Debug, Default)]
 enum Known {
-    /// Nothing was answered yet.
+    /// Nothing was answered yet, and the catalog waits for it.
     #[default]
     Pending,
-    /// It could not be read so far; the catalog lists it.
+    /// It could not be read so far: it exists, without endpoints.
     Unread,
     Exposed(Arc<Service>),
+    /// It is not exposed, for this reason.
     Hidden(String),
 }
 
-impl Board {
-    /// A board with room for this many watched services.
-    pub(crate) fn new(slots: usize) -> Board {
-        Board { state: Mutex::new(State { slots, ..State::default() }), changed: Notify::default() }
+impl State {
+    /// Nothing is known yet; this many services may have a watch of their own.
+    pub(crate) fn new(slots: usize) -> State {
+        State { inner: Mutex::new(Inner { slots, ..Inner::default() }), changed: Notify::default() }
     }
 
-    /// The catalog's answer: the services to follow, and why the others are hidden. True if that changed anything.
+    /// Takes the catalog's answer: the services to follow, and why the others are hidden. True if that changed anything.
     pub(crate) fn list(&self, names: &[ServiceName], hidden: BTreeMap<String, String>, index: u64) -> bool {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let before = std::mem::take(&mut state.services);
-        let mut known = before.into_iter().collect::<BTreeMap<_, _>>();
-        let (count, mut found) = (known.len(), 0);
+        let mut state = self.inner.lock();
+        // What is known of services that stay is kept; the others are forgotten.
+        let mut before = std::mem::take(&mut state.services);
+        let (count, mut found) = (before.len(), 0);
         for name in names {
-            let entry = known.remove(name);
+            let entry = before.remove(name);
             found += usize::from(entry.is_some());
             state.services.insert(name.clone(), entry.unwrap_or_default());
         }
@@ -87,12 +88,12 @@ impl Board {
         changed
     }
 
-    /// A service's answer. True if that changed what is known of it.
+    /// Takes a service's answer. True if that changed what is known of it.
     pub(crate) fn put(&self, name: &ServiceName, answer: Assembled) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.inner.lock();
         state.last_answer = Some(SystemTime::now());
         self.changed.notify_one();
-        // It left the catalog while the answer was on its way.
+        // A service that left the catalog while the answer was on its way is no longer known.
         let Some(entry) = state.services.get_mut(name) else { return false };
         entry.error = None;
         let known = match answer {
@@ -110,9 +111,9 @@ impl Board {
         true
     }
 
-    /// A service could not be read, for the nth time in a row: what is known of it stays.
+    /// A service could not be read, for the `nth` time in a row: what is known of it stays.
     pub(crate) fn service_failed(&self, name: &ServiceName, failure: &Failure, nth: u32) {
-        let mut state = self.state.lock();
+        let mut state = self.inner.lock();
         state.errors += 1;
         if let Some(entry) = state.services.get_mut(name) {
             entry.error = Some(format!("{name}: {}", failure.reason));
@@ -126,15 +127,15 @@ impl Board {
 
     /// The catalog could not be read: what is known stays.
     pub(crate) fn catalog_failed(&self, failure: &Failure) {
-        let mut state = self.state.lock();
+        let mut state = self.inner.lock();
         state.errors += 1;
         state.error = Some(failure.reason.clone());
         self.changed.notify_one();
     }
 
-    /// A sentence for the operator, replacing the last one of this topic; none removes it.
+    /// Sets the sentence for the operator on a topic, or removes it.
     pub(crate) fn note(&self, topic: &'static str, note: Option<String>) {
-        let mut state = self.state.lock();
+        let mut state = self.inner.lock();
         match note {
             Some(note) => state.notes.insert(topic, note),
             None => state.notes.remove(topic),
@@ -142,15 +143,15 @@ impl Board {
         self.changed.notify_one();
     }
 
-    /// Whether the catalog, if this were its answer, would lose a service. Before the first one, anything could be lost.
+    /// Whether a service would be lost if this were the catalog's answer. The first answer could lose anything.
     pub(crate) fn list_removes(&self, names: &[ServiceName]) -> bool {
-        let state = self.state.lock();
+        let state = self.inner.lock();
         !state.listed || state.services.keys().any(|known| names.binary_search(known).is_err())
     }
 
-    /// Whether a service, if this were its answer, would lose an endpoint.
+    /// Whether an endpoint of a service would be lost if this were its answer.
     pub(crate) fn removes(&self, name: &ServiceName, answer: &Assembled) -> bool {
-        let state = self.state.lock();
+        let state = self.inner.lock();
         let Some(Known::Exposed(before)) = state.services.get(name).map(|entry| &entry.known) else { return false };
         let stays = |key| match answer {
             Assembled::Exposed(after, _) => after.endpoints.binary_search_by(|e| e.key.cmp(key)).is_ok(),
@@ -159,20 +160,20 @@ impl Board {
         before.endpoints.iter().any(|endpoint| !stays(&endpoint.key))
     }
 
-    /// How many services have no watch of their own.
+    /// How many services are without a watch of their own.
     pub(crate) fn swept(&self) -> usize {
-        let state = self.state.lock();
+        let state = self.inner.lock();
         state.services.len().saturating_sub(state.slots)
     }
 
-    /// Publishes whatever changed, at once; what changes meanwhile joins the following round. Never ends.
+    /// Publishes each change at once; what changes meanwhile is published together. Never ends.
     pub(crate) async fn publish(&self, outlet: Outlet) {
         let mut failing = false;
         loop {
             self.changed.notified().await;
             let (catalog, status) = {
-                let mut state = self.state.lock();
-                // Most answers change nothing, and a big catalog is not built for each of them.
+                let mut state = self.inner.lock();
+                // A big catalog is built only where something changed: most answers change nothing.
                 let catalog = std::mem::take(&mut state.dirty).then(|| state.catalog());
                 (catalog, state.status(outlet.status()))
             };
@@ -186,16 +187,17 @@ impl Board {
             failing = status.error.is_some();
             match catalog {
                 Some(catalog) => outlet.publish(catalog, status),
-                None => outlet.fare(status),
+                None => outlet.report_status(status),
             }
         }
     }
 }
 
-impl State {
+impl Inner {
+    /// The catalog of what is known.
     fn catalog(&mut self) -> Catalog {
-        let hide = |(name, reason): (&String, &String)| Hidden { name: name.clone(), reason: reason.clone() };
-        let mut hidden: Vec<Hidden> = self.hidden.iter().map(hide).collect();
+        let mut hidden: Vec<Hidden> =
+            self.hidden.iter().map(|(name, reason)| Hidden { name: name.clone(), reason: reason.clone() }).collect();
         let mut services = BTreeMap::new();
         let mut pending = false;
         for (name, entry) in &self.services {
@@ -214,9 +216,10 @@ impl State {
         }
         hidden.sort_by(|a, b| a.name.cmp(&b.name));
         self.complete |= self.listed && !pending;
-        Catalog { services, hidden, told: 0, complete: self.complete }
+        Catalog { services, hidden, config_version: 0, complete: self.complete }
     }
 
+    /// The status that follows from what is known; the provider's name and source stay as they were.
     fn status(&self, mut status: ProviderStatus) -> ProviderStatus {
         let error = self.error.clone().or_else(|| self.services.values().find_map(|entry| entry.error.clone()));
         status.swept = self.services.len().saturating_sub(self.slots);

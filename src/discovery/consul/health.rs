@@ -1,27 +1,28 @@
-//! What a registration's checks mean: its health, and the weight that holds in it.
+//! What follows from a registration's checks: its health, and the weight that holds in it.
 
 use super::model::{HealthCheck, Weights};
 use crate::catalog::Health;
 
 /// The worst of all checks; none at all is passing.
-pub(crate) fn health(checks: &[HealthCheck]) -> Health {
-    checks.iter().map(one).max().unwrap_or(Health::Passing)
+pub(crate) fn of(checks: &[HealthCheck]) -> Health {
+    checks.iter().map(of_check).max().unwrap_or(Health::Passing)
 }
 
-fn one(check: &HealthCheck) -> Health {
+fn of_check(check: &HealthCheck) -> Health {
     match check.status.as_str() {
         "passing" => Health::Passing,
         // Consul spells maintenance as a critical check with a reserved id.
         _ if check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:") => Health::Maintenance,
         "warning" => Health::Warning,
-        // A status that we do not know is no promise that the instance works.
+        // A status that is not known here does not say that the instance works.
         _ => Health::Critical,
     }
 }
 
-/// The weight in this state; a missing one is 1, a negative one 0. Consul's own bound (that of DNS) is the highest.
+/// The weight in a state of health. A missing one is 1, a negative one 0; the highest is 65,535, as in Consul, which takes
+/// it from DNS.
 ///
-/// Outside passing and warning nothing is served; the weight shown is then the one that will hold again.
+/// An instance that neither passes nor warns gets no requests: its weight is shown as it will be when it passes again.
 pub(crate) fn weight(weights: &Weights, health: Health) -> u32 {
     let written = if health == Health::Warning { weights.warning } else { weights.passing };
     let clamped = written.unwrap_or(1).clamp(0, 65_535);
@@ -51,7 +52,7 @@ mod tests {
         ];
         for (checks, expected) in table {
             let checks: Vec<_> = checks.iter().map(|(id, status)| check(id, status)).collect();
-            assert_eq!(health(&checks), *expected, "{checks:?}");
+            assert_eq!(of(&checks), *expected, "{checks:?}");
         }
     }
 

@@ -1,0 +1,32 @@
+//! What the pages are made of.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::catalog::DiscoveryStatus;
+use crate::config::watch::Status;
+use crate::filter::cache::Cache;
+use crate::plane::Pulse;
+use crate::snapshot::Current;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Recorder;
+
+/// What admin reads.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Where snapshots are published.
+    pub current: Current,
+    /// Stored answers.
+    pub cache: Arc<Cache>,
+    /// How discovery fares.
+    pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
+    /// The workers' signs of life.
+    pub pulse: Arc<Pulse>,
+    /// How the configuration fares.
+    pub config: watch::Receiver<Status>,
+    /// Requests that no route claims.
+    pub unrouted: Arc<Recorder>,
+    /// Where access lines go, if any are wanted.
+    pub access: Option<AccessLog>,
+}

@@ -1,0 +1,136 @@
+//! Where providers report: the last report of each is kept, and all of them together make the catalog and the status that
+//! everything else sees.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::catalog::{Catalog, DiscoveryStatus, Hidden, ProviderStatus};
+
+/// What a provider reported last.
+struct Report {
+    catalog: Arc<Catalog>,
+    status: ProviderStatus,
+}
+
+struct Shared {
+    /// One per provider, in order of precedence.
+    reports: Mutex<Vec<Report>>,
+    catalog: watch::Sender<Arc<Catalog>>,
+    status: watch::Sender<Arc<DiscoveryStatus>>,
+}
+
+/// Where one provider reports.
+pub struct Outlet {
+    /// Its place in the order of precedence.
+    index: usize,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// An outlet for each provider, given by name and source in order of precedence, and what all of them together report.
+pub(super) fn outlets(
+    providers: impl Iterator<Item = (&'static str, String)>,
+) -> (Vec<Outlet>, watch::Receiver<Arc<Catalog>>, watch::Receiver<Arc<DiscoveryStatus>>) {
+    let nothing = Arc::new(Catalog::default());
+    let reports: Vec<_> =
+        providers.map(|(name, source)| Report { catalog: nothing.clone(), status: starting(name, source) }).collect();
+    let (catalog, catalog_receiver) = watch::channel(Arc::new(merge(&reports)));
+    let (status, status_receiver) = watch::channel(Arc::new(overall(&reports)));
+    let count = reports.len();
+    let shared = Arc::new(Shared { reports: Mutex::new(reports), catalog, status });
+    let outlets = (0..count).map(|index| Outlet { index, shared: shared.clone() }).collect();
+    (outlets, catalog_receiver, status_receiver)
+}
+
+impl Outlet {
+    /// The status that this provider reported last.
+    pub fn status(&self) -> ProviderStatus {
+        self.shared.reports.lock()[self.index].status.clone()
+    }
+
+    /// Reports how this provider fares; its catalog stays as it is.
+    pub fn report_status(&self, status: ProviderStatus) {
+        let mut reports = self.shared.reports.lock();
+        reports[self.index].status = status;
+        self.shared.status.send_replace(Arc::new(overall(&reports)));
+    }
+
+    /// Reports all that exists by this provider, and how it fares. A catalog equal to the last one wakes nobody.
+    pub fn publish(&self, mut catalog: Catalog, status: ProviderStatus) {
+        let mut reports = self.shared.reports.lock();
+        let report = &mut reports[self.index];
+        report.status = status;
+        if *report.catalog != catalog {
+            share_unchanged(&mut catalog, &report.catalog);
+            report.catalog = Arc::new(catalog);
+            // What changed may be hidden behind a provider that comes first.
+            let merged = merge(&reports);
+            self.shared.catalog.send_if_modified(|current| {
+                let changed = **current != merged;
+                if changed {
+                    *current = Arc::new(merged);
+                }
+                changed
+            });
+        }
+        self.shared.status.send_replace(Arc::new(overall(&reports)));
+    }
+}
+
+/// The status of a provider that has not reported yet.
+fn starting(name: &'static str, source: String) -> ProviderStatus {
+    ProviderStatus {
+        name,
+        source,
+        state: "starting",
+        index: 0,
+        watched: 0,
+        swept: 0,
+        last_answer: None,
+        errors: 0,
+        error: None,
+        notes: Vec::new(),
+    }
+}
+
+/// Equal services stay the same `Arc`, so that whoever compares two catalogs can compare pointers first.
+fn share_unchanged(new: &mut Catalog, old: &Catalog) {
+    for (name, service) in &mut new.services {
+        if let Some(known) = old.services.get(name).filter(|known| *known == service) {
+            *service = known.clone();
+        }
+    }
+}
+
+/// One catalog of all. A service that two providers have is taken from the first; that of the other is listed as hidden.
+fn merge(reports: &[Report]) -> Catalog {
+    let mut merged = Catalog { complete: reports.iter().all(|report| report.catalog.complete), ..Catalog::default() };
+    for Report { catalog, status } in reports {
+        merged.config_version = merged.config_version.max(catalog.config_version);
+        merged.hidden.extend_from_slice(&catalog.hidden);
+        for (name, service) in &catalog.services {
+            match merged.services.get(name) {
+                Some(winner) => merged.hidden.push(Hidden {
+                    name: name.to_string(),
+                    reason: format!("{} has a service of this name, which beats {}'s", winner.provider, status.name),
+                }),
+                None => {
+                    merged.services.insert(name.clone(), service.clone());
+                }
+            }
+        }
+    }
+    merged
+}
+
+fn overall(reports: &[Report]) -> DiscoveryStatus {
+    DiscoveryStatus { providers: reports.iter().map(|report| report.status.clone()).collect() }
+}

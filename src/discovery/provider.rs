@@ -1,0 +1,26 @@
+//! What a provider is: a source of endpoints.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::outlet::Outlet;
+
+/// A source of endpoints.
+///
+/// It reports through its [`Outlet`] what exists, each time that this changes, and how it fares. What it reported last holds
+/// until it reports something else: a provider that fails reports no empty catalog, it reports none.
+pub trait Provider: Send {
+    /// The name that endpoints, status and metrics carry: `consul`, `file`.
+    fn name(&self) -> &'static str;
+
+    /// Where it looks, for people: an agent's address, a file.
+    fn source(&self) -> String;
+
+    /// Watches until it is dropped; returns only when nothing can change any more.
+    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// Why a provider cannot start; the sentence names the setting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);

@@ -1,0 +1,34 @@
+//! The admin pages as data: admin writes them as JSON, the terminal reads them, and both name each thing by the same field.
+//!
+//! A page's fields stand in the order in which they are written. The reader may be older or newer than the gateway that it
+//! asks: it ignores fields that it does not know, and takes a default for each that is missing.
+
+pub mod cache;
+pub mod config;
+pub mod limits;
+pub mod services;
+
+use serde::{Deserialize, Serialize};
+
+/// `/admin`: what there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Index {
+    /// Method and path of each page.
+    pub pages: Vec<String>,
+}
+
+/// What is wrong with a request for a page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refusal {
+    /// A sentence, in an answer of admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// A sentence, in a problem page that the gateway made before admin was asked (RFC 9457 section 3.1.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! `/admin/services`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Every service with its instances, how discovery fares, and how the gateway does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Page {
+    /// The snapshot that holds.
+    pub snapshot: Snapshot,
+    /// The providers.
+    pub discovery: Vec<Provider>,
+    /// The services, by name.
+    pub services: Vec<Service>,
+    /// Services that are registered but not exposed.
+    pub not_exposed: Vec<Hidden>,
+    /// The process.
+    pub gateway: Gateway,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// How many were published so far.
+    pub version: u64,
+    /// Whether every provider has given its first answer.
+    pub complete: bool,
+}
+
+/// How a provider fares.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provider {
+    /// `consul` or `file`.
+    pub provider: String,
+    /// Where it looks: the agent's address, or the file.
+    pub source: String,
+    /// `starting`, `watching`, `sweeping` or `failing`.
+    pub state: String,
+    /// The index of the catalog watch.
+    pub index: u64,
+    /// How many services have a blocking query of their own.
+    pub watched: u64,
+    /// How many are read in rotation.
+    pub swept: u64,
+    /// When its source answered last (RFC 3339).
+    pub last_answer: Option<String>,
+    /// How many milliseconds ago that was.
+    pub last_answer_age_ms: Option<u64>,
+    /// Errors since the start.
+    pub errors: u64,
+    /// The last error, while it lasts.
+    pub error: Option<String>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// A service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// `consul` or `file`.
+    pub provider: String,
+    /// The routes that lead to it.
+    pub routes: Vec<String>,
+    /// Its instances.
+    pub instances: Vec<Instance>,
+    /// Entries that cannot be picked; left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unroutable: Vec<Unroutable>,
+    /// Since when its provider no longer lists it (RFC 3339); left out while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<String>,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instance {
+    /// Where it listens.
+    pub address: String,
+    /// `passing`, `warning`, `critical` or `maintenance`.
+    pub health: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Whether it may be picked now.
+    pub picked: bool,
+    /// Its breaker.
+    pub breaker: Breaker,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Attempts begun.
+    pub requests: u64,
+    /// Attempts that failed by its fault.
+    pub failures: u64,
+    /// The tags of its first registration.
+    pub tags: Option<Vec<String>>,
+    /// The metadata of its first registration.
+    pub meta: Option<BTreeMap<String, String>>,
+    /// What is registered at its address.
+    pub registrations: Vec<Registration>,
+    /// The milliseconds for which it gets no requests, because it asked for that; left out when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_ms: Option<u64>,
+}
+
+/// The breaker of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    /// `closed`, `half_open` or `open`.
+    pub state: String,
+    /// Since when (RFC 3339).
+    pub since: String,
+    /// The last failure, while there was no success after it.
+    pub why: Option<String>,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// The milliseconds until the next probe, when it is open.
+    pub next_probe_ms: Option<u64>,
+    /// How often it has opened.
+    pub opened: u64,
+}
+
+/// What a provider has registered for an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registration {
+    /// The node that carries it; empty for instances from the file.
+    pub node: String,
+    /// The service id, unique on its node.
+    pub id: String,
+    /// The worst of its checks.
+    pub health: String,
+    /// Its weight in this state of health.
+    pub weight: u32,
+    /// The Raft index at which it was created.
+    pub create_index: u64,
+    /// The Raft index at which it changed last.
+    pub modify_index: u64,
+    /// Its checks, those of its node included.
+    pub checks: Vec<Check>,
+}
+
+/// A health check.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Check {
+    /// Its id, unique on its node.
+    pub id: String,
+    /// `passing`, `warning` or `critical`, as registered.
+    pub status: String,
+    /// `node` or `service`.
+    pub of: String,
+}
+
+/// An entry that cannot be picked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unroutable {
+    /// Node and service id.
+    pub id: String,
+    /// Its address as registered.
+    pub address: String,
+    /// Why it cannot be picked.
+    pub reason: String,
+}
+
+/// A service that is registered but not exposed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hidden {
+    /// Its name.
+    pub name: String,
+    /// Why it is not exposed.
+    pub reason: String,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gateway {
+    /// The milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Open client connections of each worker.
+    pub connections_per_worker: Vec<u64>,
+    /// Requests that were not HTTP, or broke off in their head.
+    pub unparsed_requests: u64,
+    /// Connections refused for want of file descriptors.
+    pub refused_connections: u64,
+    /// Requests that a fault of the gateway ended.
+    pub panics: u64,
+}

@@ -1,0 +1,213 @@
+//! The JSON of each page, byte for byte: programs read it, and have done so before these types were there.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
+
+use super::*;
+
+/// A page is written as this text, and the text is read as this page.
+fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(page: &T, text: &str) {
+    assert_eq!(serde_json::to_string_pretty(page).expect("JSON"), text);
+    assert_eq!(serde_json::from_str::<T>(text).expect("the page"), *page);
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+fn instance() -> services::Instance {
+    services::Instance {
+        address: "10.0.0.1:8080".into(),
+        health: "passing".into(),
+        weight: 1,
+        picked: true,
+        breaker: services::Breaker {
+            state: "closed".into(),
+            since: "2026-01-02T03:04:05.678Z".into(),
+            why: None,
+            consecutive_failures: 0,
+            next_probe_ms: None,
+            opened: 0,
+        },
+        in_flight: 2,
+        requests: 10,
+        failures: 1,
+        tags: Some(texts(&["gateway", "v2"])),
+        meta: Some(BTreeMap::from([("version".into(), "2".into()), ("team".into(), "shop".into())])),
+        registrations: vec![services::Registration {
+            node: "n1".into(),
+            id: "orders-1".into(),
+            health: "passing".into(),
+            weight: 1,
+            create_index: 7,
+            modify_index: 9,
+            checks: vec![services::Check { id: "serfHealth".into(), status: "passing".into(), of: "node".into() }],
+        }],
+        paused_ms: None,
+    }
+}
+
+#[test]
+fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
+    let tripped = services::Instance {
+        address: "10.0.0.2:8080".into(),
+        picked: false,
+        breaker: services::Breaker {
+            state: "open".into(),
+            why: Some("reset".into()),
+            consecutive_failures: 5,
+            next_probe_ms: Some(4200),
+            opened: 1,
+            ..instance().breaker
+        },
+        tags: None,
+        meta: None,
+        registrations: Vec::new(),
+        paused_ms: Some(2500),
+        ..instance()
+    };
+    let orders = services::Service {
+        name: "orders".into(),
+        provider: "consul".into(),
+        routes: texts(&["api", "/orders/*"]),
+        instances: vec![instance(), tripped],
+        unroutable: vec![services::Unroutable {
+            id: "n1/orders-3".into(),
+            address: "169.254.169.254:80".into(),
+            reason: "its address is link-local, which is never called".into(),
+        }],
+        gone_since: None,
+    };
+    let legacy = services::Service {
+        name: "legacy".into(),
+        provider: "file".into(),
+        gone_since: Some("2026-01-02T03:04:05.678Z".into()),
+        ..services::Service::default()
+    };
+    let consul = services::Provider {
+        provider: "consul".into(),
+        source: "http://127.0.0.1:8500".into(),
+        state: "watching".into(),
+        index: 42,
+        watched: 2,
+        swept: 0,
+        last_answer: Some("2026-01-02T03:04:05.678Z".into()),
+        last_answer_age_ms: Some(300),
+        errors: 0,
+        error: None,
+        notes: texts(&["no token: the agent's default token is used"]),
+    };
+    let page = services::Page {
+        snapshot: services::Snapshot { version: 3, complete: true },
+        discovery: vec![consul, services::Provider { error: Some("503".into()), ..services::Provider::default() }],
+        services: vec![orders, legacy],
+        not_exposed: vec![services::Hidden { name: "web".into(), reason: "has no tag `gateway`".into() }],
+        gateway: services::Gateway {
+            uptime_ms: 1000,
+            connections_per_worker: vec![1, 0],
+            unparsed_requests: 1,
+            refused_connections: 2,
+            panics: 3,
+        },
+    };
+    golden(&page, include_str!("tests/services.json").trim_end());
+}
+
+#[test]
+fn the_page_of_limits_keeps_its_keys_their_order_and_its_nulls() {
+    let limit = limits::Limit {
+        name: "guest".into(),
+        of: "plan".into(),
+        count: 100,
+        period_ms: 60_000,
+        by: "consumer".into(),
+        refused: 3,
+    };
+    let usage = limits::Usage {
+        limit: "guest".into(),
+        count: 100,
+        period_ms: 60_000,
+        remaining: 0,
+        whole_in_ms: 59_500,
+        refused: 3,
+        ..limits::Usage::default()
+    };
+    let page = limits::Page {
+        limits: vec![limit],
+        usage: vec![
+            limits::Usage { consumer: Some("visitor".into()), ..usage.clone() },
+            limits::Usage { address: Some("192.0.2.7".into()), ..usage.clone() },
+            limits::Usage { everyone: Some(true), ..usage },
+        ],
+        addresses: limits::Addresses { bytes: 4096 },
+    };
+    golden(&page, include_str!("tests/limits.json").trim_end());
+    let reset = limits::Reset { consumer: Some("visitor".into()), address: None, reset: 2 };
+    golden(&reset, "{\n  \"consumer\": \"visitor\",\n  \"reset\": 2\n}");
+    let reset = limits::Reset { consumer: None, address: Some("192.0.2.7".into()), reset: 0 };
+    golden(&reset, "{\n  \"address\": \"192.0.2.7\",\n  \"reset\": 0\n}");
+}
+
+#[test]
+fn the_page_of_the_cache_keeps_its_keys_their_order_and_its_nulls() {
+    let page = cache::Page {
+        entries: 2,
+        bytes: 2048,
+        size: 67_108_864,
+        hits: 6,
+        misses: 5,
+        stale: 4,
+        revalidated: 3,
+        stored: 7,
+        coalesced: 1,
+        bypassed: 8,
+        cleared: 9,
+        services: vec![cache::Service { service: "orders".into(), entries: 2, bytes: 2048 }],
+    };
+    golden(&page, include_str!("tests/cache.json").trim_end());
+    let cleared = cache::Cleared { cleared: 1, service: None, path: Some("/orders".into()) };
+    golden(&cleared, "{\n  \"cleared\": 1,\n  \"service\": null,\n  \"path\": \"/orders\"\n}");
+}
+
+#[test]
+fn the_page_of_the_configuration_keeps_its_keys_their_order_and_its_nulls() {
+    let route = config::Route {
+        name: "orders".into(),
+        hosts: texts(&["*.example.com"]),
+        path: "/orders/*".into(),
+        methods: texts(&["GET", "HEAD"]),
+        conditions: 2,
+        auth: true,
+        cached: false,
+        limits: Some("orders".into()),
+    };
+    let page = config::Page {
+        source: "lictor.toml".into(),
+        loaded: "2026-01-02T03:04:05.678Z".into(),
+        reloads: 1,
+        failed_reloads: 2,
+        errors: texts(&["lictor.toml:1: workers: is a whole number from 1 to 1024, not 0"]),
+        needs_restart: texts(&["workers", "[pool]"]),
+        warnings: Vec::new(),
+        routes: vec![route.clone(), config::Route { limits: None, ..route }],
+    };
+    golden(&page, include_str!("tests/config.json").trim_end());
+}
+
+#[test]
+fn the_list_of_pages_and_a_refusal_keep_their_keys() {
+    golden(&Index { pages: texts(&["GET /admin/config"]) }, "{\n  \"pages\": [\n    \"GET /admin/config\"\n  ]\n}");
+    let refusal = Refusal { error: Some("a path begins with /".into()), detail: None };
+    golden(&refusal, "{\n  \"error\": \"a path begins with /\"\n}");
+}
+
+#[test]
+fn fields_of_a_newer_gateway_are_ignored_and_those_that_an_older_one_lacks_have_defaults() {
+    let text =
+        r#"{ "entries": 1, "tiers": [{ "name": "disk" }], "services": [{ "service": "orders", "tier": "disk" }] }"#;
+    let page: cache::Page = serde_json::from_str(text).expect("the page");
+    let orders = cache::Service { service: "orders".into(), ..cache::Service::default() };
+    assert_eq!(page, cache::Page { entries: 1, services: vec![orders], ..cache::Page::default() });
+}
