@@ -1,8 +1,20 @@
-//! The house rules, as a test that reads the code: who may import whom, one file for each seam, sizes, captions.
+//! The house rules, as a test that reads the code: who may import whom, how files hang together, one file for each seam, sizes,
+//! captions, the map.
 
-use std::collections::BTreeMap;
+#[path = "../src/bin/instructions/map.rs"]
+mod map;
+#[path = "tidy/modules.rs"]
+mod modules;
+#[path = "tidy/structure.rs"]
+mod structure;
+#[path = "tidy/tokens.rs"]
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use modules::Modules;
 
 /// Room -> the rooms that it may import. All may import telemetry.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -284,18 +296,108 @@ fn nothing_is_left_unfinished_and_no_path_of_a_machine_is_in_the_tree() {
     none("unfinished, or of one machine", &wrong);
 }
 
+/// The crates of the workspace, by their folder, with the modules of each.
+fn crates() -> Vec<(&'static str, Modules)> {
+    const ROOTS: [&str; 6] = [
+        "src/",
+        "integration/src/",
+        "integration/src/bin/bench-peers/",
+        "integration/src/bin/instructions/",
+        "integration/tests/all/",
+        "mock-services/src/",
+    ];
+    let all = everything();
+    let of = |root: &str| {
+        let below = all.iter().filter_map(|(path, text)| Some((path.strip_prefix(root)?, text.as_str())));
+        // `main.rs` beside a `lib.rs` is a crate of its own, and so is each program in `bin/`.
+        let inside: Vec<_> = below.filter(|(path, _)| !path.starts_with("bin/") && !of_tests(path)).collect();
+        let library = inside.iter().any(|(path, _)| *path == "lib.rs");
+        Modules::read(inside.into_iter().filter(|(path, _)| !(library && *path == "main.rs")))
+    };
+    ROOTS.into_iter().map(|root| (root, of(root))).collect()
+}
+
+/// What a check finds in all crates.
+fn in_crates(check: fn(&Modules) -> Vec<String>) -> Vec<String> {
+    let found = |(root, modules): (&str, Modules)| {
+        check(&modules).into_iter().map(move |wrong| format!("{root}{wrong}")).collect::<Vec<_>>()
+    };
+    crates().into_iter().flat_map(found).collect()
+}
+
 #[test]
-fn the_map_names_every_file() {
-    let map = fs::read_to_string(root().join("src/README.md")).expect("the map");
-    let lost: Vec<_> = sources()
-        .into_iter()
-        .filter(|source| {
-            let stem = Path::new(&source.path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            !stem.is_some_and(|stem| map.contains(&stem))
-        })
-        .map(|source| source.path)
-        .collect();
-    none("not on the map", &lost);
+fn no_files_of_a_folder_import_each_other_in_a_circle() {
+    none("circles", &in_crates(structure::cycles));
+}
+
+#[test]
+fn a_file_calls_no_function_of_the_files_above_it_and_adds_no_methods_to_their_types() {
+    none("calls upwards", &in_crates(structure::calls_upwards));
+}
+
+#[test]
+fn the_methods_of_a_type_stand_in_one_file() {
+    none("types in several files", &in_crates(structure::split_types));
+}
+
+#[test]
+fn the_map_names_every_file_once_and_no_other() {
+    none("src/README.md, the tree", &off_the_map(&map(), &files_of_src()));
+}
+
+/// The heading of the map's tree, which names every file of `src/` but those of tests.
+const TREE: &str = "## The tree";
+
+fn map() -> String {
+    fs::read_to_string(root().join("src/README.md")).expect("the map")
+}
+
+fn files_of_src() -> BTreeSet<String> {
+    sources().into_iter().map(|source| source.path).collect()
+}
+
+/// What is wrong with the map's tree.
+fn off_the_map(map: &str, files: &BTreeSet<String>) -> Vec<String> {
+    let listed = match map::listed(map, TREE) {
+        Ok(listed) => listed,
+        Err(why) => return vec![why],
+    };
+    let mut wrong = no_files(&listed, files);
+    wrong.extend(files.iter().filter(|file| !listed.contains(file)).map(|file| format!("{file} is not on it")));
+    explained(wrong)
+}
+
+/// What of a list is no file, or is listed twice.
+fn no_files(listed: &[String], files: &BTreeSet<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (at, path) in listed.iter().enumerate() {
+        if !files.contains(path) {
+            wrong.push(format!("{path} is on it, but there is no such file"));
+        }
+        if listed[..at].contains(path) {
+            wrong.push(format!("{path} is on it twice"));
+        }
+    }
+    wrong
+}
+
+/// With a list's format, when something is wrong.
+fn explained(mut wrong: Vec<String>) -> Vec<String> {
+    if !wrong.is_empty() {
+        wrong.push(map::FORMAT.to_owned());
+    }
+    wrong
+}
+
+#[test]
+fn the_files_that_a_get_walks_through_are_listed_and_exist() {
+    // Which files these are is counted by `cargo instructions --files full --check`, for it takes valgrind.
+    let wrong = match map::listed(&map(), map::WALK) {
+        Ok(listed) if listed.is_empty() => vec!["no file is listed".to_owned()],
+        Ok(listed) => explained(no_files(&listed, &files_of_src())),
+        Err(why) => vec![why],
+    };
+    none("src/README.md, the files that a GET walks through", &wrong);
 }
 
 #[test]
@@ -311,4 +413,71 @@ fn the_checks_themselves_can_fail() {
     assert_eq!(long_functions("fn a() {\n1\n2\n}\nfn b() {\n}\n", 3), ["fn a() { (4 lines)"]);
     assert!(speaks("use toml::Spanned;", "toml::") && !speaks("let x = mytoml::y;", "toml::"));
     assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {}"), "a\n");
+}
+
+#[test]
+fn the_checks_of_how_files_hang_together_can_fail() {
+    let read = |files: &[(&'static str, &'static str)]| {
+        Modules::read([("lib.rs", "mod a; mod b; mod x;")].into_iter().chain(files.iter().copied()))
+    };
+    // A circle of three, through an import of an import, a path in code and a file below; `x.rs` and `x/` are one.
+    let circle = read(&[
+        ("a.rs", "use crate::x::{self, inner::Deep as D};"),
+        ("b.rs", "pub use super::a::*;\n// crate::x::X\nfn f() { crate::a::g() }"),
+        ("x.rs", "mod inner; pub use inner::Deep; pub struct X;"),
+        ("x/inner.rs", "use super::super::b::f;\npub struct Deep;\n#[cfg(test)]\nuse super::X;"),
+    ]);
+    let found = "{a, b, x}\n    a -> x: itself, Deep\n    b -> a: *, g\n    x -> b: f";
+    assert_eq!(structure::cycles(&circle), [found]);
+    assert!(structure::calls_upwards(&circle).is_empty() && structure::split_types(&circle).is_empty());
+    let line = read(&[("a.rs", "use crate::b::B;"), ("b.rs", "#[cfg(test)]\nmod tests { use crate::a::A; }")]);
+    assert!(structure::cycles(&line).is_empty());
+
+    // What a file below may take from the one above it, and what not.
+    let above = "pub struct T; pub const C: u8 = 1; pub trait R {} pub fn f() {} pub const fn g() {} mod low; mod side;\n\
+        use side::h;";
+    let fine = "use super::{T, C, R, h};\nimpl R for T {}\nfn f(t: T) { t.run(); self::g(); T::default(); T::Variant }\nfn g() {}";
+    let allowed = read(&[("x.rs", above), ("x/low.rs", fine), ("x/side.rs", "pub fn h() {}")]);
+    assert!(structure::calls_upwards(&allowed).is_empty(), "{:?}", structure::calls_upwards(&allowed));
+    for (below, wrong) in [
+        ("use super::f;", "takes f from x.rs"),
+        ("use super::{T, g as other};", "takes g from x.rs"),
+        ("use crate::x;\nfn a() { x::f() }", "takes f from x.rs"),
+        ("use super::T;\nfn a() { T::new() }", "takes T::new from x.rs"),
+        ("use super::*;", "takes * from x.rs"),
+        ("use super::T;\nimpl<'a> T { fn a() {} }", "adds methods to T of x.rs"),
+        ("impl super::T where u8: Copy { fn a() {} }", "adds methods to T of x.rs"),
+    ] {
+        let found = structure::calls_upwards(&read(&[("x.rs", above), ("x/low.rs", below)]));
+        assert_eq!(found, [format!("x/low.rs: {wrong}")], "{below}");
+    }
+
+    // Methods of one type in two files; two types of one name; a trait's methods, which may stand anywhere.
+    let own = "pub struct T; impl T { fn a() {} }";
+    for (other, split) in [
+        ("use super::a::T; impl T { fn b() {} }", true),
+        ("use super::a; impl<'x> a::T { fn b() {} }", true),
+        ("struct T; impl T { fn b() {} }", false),
+        ("use super::a::T; impl<X: Fn() -> u8> From<X> for T { fn b() -> impl Sized {} }", false),
+    ] {
+        let found = structure::split_types(&read(&[("a.rs", own), ("b.rs", other)]));
+        let expected: &[&str] = if split { &["a.rs: T has methods in a.rs, b.rs"] } else { &[] };
+        assert_eq!(found, expected, "{other}");
+    }
+}
+
+#[test]
+fn the_checks_of_the_map_can_fail() {
+    let files: BTreeSet<_> = ["a.rs", "b/c.rs"].map(String::from).into();
+    let wrong = |tree: &str| {
+        let mut wrong = off_the_map(&format!("## The tree\n```\n{tree}\n```\n"), &files);
+        assert!(wrong.is_empty() || wrong.pop().is_some_and(|format| format.contains("Paths are from src/")));
+        wrong
+    };
+    assert!(wrong("a.rs  words, d.rs\nb/{c}.rs").is_empty());
+    // A name in the text is no place on the map.
+    assert_eq!(wrong("a.rs  b/c.rs"), ["b/c.rs is not on it"]);
+    assert_eq!(wrong("a.rs b/c.rs\nb/{d}.rs"), ["b/d.rs is on it, but there is no such file"]);
+    assert_eq!(wrong("a.rs b/c.rs a.rs"), ["a.rs is on it twice"]);
+    assert!(off_the_map("## Another\n```\na.rs\n```\n", &files)[0].starts_with("no block under `## The tree`"));
 }

@@ -1,16 +1,19 @@
 //! Counts by callgrind, and its file read: <https://valgrind.org/docs/manual/cl-format.html>.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Instructions: all, by the crate whose source they come from (inlined or not), and by function.
+/// Instructions: all, by the crate whose source they come from (inlined or not), and by function. And calls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Costs {
     pub(crate) total: f64,
     pub(crate) crates: BTreeMap<String, f64>,
     pub(crate) functions: BTreeMap<String, f64>,
+    /// How often each function was called, by its file and its name.
+    pub(crate) calls: BTreeMap<(String, String), f64>,
 }
 
 impl Costs {
@@ -32,7 +35,7 @@ impl Costs {
         let total = recorded["all"].as_f64().ok_or("the budget has no such scenario: cargo instructions --record")?;
         let parts = recorded["by crate"].as_object().into_iter().flatten();
         let crates = parts.map(|(name, cost)| (name.clone(), cost.as_f64().unwrap_or_default())).collect();
-        Ok(Costs { total, crates, functions: BTreeMap::new() })
+        Ok(Costs { total, crates, ..Costs::default() })
     }
 
     /// Why these are too many, and whose they are.
@@ -52,31 +55,31 @@ impl Costs {
 
 /// What one request costs, from two runs.
 pub(crate) fn difference(few: &Costs, many: &Costs, requests: f64) -> Costs {
-    let each = |few: &BTreeMap<String, f64>, many: &BTreeMap<String, f64>| {
+    fn each<K: Ord + Clone>(few: &BTreeMap<K, f64>, many: &BTreeMap<K, f64>, requests: f64) -> BTreeMap<K, f64> {
         many.iter().map(|(name, cost)| (name.clone(), (cost - few.get(name).unwrap_or(&0.0)) / requests)).collect()
-    };
+    }
     Costs {
         total: (many.total - few.total) / requests,
-        crates: each(&few.crates, &many.crates),
-        functions: each(&few.functions, &many.functions),
+        crates: each(&few.crates, &many.crates, requests),
+        functions: each(&few.functions, &many.functions, requests),
+        calls: each(&few.calls, &many.calls, requests),
     }
 }
 
-/// What a program says when it is asked for something short.
-pub(crate) fn says(program: &str, arguments: &[&str]) -> Result<String, String> {
+/// What a program prints, without white space around it.
+pub(crate) fn output_of(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).output();
     let output = output.map_err(|error| format!("{program} cannot be run: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs this program's scenario under callgrind.
-pub(crate) fn count(scenario: &str, requests: usize) -> Result<Costs, String> {
-    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+/// Runs a scenario under callgrind. The program is this one, or another build of it.
+pub(crate) fn count(program: &Path, scenario: &str, requests: usize) -> Result<Costs, String> {
     let out = std::env::temp_dir().join(format!("lictor-{scenario}-{requests}-{}.callgrind", std::process::id()));
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--quiet", "--error-exitcode=1"]);
     command.arg(format!("--callgrind-out-file={}", out.display()));
-    command.arg(this).args(["run", scenario, &requests.to_string()]);
+    command.arg(program).args(["run", scenario, &requests.to_string()]);
     let output = command
         .output()
         .map_err(|error| format!("valgrind cannot be run ({error}): it is Debian's and Fedora's package `valgrind`"))?;
@@ -88,19 +91,27 @@ pub(crate) fn count(scenario: &str, requests: usize) -> Result<Costs, String> {
     Ok(read(&text))
 }
 
-/// Sums the costs that are a function's own; those of calls stand where they arise.
+/// Reads callgrind's file. A function's costs are its own; those of what it calls stand where they arise.
 pub(crate) fn read(text: &str) -> Costs {
     let (mut files, mut names) = (HashMap::new(), HashMap::new());
-    let (mut file, mut function, mut called) = (String::new(), String::new(), false);
+    let (mut file, mut function, mut is_call) = (String::new(), String::new(), false);
+    // Of the function that a call goes to: its file, where that is another one than the caller's, and its name.
+    let (mut called_file, mut called_name) = (None, String::new());
     let mut costs = Costs::default();
     for line in text.lines() {
         if let Some((key, value)) = line.split_once('=') {
             match key {
                 "fl" | "fi" | "fe" => file = named(&mut files, value),
-                "cfi" | "cfl" => drop(named(&mut files, value)),
+                "cfi" | "cfl" => called_file = Some(named(&mut files, value)),
                 "fn" => function = named(&mut names, value),
-                "cfn" => drop(named(&mut names, value)),
-                "calls" => called = true,
+                "cfn" => called_name = named(&mut names, value),
+                "calls" => {
+                    let times = value.split(' ').next().and_then(|times| times.parse::<f64>().ok());
+                    let key = (called_file.take().unwrap_or_else(|| file.clone()), called_name.clone());
+                    *costs.calls.entry(key).or_default() += times.unwrap_or_default();
+                    // The next line is what the call cost in all.
+                    is_call = true;
+                }
                 _ => {}
             }
             continue;
@@ -109,7 +120,7 @@ pub(crate) fn read(text: &str) -> Costs {
             continue;
         }
         let cost = line.split(' ').nth(1).and_then(|cost| cost.parse::<f64>().ok());
-        if let Some(cost) = cost.filter(|_| !std::mem::take(&mut called)) {
+        if let Some(cost) = cost.filter(|_| !std::mem::take(&mut is_call)) {
             costs.total += cost;
             *costs.crates.entry(owner(&file).to_owned()).or_default() += cost;
             *costs.functions.entry(function.clone()).or_default() += cost;
@@ -118,7 +129,7 @@ pub(crate) fn read(text: &str) -> Costs {
     costs
 }
 
-/// `(12) name` gives a number to a name, `(12)` says it again.
+/// `(12) name` gives a name its number; `(12)` alone refers to it from then on.
 fn named(known: &mut HashMap<String, String>, value: &str) -> String {
     match value.split_once(' ') {
         Some((number, name)) => {
@@ -159,6 +170,13 @@ mod tests {
     fn costs_of_calls_are_counted_where_they_arise() {
         let costs = read(FILE);
         assert_eq!((costs.total, costs.functions["answer"], costs.functions["poll"]), (917.0, 17.0, 900.0));
+    }
+
+    #[test]
+    fn a_call_is_counted_for_the_file_and_the_function_that_it_goes_to() {
+        let costs = read(&FILE.replace("* 900\n", "* 900\ncfn=(1)\ncalls=2 1\n* 9\n"));
+        let calls: Vec<_> = costs.calls.iter().map(|((file, name), calls)| (&file[..6], &name[..], *calls)).collect();
+        assert_eq!(calls, [("/x/.ca", "poll", 3.0), ("src/pr", "answer", 2.0)]);
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! instructions, not the kernel's.
 
 mod callgrind;
+mod files;
+mod map;
 mod rig;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,7 +31,8 @@ const MANY: usize = 11_000;
 /// By how much a path may grow over its budget: a compiler's mood, not a feature.
 const TOLERANCE: f64 = 1.03;
 
-const USAGE: &str = "usage: instructions [--check | --record | --functions SCENARIO]";
+const USAGE: &str =
+    "usage: instructions [--check | --record | --functions SCENARIO | --files SCENARIO | --files full --check]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         ["--check"] => check(),
         ["--record"] => record(),
         ["--functions", scenario] => functions(scenario),
+        ["--files", "full", "--check"] => walked("full").and_then(|files| Ok(files::check(&files)?)),
+        ["--files", scenario] => walked(scenario).map(drop),
         _ => Err(USAGE.into()),
     };
     match done {
@@ -79,8 +85,9 @@ fn measure() -> Result<Vec<(&'static str, Costs)>, String> {
 }
 
 fn cost(scenario: &str) -> Result<Costs, String> {
-    let (few, many) = (callgrind::count(scenario, FEW)?, callgrind::count(scenario, MANY)?);
-    Ok(difference(&few, &many, (MANY - FEW) as f64))
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let count = |requests| callgrind::count(&this, scenario, requests);
+    Ok(difference(&count(FEW)?, &count(MANY)?, (MANY - FEW) as f64))
 }
 
 /// Whose instructions they are, a row for each crate.
@@ -110,7 +117,11 @@ fn budget() -> PathBuf {
 
 /// What the figures hold for: another compiler or another libc counts otherwise.
 fn toolchain() -> Result<String, String> {
-    Ok(format!("{}; {}", callgrind::says("rustc", &["--version"])?, callgrind::says("getconf", &["GNU_LIBC_VERSION"])?))
+    Ok(format!(
+        "{}; {}",
+        callgrind::output_of("rustc", &["--version"])?,
+        callgrind::output_of("getconf", &["GNU_LIBC_VERSION"])?
+    ))
 }
 
 fn record() -> Result<(), Refusal> {
@@ -139,6 +150,14 @@ fn check() -> Result<(), Refusal> {
         grown += &costs.over(&budget, TOLERANCE).map(|why| format!("{name}: {why}\n")).unwrap_or_default();
     }
     if grown.is_empty() { Ok(()) } else { Err(grown.into()) }
+}
+
+/// Prints the files of `src/` that a request of a scenario walks through, and how many they are.
+fn walked(scenario: &str) -> Result<BTreeSet<String>, Refusal> {
+    let files = files::walked(scenario)?;
+    files.iter().for_each(|file| println!("{file}"));
+    println!("{} files", files.len());
+    Ok(files)
 }
 
 /// Where a scenario's instructions are, function by function.
