@@ -128,7 +128,7 @@ impl Snapshot {
             next.reconfigure(&inputs.config, previous);
         }
         next.take_in(inputs);
-        next.bury(inputs);
+        next.expire(inputs);
         next
     }
 }

@@ -1,6 +1,6 @@
 //! Who calls: an API key in, a consumer out.
 
-mod strangers;
+mod unknown_keys;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::limit::{Limits, Meter};
 use crate::config;
 use crate::io::Learnt;
-use strangers::Strangers;
+use unknown_keys::UnknownKeys;
 
 /// The header that carries the key.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -27,7 +27,7 @@ const LONGEST: usize = 256;
 #[derive(Debug)]
 pub struct Auth {
     keys: HashMap<[u8; 32], Arc<Consumer>, foldhash::fast::RandomState>,
-    strangers: Strangers,
+    unknown_keys: UnknownKeys,
 }
 
 /// Who a key belongs to.
@@ -112,7 +112,7 @@ impl Auth {
             });
             written.keys.iter().map(move |digest| (*digest, consumer.clone()))
         });
-        Auth { keys: keys.collect(), strangers: Strangers::default() }
+        Auth { keys: keys.collect(), unknown_keys: UnknownKeys::default() }
     }
 
     /// The consumer whose key a request carries, in `X-API-Key` or `Authorization: ApiKey`.
@@ -127,7 +127,7 @@ impl Auth {
         now: Instant,
     ) -> Result<&Arc<Consumer>, Denied> {
         let key = presented(headers)?.ok_or(Denied::NoKey)?;
-        self.known(key, learnt).ok_or_else(|| match self.strangers.seen(client, now) {
+        self.known(key, learnt).ok_or_else(|| match self.unknown_keys.count(client, now) {
             Some(wait) => Denied::TooManyUnknown(wait),
             None => Denied::UnknownKey,
         })
