@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// Who calls, as their credential says it. It owns all that it says: of consumers that come from tokens there is no list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
@@ -34,9 +36,41 @@ pub struct Roles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LimitsKey(pub u128);
 
+impl LimitsKey {
+    /// The key of what a source calls by this name: the first 16 bytes of a SHA-256 digest of both.
+    pub fn of(source: Source, name: &str) -> LimitsKey {
+        let digest = digest(&SHA256, format!("{}\0{name}", source.tag()).as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest.as_ref()[..16]);
+        LimitsKey(u128::from_be_bytes(first))
+    }
+}
+
 /// What says who a consumer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A `[[consumer]]` of the configuration.
     Configuration,
+}
+
+impl Source {
+    /// A word that no other source has. It keeps the limits' keys of two sources apart, so it must not change.
+    fn tag(self) -> &'static str {
+        match self {
+            Source::Configuration => "configuration",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limits_key_is_the_first_half_of_a_digest_of_source_and_name() {
+        let key = LimitsKey::of(Source::Configuration, "shop");
+        // printf 'configuration\0shop' | sha256sum
+        assert_eq!(format!("{:032x}", key.0), "cce07862eea31f7a0987565637e930ac");
+        assert_ne!(key, LimitsKey::of(Source::Configuration, "shop2"));
+    }
 }

@@ -44,7 +44,7 @@ pub struct Snapshot {
     pub routes: Arc<Table>,
     /// Who may call.
     pub auth: Arc<Auth>,
-    /// How often.
+    /// How often they may.
     pub limits: Arc<Limits>,
     /// By slot; a slot without a service is free.
     pub services: Vec<Option<Arc<Service>>>,
@@ -91,13 +91,12 @@ pub enum Effect {
 impl Snapshot {
     /// Before anything is known: every service is 503 `no_catalog`.
     pub fn empty(config: Arc<Config>) -> Snapshot {
-        let limits = Limits::new(&config, None);
         Snapshot {
             version: 0,
             taken: Instant::now(),
             routes: Arc::new(Table::new(&config.routes, config.workers)),
-            auth: Arc::new(Auth::new(&config.consumers, &limits)),
-            limits: Arc::new(limits),
+            auth: Arc::new(Auth::new(&config.consumers)),
+            limits: Arc::new(Limits::new(&config, None)),
             config,
             catalog: Arc::default(),
             services: Vec::new(),
@@ -110,7 +109,8 @@ impl Snapshot {
         self.slots.get(name).and_then(|&slot| self.services[slot].as_ref())
     }
 
-    /// The snapshot after `previous`. Pure: it reads live state of instances nowhere and changes nothing.
+    /// The snapshot after `previous`. It is pure: it reads no live state of instances or limits, and changes nothing. What is to be
+    /// done to live instances is in the effects; counters of limits are shared by both snapshots.
     pub fn next(inputs: &Inputs, previous: &Snapshot) -> Next {
         let snapshot = Snapshot {
             version: previous.version + 1,

@@ -1,4 +1,4 @@
-//! `/admin/rate-limits`: who is how near which limit, and a new beginning for one of them.
+//! `/admin/rate-limits`: shows the limits and how far clients have used them, and resets what one client has used.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::{Query, Sources, page as shown, wrong};
 use crate::config::policy::By;
 use crate::filter::limit::{Usage, Who};
 
-/// The limits, and what is used of them.
+/// The page: the limits, and how far clients have used them; of one consumer, if the query names one.
 pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Value {
     let snapshot = sources.current.load();
     let limits: Vec<_> = snapshot
@@ -62,7 +62,7 @@ fn usage(usage: &Usage) -> Value {
     words
 }
 
-/// One consumer, or one address, begins anew.
+/// Forgets what one consumer, or one address, has used of all limits.
 pub(super) fn reset(sources: &Sources, query: &Query<'_>) -> Response<Bytes> {
     if let Some(why) = query.wrong(&["consumer", "address"]) {
         return wrong(&why);

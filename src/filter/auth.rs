@@ -1,4 +1,4 @@
-//! Who calls: an API key in, a consumer out.
+//! Who calls: finds the consumer whose API key a request carries.
 
 mod unknown_keys;
 
@@ -12,54 +12,41 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::limit::{Limits, Meter};
 use crate::config;
 use crate::io::Learnt;
+use crate::request::{Consumer, LimitsKey, Roles, Source};
 use unknown_keys::UnknownKeys;
 
 /// The header that carries the key.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Keys beyond this many bytes are refused unread: nobody has such keys, and reading them costs.
+/// Keys of more bytes than this are unknown without a look: nobody has such a key, and to digest it would cost time.
 const LONGEST: usize = 256;
 
-/// All consumers, by the digests of their keys.
+/// The consumers of a configuration, by the SHA-256 digests of their keys.
 #[derive(Debug)]
 pub struct Auth {
     keys: HashMap<[u8; 32], Arc<Consumer>, foldhash::fast::RandomState>,
     unknown_keys: UnknownKeys,
 }
 
-/// Who a key belongs to.
-#[derive(Debug)]
-pub struct Consumer {
-    /// The name that logs and admin show.
-    pub name: Arc<str>,
-    /// May see `/admin`.
-    pub admin: bool,
-    /// Its place among all consumers, where its use of limits is kept.
-    pub number: u32,
-    /// How often it may ask.
-    pub plan: Option<Arc<Meter>>,
-}
-
-/// Why somebody may not.
+/// Why a request is refused before it reaches its route's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// No key was sent.
     NoKey,
-    /// Nobody has this key.
+    /// No consumer has this key.
     UnknownKey,
     /// More than one key was sent.
     SeveralKeys,
-    /// Too many unknown keys from this address; they are looked at again after this long.
+    /// This address has sent too many unknown keys; after so long it may try again.
     TooManyUnknown(Duration),
-    /// Known, but without the role.
+    /// The key is known, but its consumer lacks the role.
     NoRole,
 }
 
 impl Denied {
-    /// The answer's status.
+    /// The status of the answer.
     pub fn status(&self) -> u16 {
         match self {
             Denied::NoKey | Denied::UnknownKey => 401,
@@ -69,7 +56,7 @@ impl Denied {
         }
     }
 
-    /// One stable word.
+    /// A stable word for the access line and the problem page.
     pub fn reason(&self) -> &'static str {
         match self {
             Denied::NoKey => "no_key",
@@ -91,7 +78,7 @@ impl Denied {
         }
     }
 
-    /// When it is worth to ask again.
+    /// After how long another request may succeed, where waiting helps.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Denied::TooManyUnknown(wait) => Some(*wait),
@@ -101,15 +88,10 @@ impl Denied {
 }
 
 impl Auth {
-    /// The consumers of a configuration.
-    pub fn new(consumers: &[config::Consumer], limits: &Limits) -> Auth {
+    /// Takes the consumers of a configuration.
+    pub fn new(consumers: &[config::Consumer]) -> Auth {
         let keys = consumers.iter().flat_map(|written| {
-            let consumer = Arc::new(Consumer {
-                name: written.name.as_str().into(),
-                admin: written.admin,
-                number: limits.number(&written.name),
-                plan: written.plan.as_ref().and_then(|plan| limits.plan(plan)),
-            });
+            let consumer = Arc::new(identity(written));
             written.keys.iter().map(move |digest| (*digest, consumer.clone()))
         });
         Auth { keys: keys.collect(), unknown_keys: UnknownKeys::default() }
@@ -118,7 +100,7 @@ impl Auth {
     /// The consumer whose key a request carries, in `X-API-Key` or `Authorization: ApiKey`.
     ///
     /// # Errors
-    /// Why there is none. Only then is anything remembered of the address.
+    /// When there is no such consumer. Only an unknown key is counted, for the client's address.
     pub fn check(
         &self,
         headers: &HeaderMap,
@@ -133,6 +115,7 @@ impl Auth {
         })
     }
 
+    /// The consumer of a key. Of each connection's last key the digest is kept, so that only another key is digested.
     fn known(&self, key: &[u8], learnt: &Learnt) -> Option<&Arc<Consumer>> {
         if key.is_empty() || key.len() > LONGEST {
             return None;
@@ -150,6 +133,19 @@ impl Auth {
     }
 }
 
+/// A consumer as the configuration describes them.
+fn identity(written: &config::Consumer) -> Consumer {
+    Consumer {
+        name: written.name.as_str().into(),
+        tenant: None,
+        plan: written.plan.as_ref().map(|plan| plan.name.clone()),
+        roles: Roles { admin: written.admin, operator: written.operator },
+        limits_key: LimitsKey::of(Source::Configuration, &written.name),
+        source: Source::Configuration,
+    }
+}
+
+/// The one key that a request carries.
 fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
     let mut key = None;
     for (name, value) in headers {
@@ -165,7 +161,7 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
     Ok(key)
 }
 
-/// Whether an `Authorization` is ours: it is answered here and goes no further.
+/// Whether an `Authorization` carries a key for the gateway: then it is not forwarded.
 pub fn is_api_key(value: &HeaderValue) -> bool {
     value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"apikey "))
 }
@@ -178,7 +174,7 @@ mod tests {
         let key: [u8; 32] = digest(&SHA256, b"right").as_ref().try_into().expect("32 bytes");
         let consumer =
             config::Consumer { name: "shop".into(), keys: vec![key], admin: false, operator: false, plan: None };
-        Auth::new(&[consumer], &Limits::new(&config::for_tests(), None))
+        Auth::new(&[consumer])
     }
 
     fn check(auth: &Auth, lines: &[(&'static str, &str)]) -> Result<String, Denied> {
@@ -197,6 +193,31 @@ mod tests {
         assert_eq!(check(&auth, &[("authorization", "ApiKey right")]), Ok("shop".into()));
         assert_eq!(check(&auth, &[("authorization", "apikey  right")]), Ok("shop".into()));
         assert_eq!(check(&auth, &[("authorization", "Bearer right"), ("x-api-key", "right")]), Ok("shop".into()));
+    }
+
+    #[test]
+    fn a_consumer_is_an_identity_of_its_own_with_its_plans_name_its_roles_and_a_limits_key_by_its_name() {
+        let plan = config::LimitSet { name: "silver".into(), limits: Vec::new() };
+        let key: [u8; 32] = digest(&SHA256, b"right").as_ref().try_into().expect("32 bytes");
+        let written = config::Consumer {
+            name: "shop".into(),
+            keys: vec![key],
+            admin: false,
+            operator: true,
+            plan: Some(Arc::new(plan)),
+        };
+        let auth = Auth::new(&[written]);
+        let headers = HeaderMap::from_iter([(X_API_KEY, HeaderValue::from_static("right"))]);
+        let found = auth.check(&headers, &Learnt::default(), [10, 0, 0, 1].into(), Instant::now());
+        let expected = Consumer {
+            name: "shop".into(),
+            tenant: None,
+            plan: Some("silver".into()),
+            roles: Roles { admin: false, operator: true },
+            limits_key: LimitsKey::of(Source::Configuration, "shop"),
+            source: Source::Configuration,
+        };
+        assert_eq!(**found.expect("it is known"), expected);
     }
 
     #[test]

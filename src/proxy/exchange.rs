@@ -13,7 +13,7 @@ use super::trace::TraceId;
 use super::{Worker, gate, origin};
 use crate::config::Route;
 use crate::filter::cache::Forward;
-use crate::filter::limit::{Said, Told};
+use crate::filter::limit::Remaining;
 use crate::io::Client;
 use crate::route::Found;
 use crate::telemetry::access::Line;
@@ -40,7 +40,7 @@ pub(super) struct Exchange {
     /// Who asks from a page of another origin, where the route has a word on that.
     pub(super) origin: Option<HeaderValue>,
     /// What the answer says of the client's limits: of its plan, and of the route.
-    pub(super) told: Said,
+    pub(super) remaining: [Option<Remaining>; 2],
     pub(super) service: Option<Rc<LocalService>>,
     pub(super) instance: Option<SocketAddr>,
     pub(super) consumer: Option<Arc<str>>,
@@ -74,7 +74,7 @@ impl Exchange {
             route: None,
             recorder: None,
             origin: None,
-            told: [None, None],
+            remaining: [None, None],
             service: None,
             instance: None,
             consumer: None,
@@ -100,9 +100,9 @@ impl Exchange {
 
     /// What is left of the client's limit, for an answer whose headers its route leaves alone: [`Exchange::dress`] says it otherwise,
     /// after the route's changes.
-    pub(super) fn limit(&mut self) -> Option<Told> {
+    pub(super) fn limit(&mut self) -> Option<Remaining> {
         let unchanged = self.route.as_ref().is_some_and(|route| route.response_headers.is_empty());
-        if unchanged { self.told.iter_mut().find_map(Option::take) } else { None }
+        if unchanged { self.remaining.iter_mut().find_map(Option::take) } else { None }
     }
 
     /// Gives an answer what its route says every answer has.

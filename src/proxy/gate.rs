@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::head::Target;
 use super::{Worker, headers, origin, trace};
 use crate::config::routes::{Action, HeaderRules, Route};
-use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY, Remaining};
 use crate::io::Client;
 use crate::route::{Asked, Found};
 use crate::snapshot::Snapshot;
@@ -59,7 +59,8 @@ impl Worker {
             exchange.consumer = Some(consumer.name.clone());
             known = Some(&**consumer);
         }
-        let taken = snapshot.limits.take(found.index, known, exchange.client, exchange.began, &mut exchange.told);
+        let limits = found.route.policy.limits.as_deref();
+        let taken = snapshot.limits.take(limits, known, exchange.client, exchange.began, &mut exchange.remaining);
         taken.map_err(Error::RateLimited)
     }
 }
@@ -155,7 +156,7 @@ pub(super) fn dress(route: &Route, exchange: &mut Exchange, headers: &mut http::
     if let Some(cors) = &route.cors {
         cors::dress(cors, exchange.origin.as_ref(), headers);
     }
-    for (policy, left) in exchange.told.iter_mut().filter_map(Option::take) {
+    for Remaining { policy, left } in exchange.remaining.iter_mut().filter_map(Option::take) {
         headers.append(RATELIMIT_POLICY, policy);
         headers.append(RATELIMIT, left);
     }

@@ -146,7 +146,7 @@ impl Worker {
 /// An admin page, for whoever may see it.
 fn admin(snapshot: &Snapshot, target: &Target, parts: &Parts, client: &Client) -> Result<Errand, Error> {
     let consumer = snapshot.auth.check(&parts.headers, &client.learnt, client.ip(), Instant::now())?;
-    if !consumer.admin {
+    if !consumer.roles.admin {
         return Err(Error::Denied(Denied::NoRole));
     }
     let request = Request::builder().method(&parts.method).uri(target.as_str()).body(Bytes::new());

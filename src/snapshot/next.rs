@@ -16,12 +16,11 @@ use crate::upstream::instance::{Instance, ServiceState};
 use crate::upstream::{Member, Service};
 
 impl Next {
-    /// What follows from a new configuration alone. What clients have used of limits that stay, stays used.
+    /// What follows from a new configuration alone. Limits that stay share their counters with those of the previous snapshot.
     pub(super) fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
-        let limits = Limits::new(config, Some(&previous.limits));
         self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
-        self.snapshot.auth = Arc::new(Auth::new(&config.consumers, &limits));
-        self.snapshot.limits = Arc::new(limits);
+        self.snapshot.auth = Arc::new(Auth::new(&config.consumers));
+        self.snapshot.limits = Arc::new(Limits::new(config, Some(&previous.limits)));
         for service in self.snapshot.services.iter_mut().flatten() {
             let breaker = config.breaker_of(&service.name);
             if *breaker != *previous.config.breaker_of(&service.name) {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::policy::{self, Life};
-use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY, Told};
+use crate::filter::limit::{RATELIMIT, RATELIMIT_POLICY, Remaining};
 
 /// What an entry costs besides its bytes: its place in the store, the tables of its headers, the places of [`OWN`].
 const OVERHEAD: usize = 1024;
@@ -31,7 +31,7 @@ pub struct Own {
     /// `X-Request-Id`.
     pub id: HeaderValue,
     /// What is left of the client's limit.
-    pub limit: Option<Told>,
+    pub limit: Option<Remaining>,
 }
 
 /// A stored answer.
@@ -134,7 +134,7 @@ impl Entry {
         say(own.status);
         say(own.id);
         match own.limit {
-            Some((policy, left)) => {
+            Some(Remaining { policy, left }) => {
                 say(policy);
                 say(left);
             }

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::fills::{Fills, Outcome, Role};
 use super::*;
+use crate::filter::limit::Remaining;
 
 const WORKER: WorkerId = WorkerId(0);
 
@@ -157,7 +158,7 @@ fn what_an_answer_says_of_itself_is_not_what_was_said_to_whom_it_was_stored_for(
     let Found::Fresh(entry) = find(&cache, "/a", &[]) else { panic!("it was stored") };
     let own =
         |limit| Own { status: HeaderValue::from_static("lictor; hit"), id: HeaderValue::from_static("second"), limit };
-    let limit = Some((HeaderValue::from_static("q=9"), HeaderValue::from_static("r=8")));
+    let limit = Some(Remaining { policy: HeaderValue::from_static("q=9"), left: HeaderValue::from_static("r=8") });
     let expected = [("age", "7"), ("cache-status", "lictor; hit"), ("x-request-id", "second"), ("x-own", "kept")];
     let limits = [("ratelimit-policy", "q=9"), ("ratelimit", "r=8")];
     for (answer, more) in

@@ -1,46 +1,55 @@
-//! One limit's arithmetic: an arrival time, moved by one interval for each request, at most one period ahead.
+//! The arithmetic of one limit (GCRA): each request moves an arrival time by one interval, at most one period ahead of now. All times
+//! are nanoseconds since the limits' epoch.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::config::policy::{By, Limit};
+use crate::config::policy::Limit;
 
 /// A limit, ready to be counted.
 #[derive(Debug)]
 pub(super) struct Rate {
-    pub(super) count: u32,
-    pub(super) by: By,
-    /// Its number among all limits of this process.
+    /// As the configuration has it.
+    pub(super) limit: Limit,
+    /// Its number among all limits that this process has ever had: the table tells limits apart by it.
     pub(super) number: u32,
-    /// Between two requests that come evenly, in ns, rounded down: so that `count` of them fit a period.
+    /// The time between two requests that come evenly, rounded down, so that `count` of them fit into a period.
     interval: u64,
-    /// `count` intervals.
+    /// The length of `count` intervals.
     burst: u64,
-    /// A name for headers, as a structured field's string (RFC 9651 section 3.3.3).
+    /// Its name in headers, as a structured field's string (RFC 9651 section 3.3.3).
     pub(super) label: String,
 }
 
-/// One request taken, or none left.
+/// What a limit still lets through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// How many more may come at once.
-    pub(super) left: u32,
-    /// When the quota is whole again.
+pub(super) struct Left {
+    /// How many more requests may come at once.
+    pub(super) count: u32,
+    /// After how long the whole quota is there again.
     pub(super) whole_in: Duration,
 }
 
 impl Rate {
     pub(super) fn new(limit: &Limit, number: u32, label: String) -> Rate {
         let interval = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
-        Rate { count: limit.count, by: limit.by, number, interval, burst: interval * u64::from(limit.count), label }
+        Rate { number, interval, burst: interval * u64::from(limit.count), label, limit: limit.clone() }
     }
 
-    /// The time that a whole quota takes to come back.
-    pub(super) fn whole(&self) -> Duration {
-        Duration::from_nanos(self.burst)
+    /// What a quota leaves that nobody has used.
+    pub(super) fn untouched(&self) -> Left {
+        Left { count: self.limit.count, whole_in: Duration::ZERO }
+    }
+
+    /// What a quota leaves that is used up.
+    pub(super) fn exhausted(&self) -> Left {
+        Left { count: 0, whole_in: Duration::from_nanos(self.burst) }
     }
 
     /// The arrival time after one more request.
+    ///
+    /// # Errors
+    /// How long to wait, when the limit lets no more through.
     pub(super) fn step(&self, arrival: u64, now: u64) -> Result<u64, Duration> {
         let next = arrival.max(now) + self.interval;
         match (next - now).checked_sub(self.burst) {
@@ -49,15 +58,23 @@ impl Rate {
         }
     }
 
-    /// What an arrival time leaves.
-    pub(super) fn left(&self, arrival: u64, now: u64) -> Taken {
-        let used = arrival.saturating_sub(now);
-        let left = self.burst.saturating_sub(used) / self.interval;
-        Taken { left: left as u32, whole_in: Duration::from_nanos(used) }
+    /// The arrival time before the last request.
+    pub(super) fn step_back(&self, arrival: u64) -> u64 {
+        arrival.saturating_sub(self.interval)
     }
 
-    /// Takes one request.
-    pub(super) fn take(&self, arrival: &AtomicU64, now: u64) -> Result<Taken, Duration> {
+    /// What an arrival time leaves.
+    pub(super) fn left(&self, arrival: u64, now: u64) -> Left {
+        let used = arrival.saturating_sub(now);
+        let left = self.burst.saturating_sub(used) / self.interval;
+        Left { count: left as u32, whole_in: Duration::from_nanos(used) }
+    }
+
+    /// Takes one request from an arrival time that several workers share.
+    ///
+    /// # Errors
+    /// How long to wait, when the limit lets no more through.
+    pub(super) fn take(&self, arrival: &AtomicU64, now: u64) -> Result<Left, Duration> {
         let mut seen = arrival.load(Ordering::Relaxed);
         loop {
             let next = self.step(seen, now)?;
@@ -68,12 +85,8 @@ impl Rate {
         }
     }
 
-    /// Gives one request back.
+    /// Gives one request back to an arrival time that several workers share. If it was reset meanwhile, it stays reset.
     pub(super) fn give_back(&self, arrival: &AtomicU64) {
         let _ = arrival.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| seen.checked_sub(self.interval));
-    }
-
-    pub(super) fn interval(&self) -> u64 {
-        self.interval
     }
 }

@@ -1,167 +1,89 @@
-//! Who is how near which limit, for admin: looked up when asked, kept nowhere.
+//! How far clients have used their limits, as admin shows it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Limits, Meter, Place};
-use crate::config::policy::By;
+use super::gcra::Rate;
 
 /// Addresses shown at most: those nearest to their limits.
 const SHOWN: usize = 100;
 
-/// Whose a place is.
+/// Who uses a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// A consumer's.
+    /// A consumer of the configuration, by name.
     Consumer(String),
-    /// An address's (IPv6: its /64).
+    /// A client address; of IPv6 the first one of its /64.
     Address(IpAddr),
-    /// Everyone's.
+    /// All clients together.
     Everyone,
 }
 
 /// How far one limit is used by one client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Whose it is.
+    /// Who uses it.
     pub who: Who,
-    /// The set's name: `default`, `api`, a route, a plan.
+    /// The name of its set: `default`, `api`, a route's, a plan's.
     pub set: Arc<str>,
-    /// How many requests in `period`.
+    /// How many requests it lets through in `period`.
     pub count: u32,
     /// The period.
     pub period: Duration,
-    /// How many more may come at once.
+    /// How many more requests may come at once.
     pub left: u32,
-    /// When the quota is whole again.
+    /// After how long the whole quota is there again.
     pub whole_in: Duration,
-    /// How often it was refused.
+    /// How often it refused this client.
     pub refused: u64,
 }
 
-impl Limits {
-    /// Everything that is used now, or was ever refused to a consumer; those nearest to their limit first.
-    pub fn usage(&self, now: Instant) -> Vec<Usage> {
-        let ns = self.ledger.ns(now);
-        let mut used = Vec::new();
-        for meter in self.meters() {
-            for (name, number) in &*self.ledger.consumers.lock() {
-                let places = (0..meter.rates.len()).filter_map(|limit| Some((limit, meter.seen(*number, limit)?)));
-                used.extend(
-                    places.filter_map(|(limit, place)| meter.usage(limit, place, Who::Consumer(name.clone()), ns)),
-                );
-            }
-            let everyone = meter.everyone.iter().enumerate();
-            used.extend(everyone.filter_map(|(limit, place)| meter.usage(limit, place, Who::Everyone, ns)));
-        }
-        used.extend(self.addresses(ns));
-        used.sort_by(|a, b| nearness(b).total_cmp(&nearness(a)).then_with(|| a.set.cmp(&b.set)));
-        used
-    }
-
-    fn addresses(&self, now: u64) -> Vec<Usage> {
-        let mut used = Vec::new();
-        let meters = self.meters();
-        self.ledger.addresses.each(now, |seen| {
-            let known = |meter: &&Arc<Meter>| meter.rates.iter().any(|rate| rate.number == seen.number);
-            let Some(meter) = meters.iter().copied().find(known) else { return };
-            let limit = meter.rates.iter().position(|rate| rate.number == seen.number).unwrap_or(0);
-            let taken = meter.rates[limit].left(seen.arrival, now);
-            used.push(Usage {
-                who: Who::Address(seen.client),
-                set: meter.set.name.clone(),
-                count: meter.rates[limit].count,
-                period: meter.set.limits[limit].period,
-                left: taken.left,
-                whole_in: taken.whole_in,
-                refused: seen.refused.into(),
-            });
-            if used.len() > 2 * SHOWN {
-                keep_nearest(&mut used);
-            }
-        });
-        keep_nearest(&mut used);
-        used
-    }
-
-    /// Each set, once.
-    fn meters(&self) -> Vec<&Arc<Meter>> {
-        let mut meters: Vec<_> = self.plans.values().chain(self.routes.iter().flatten()).collect();
-        meters.sort_by_key(|meter| Arc::as_ptr(meter));
-        meters.dedup_by_key(|meter| Arc::as_ptr(meter));
-        meters.sort_by(|a, b| a.set.name.cmp(&b.set.name));
-        meters
-    }
-
-    /// Every limit, as the configuration has it, whether it is a `plan`'s or a `route`'s, and how often it refused anybody.
-    pub fn sets(&self) -> Vec<(Arc<crate::config::LimitSet>, &'static str, u64)> {
-        let is_plan = |meter: &Arc<Meter>| self.plans.values().any(|plan| Arc::ptr_eq(plan, meter));
-        let kind = |meter: &Arc<Meter>| if is_plan(meter) { "plan" } else { "route" };
-        let all = self.meters().into_iter();
-        all.map(|meter| (meter.set.clone(), kind(meter), meter.refused.load(Ordering::Relaxed))).collect()
-    }
-
-    /// Bytes of the table of addresses.
-    pub fn bytes(&self) -> usize {
-        self.ledger.addresses.bytes()
-    }
-
-    /// A consumer begins anew; how many limits it had used, `None` when nobody has this name.
-    pub fn reset_consumer(&self, name: &str) -> Option<usize> {
-        let number = *self.ledger.consumers.lock().get(name)?;
-        let mut reset = 0;
-        for meter in self.meters() {
-            for place in (0..meter.rates.len()).filter_map(|limit| meter.seen(number, limit)) {
-                reset += usize::from(place.arrival.swap(0, Ordering::Relaxed) != 0);
-                place.refused.store(0, Ordering::Relaxed);
-            }
-        }
-        Some(reset)
-    }
-
-    /// An address begins anew; how many limits it had used.
-    pub fn reset_address(&self, client: IpAddr) -> usize {
-        let rates = self.meters().into_iter().flat_map(|meter| &meter.rates);
-        rates.filter(|rate| self.ledger.addresses.forget(rate.number, client)).count()
-    }
-}
-
-impl Meter {
-    /// A consumer's place, if it was ever used.
-    fn seen(&self, consumer: u32, limit: usize) -> Option<&Place> {
-        let chunk = self.consumers.get(consumer as usize / super::CHUNK)?.get()?;
-        chunk.get(consumer as usize % super::CHUNK * self.rates.len() + limit)
-    }
-
-    fn usage(&self, limit: usize, place: &Place, who: Who, now: u64) -> Option<Usage> {
-        let (arrival, refused) = (place.arrival.load(Ordering::Relaxed), place.refused.load(Ordering::Relaxed));
-        let mine = who != Who::Everyone || self.rates[limit].by == By::Everyone;
-        if !mine || (arrival <= now && refused == 0) {
-            return None;
-        }
-        let taken = self.rates[limit].left(arrival, now);
-        Some(Usage {
+impl Usage {
+    /// What an arrival time says of a limit's use.
+    pub(super) fn new(who: Who, set: &Arc<str>, rate: &Rate, arrival: u64, refused: u64, now: u64) -> Usage {
+        let left = rate.left(arrival, now);
+        Usage {
             who,
-            set: self.set.name.clone(),
-            count: self.rates[limit].count,
-            period: self.set.limits[limit].period,
-            left: taken.left,
-            whole_in: taken.whole_in,
+            set: set.clone(),
+            count: rate.limit.count,
+            period: rate.limit.period,
+            left: left.count,
+            whole_in: left.whole_in,
             refused,
-        })
+        }
+    }
+
+    /// From 0, nothing is used, to 1, nothing is left.
+    fn nearness(&self) -> f64 {
+        1.0 - f64::from(self.left) / f64::from(self.count)
     }
 }
 
-/// From 0, nothing used, to 1, nothing left.
-fn nearness(usage: &Usage) -> f64 {
-    1.0 - f64::from(usage.left) / f64::from(usage.count)
+/// Sorts the nearest to their limits first; equally near ones by the name of the set.
+pub(super) fn sort(usage: &mut [Usage]) {
+    usage.sort_by(|a, b| b.nearness().total_cmp(&a.nearness()).then_with(|| a.set.cmp(&b.set)));
 }
 
-fn keep_nearest(used: &mut Vec<Usage>) {
-    used.sort_by(|a, b| nearness(b).total_cmp(&nearness(a)));
-    used.truncate(SHOWN);
+/// The addresses nearest to their limits, out of a crowd that need not be held in memory.
+#[derive(Debug, Default)]
+pub(super) struct Nearest(Vec<Usage>);
+
+impl Nearest {
+    pub(super) fn push(&mut self, usage: Usage) {
+        self.0.push(usage);
+        if self.0.len() > 2 * SHOWN {
+            self.cut();
+        }
+    }
+
+    pub(super) fn into_vec(mut self) -> Vec<Usage> {
+        self.cut();
+        self.0
+    }
+
+    fn cut(&mut self) {
+        self.0.sort_by(|a, b| b.nearness().total_cmp(&a.nearness()));
+        self.0.truncate(SHOWN);
+    }
 }

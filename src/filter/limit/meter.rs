@@ -1,0 +1,283 @@
+//! One set of limits with the counters of those who use it. The next configuration's meter of the same set shares them.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::gcra::{Left, Rate};
+use super::table::{Owner, Table};
+use super::usage::{Usage, Who};
+use crate::config::policy::{By, Limit, LimitSet};
+
+/// How many consumers' counters are made together, when the first of these consumers asks.
+const CHUNK: usize = 64;
+
+/// A set of limits, ready to be counted.
+#[derive(Debug)]
+pub(super) struct Meter {
+    pub(super) set: Arc<LimitSet>,
+    limits: Box<[Counted]>,
+    /// The value of `RateLimit-Policy`.
+    pub(super) policy: HeaderValue,
+    /// How often one of its limits refused a request.
+    refused: Arc<AtomicU64>,
+}
+
+/// One limit of a set.
+#[derive(Debug)]
+struct Counted {
+    rate: Rate,
+    counters: Counters,
+}
+
+/// Where a limit's use is counted. Meters of two configurations hold the same counters, so that a request that still uses the old one
+/// is counted for both.
+#[derive(Debug)]
+enum Counters {
+    /// Each consumer of the configuration has a counter, found by slot. Who has no slot is counted in the table.
+    Consumers(Box<[Arc<Chunk>]>),
+    /// Each address is counted in the table.
+    Addresses,
+    /// All clients share one counter.
+    Everyone(Arc<Counter>),
+}
+
+/// The counters of neighbouring slots.
+type Chunk = OnceLock<Box<[Counter; CHUNK]>>;
+
+/// One arrival time, and how often a request was refused by it.
+#[derive(Debug, Default)]
+struct Counter {
+    arrival: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Who makes a request, as limits tell clients apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// The consumer's slot, if the configuration lists them.
+    pub(super) slot: Option<u32>,
+    /// Who is counted in the table where there is no slot: the consumer, or the address if there is no consumer.
+    pub(super) owner: Owner,
+    /// The client's address, for limits by address.
+    pub(super) address: IpAddr,
+}
+
+/// Where one caller's use of one limit is counted.
+enum Account<'a> {
+    Counter(&'a Counter),
+    Table(Owner),
+}
+
+impl Meter {
+    /// A meter with counters for so many slots. A limit that the meter before has, too, with the same count, period and `by`, keeps its
+    /// number and its counters; to other limits `next_number` is given.
+    pub(super) fn new(set: &Arc<LimitSet>, slots: usize, before: Option<&Meter>, next_number: &mut u32) -> Meter {
+        // Each earlier limit is kept at most once: of two equal limits, the second one is new.
+        let mut earlier: Vec<&Counted> = before.iter().flat_map(|before| &before.limits).collect();
+        let counted = |limit: &Limit| {
+            let same = earlier.iter().position(|earlier| earlier.rate.limit == *limit);
+            let kept = same.map(|index| earlier.remove(index));
+            let number = kept.map_or(*next_number, |kept| kept.rate.number);
+            *next_number += u32::from(kept.is_none());
+            let counters = Counters::new(limit.by, slots, kept.map(|kept| &kept.counters));
+            Counted { rate: Rate::new(limit, number, label(set, limit)), counters }
+        };
+        let limits: Box<[Counted]> = set.limits.iter().map(counted).collect();
+        Meter {
+            set: set.clone(),
+            policy: policy(&limits),
+            limits,
+            refused: before.map(|before| before.refused.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it can serve the next configuration as it is: it has the same set, and counters for so many slots.
+    pub(super) fn serves(&self, set: &LimitSet, slots: usize) -> bool {
+        *self.set == *set && self.limits.iter().all(|limit| limit.counters.have(slots))
+    }
+
+    /// Takes one request of each limit. `remaining`, if given, gets the value of `RateLimit`.
+    ///
+    /// # Errors
+    /// How long to wait, when one limit lets no more through. Then nothing was taken of any.
+    pub(super) fn take(
+        &self,
+        caller: &Caller,
+        table: &Table,
+        now: u64,
+        mut remaining: Option<&mut String>,
+    ) -> Result<(), Duration> {
+        for (index, limit) in self.limits.iter().enumerate() {
+            match limit.take(caller, table, now) {
+                Ok(left) => write_left(&mut remaining, &limit.rate, left),
+                Err(wait) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    let (taken, others) = (&self.limits[..index], &self.limits[index + 1..]);
+                    taken.iter().for_each(|limit| limit.give_back(caller, table));
+                    // The client has to wait for this limit. Those after it were not looked at, and are written as if unused.
+                    write_left(&mut remaining, &limit.rate, limit.rate.exhausted());
+                    for Counted { rate, .. } in others {
+                        write_left(&mut remaining, rate, rate.untouched());
+                    }
+                    return Err(wait);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what one request took of each limit.
+    pub(super) fn give_back(&self, caller: &Caller, table: &Table) {
+        self.limits.iter().for_each(|limit| limit.give_back(caller, table));
+    }
+
+    /// How often one of its limits refused a request.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Its limits that are counted in the table.
+    pub(super) fn rates(&self) -> impl Iterator<Item = &Rate> {
+        self.limits.iter().map(|limit| &limit.rate)
+    }
+
+    /// How far a consumer, by slot, has used each limit: those that are used now, or have ever refused the consumer.
+    pub(super) fn usage_of(&self, slot: u32, name: &str, now: u64) -> impl Iterator<Item = Usage> {
+        let used = move |limit: &Counted| {
+            limit.usage(limit.counters.existing(slot)?, Who::Consumer(name.to_owned()), &self.set.name, now)
+        };
+        self.limits.iter().filter_map(used)
+    }
+
+    /// How far all clients together have used each limit that they share.
+    pub(super) fn usage_of_everyone(&self, now: u64) -> impl Iterator<Item = Usage> {
+        let used = move |limit: &Counted| match &limit.counters {
+            Counters::Everyone(counter) => limit.usage(counter, Who::Everyone, &self.set.name, now),
+            Counters::Consumers(_) | Counters::Addresses => None,
+        };
+        self.limits.iter().filter_map(used)
+    }
+
+    /// Forgets what a consumer, by slot, has used of each limit; of how many limits that was something.
+    pub(super) fn reset(&self, slot: u32) -> usize {
+        let reset = |counter: &Counter| {
+            counter.refused.store(0, Ordering::Relaxed);
+            counter.arrival.swap(0, Ordering::Relaxed) != 0
+        };
+        self.limits.iter().filter(|limit| limit.counters.existing(slot).is_some_and(reset)).count()
+    }
+}
+
+impl Counted {
+    fn take(&self, caller: &Caller, table: &Table, now: u64) -> Result<Left, Duration> {
+        match self.counters.account(caller) {
+            Account::Table(owner) => table.take(&self.rate, owner, now),
+            Account::Counter(counter) => self.rate.take(&counter.arrival, now).inspect_err(|_| {
+                counter.refused.fetch_add(1, Ordering::Relaxed);
+            }),
+        }
+    }
+
+    fn give_back(&self, caller: &Caller, table: &Table) {
+        match self.counters.account(caller) {
+            Account::Table(owner) => table.give_back(&self.rate, owner),
+            Account::Counter(counter) => self.rate.give_back(&counter.arrival),
+        }
+    }
+
+    /// A counter's use, unless it is unused now and has never refused anybody.
+    fn usage(&self, counter: &Counter, who: Who, set: &Arc<str>, now: u64) -> Option<Usage> {
+        let (arrival, refused) = (counter.arrival.load(Ordering::Relaxed), counter.refused.load(Ordering::Relaxed));
+        (arrival > now || refused > 0).then(|| Usage::new(who, set, &self.rate, arrival, refused, now))
+    }
+}
+
+impl Counters {
+    /// Counters for so many slots: those of an equal limit before, and new ones for what it lacks.
+    fn new(by: By, slots: usize, kept: Option<&Counters>) -> Counters {
+        match (by, kept) {
+            (By::Address, _) => Counters::Addresses,
+            (By::Everyone, Some(Counters::Everyone(counter))) => Counters::Everyone(counter.clone()),
+            (By::Everyone, _) => Counters::Everyone(Arc::default()),
+            (By::Consumer, kept) => {
+                let kept = if let Some(Counters::Consumers(chunks)) = kept { &chunks[..] } else { &[] };
+                let needed = slots.div_ceil(CHUNK).max(kept.len());
+                let chunks = kept.iter().cloned().chain(std::iter::repeat_with(Arc::default));
+                Counters::Consumers(chunks.take(needed).collect())
+            }
+        }
+    }
+
+    /// Whether they suffice for so many slots.
+    fn have(&self, slots: usize) -> bool {
+        match self {
+            Counters::Consumers(chunks) => chunks.len() * CHUNK >= slots,
+            Counters::Addresses | Counters::Everyone(_) => true,
+        }
+    }
+
+    /// Where a caller's use is counted.
+    fn account(&self, caller: &Caller) -> Account<'_> {
+        match self {
+            Counters::Everyone(counter) => Account::Counter(counter),
+            Counters::Addresses => Account::Table(Owner::Address(caller.address)),
+            Counters::Consumers(chunks) => {
+                let own = caller.slot.map(|slot| slot as usize).and_then(|slot| {
+                    let chunk = chunks.get(slot / CHUNK)?.get_or_init(new_chunk);
+                    Some(&chunk[slot % CHUNK])
+                });
+                own.map_or(Account::Table(caller.owner), Account::Counter)
+            }
+        }
+    }
+
+    /// A consumer's counter, unless no consumer of its chunk has ever made a request.
+    fn existing(&self, slot: u32) -> Option<&Counter> {
+        let Counters::Consumers(chunks) = self else { return None };
+        let chunk = chunks.get(slot as usize / CHUNK)?.get()?;
+        Some(&chunk[slot as usize % CHUNK])
+    }
+}
+
+fn new_chunk() -> Box<[Counter; CHUNK]> {
+    Box::new(std::array::from_fn(|_| Counter::default()))
+}
+
+/// Adds one limit to `RateLimit: "silver";r=9;t=1` (draft-ietf-httpapi-ratelimit-headers-10, section 4), if that is wanted.
+fn write_left(text: &mut Option<&mut String>, rate: &Rate, left: Left) {
+    let Some(text) = text else { return };
+    let (mut count, mut whole_in) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let comma = if text.is_empty() { "" } else { ", " };
+    let pieces = [comma, &rate.label, ";r=", count.format(left.count), ";t=", whole_in.format(seconds(left.whole_in))];
+    // To its exact size: a text with room to spare costs another allocation when it becomes a header's value.
+    text.reserve_exact(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| text.push_str(piece));
+}
+
+/// `RateLimit-Policy: "silver";q=10;w=1` (the same draft, section 3).
+fn policy(limits: &[Counted]) -> HeaderValue {
+    let one = |Counted { rate, .. }: &Counted| {
+        format!("{};q={};w={}", rate.label, rate.limit.count, seconds(rate.limit.period))
+    };
+    let all: Vec<_> = limits.iter().map(one).collect();
+    HeaderValue::from_str(&all.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// A limit's name in headers, as a structured field's string (RFC 9651 section 3.3.3): the set's name, and the limit itself where the
+/// set has several.
+fn label(set: &LimitSet, limit: &Limit) -> String {
+    let fits = |c: &char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    let name: String = set.name.chars().filter(fits).collect();
+    let each =
+        if set.limits.len() > 1 { format!("-{}-per-{}s", limit.count, seconds(limit.period)) } else { String::new() };
+    format!("\"{name}{each}\"")
+}
+
+/// Whole seconds, rounded up.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
