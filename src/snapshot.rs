@@ -105,7 +105,8 @@ impl Snapshot {
         self.slots.get(name).and_then(|&slot| self.services[slot].as_ref())
     }
 
-    /// The snapshot after `previous`. Pure: it reads live state of instances nowhere and changes nothing.
+    /// The snapshot after `previous`. It is pure: it reads no live state of instances or limits, and changes nothing. What is to be
+    /// done to live instances is in the effects; counters of limits are shared by both snapshots.
     pub fn next(inputs: &Inputs, previous: &Snapshot) -> Next {
         let snapshot = Snapshot {
             version: previous.version + 1,
@@ -122,7 +123,7 @@ impl Snapshot {
             next.reconfigure(&inputs.config, previous);
         }
         next.take_in(inputs);
-        next.bury(inputs);
+        next.expire(inputs);
         next
     }
 }

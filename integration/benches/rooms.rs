@@ -103,22 +103,22 @@ fn keys_and_limits(criterion: &mut Criterion) {
         b.iter(|| snapshot.auth.check(&headers, &Learnt::default(), CLIENT, now));
     });
     let consumer = snapshot.auth.check(&headers, &Learnt::default(), CLIENT, now).expect("it is known");
-    let index = |path| {
+    let limits = |path| {
         let asked = Asked { host: None, path, query: None, method: &Method::GET, headers: &headers };
-        snapshot.routes.find(&asked).expect("a route").index
+        snapshot.routes.find(&asked).expect("a route").route.policy.limits.as_deref()
     };
     for (whose, route, consumer) in
-        [("a consumer's", index("/api/s"), Some(&**consumer)), ("an address's", index("/open"), None)]
+        [("a consumer's", limits("/api/s"), Some(&**consumer)), ("an address's", limits("/open"), None)]
     {
         criterion.bench_function(&format!("limit/take one of {whose}, with what is left as a header"), |b| {
             b.iter(|| {
-                let mut told = [None, None];
-                snapshot.limits.take(route, consumer, CLIENT, now, &mut told).map(|()| told)
+                let mut remaining = [None, None];
+                snapshot.limits.take(route, consumer, CLIENT, now, &mut remaining).map(|()| remaining)
             });
         });
-        let mut told = [None, None];
-        snapshot.limits.take(route, consumer, CLIENT, now, &mut told).expect("it is not used up");
-        assert_eq!(told.iter().flatten().count(), 1);
+        let mut remaining = [None, None];
+        snapshot.limits.take(route, consumer, CLIENT, now, &mut remaining).expect("it is not used up");
+        assert_eq!(remaining.iter().flatten().count(), 1);
     }
 }
 

@@ -196,9 +196,9 @@ pub fn is_api_key(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use http::HeaderName;
 
+    use super::*;
     use crate::fields::X_API_KEY;
 
     fn auth() -> Auth {

@@ -15,7 +15,7 @@ use crate::upstream::instance::{Instance, ServiceState};
 use crate::upstream::{Member, Service};
 
 impl Next {
-    /// What follows from a new configuration alone. What clients have used of limits that stay, stays used.
+    /// What follows from a new configuration alone. Limits that stay share their counters with those of the previous snapshot.
     pub(super) fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
         self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
         self.snapshot.filters = Arc::new(Filters::new(config, Some(&previous.filters)));
@@ -45,9 +45,10 @@ impl Next {
         }
     }
 
-    /// Services that the catalog no longer has: remembered for a while, then forgotten.
-    pub(super) fn bury(&mut self, inputs: &Inputs) {
-        let mut graves = Vec::new();
+    /// Services that the catalog no longer has: they are remembered for a while, without instances, and then forgotten.
+    pub(super) fn expire(&mut self, inputs: &Inputs) {
+        // When each of them became extinct, and its slot.
+        let mut extinct = Vec::new();
         for slot in 0..self.snapshot.services.len() {
             let Some(service) = self.snapshot.services[slot].clone() else { continue };
             if inputs.catalog.services.contains_key(&service.name) {
@@ -56,17 +57,18 @@ impl Next {
             let since = service.gone.unwrap_or(inputs.now);
             if service.gone.is_none() {
                 let gone = Arc::new(catalog::Service { endpoints: Vec::new(), ..(*service.source).clone() });
-                let mut extinct = self.service(slot, &gone, Some(&service), inputs);
-                extinct.gone = Some(since);
-                self.snapshot.services[slot] = Some(Arc::new(extinct));
+                let mut service = self.service(slot, &gone, Some(&service), inputs);
+                service.gone = Some(since);
+                self.snapshot.services[slot] = Some(Arc::new(service));
             }
-            graves.push((since, slot));
+            extinct.push((since, slot));
         }
-        graves.sort_unstable();
-        let crowd = graves.len().saturating_sub(TOMBSTONES);
-        for (index, &(since, slot)) in graves.iter().enumerate() {
+        // The oldest are forgotten early when there are too many.
+        extinct.sort_unstable();
+        let surplus = extinct.len().saturating_sub(TOMBSTONES);
+        for (index, &(since, slot)) in extinct.iter().enumerate() {
             let until = since + TOMBSTONE;
-            if index < crowd || until <= inputs.now {
+            if index < surplus || until <= inputs.now {
                 let service = self.snapshot.services[slot].take();
                 service.map(|service| self.snapshot.slots.remove(&service.name));
             } else {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::catalog::{self, Endpoint, Health, Key, Registration};
+use crate::config::{self, Environment, Overrides};
+use crate::fields::X_API_KEY;
+use crate::io::Learnt;
 
 fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
     let registration = Registration {
@@ -142,4 +145,54 @@ async fn an_instance_that_comes_back_within_five_minutes_is_the_same_one_and_aft
             assert_eq!((probed, tuned), (same, same), "{effects:?}");
         }
     }
+}
+
+/// A configuration with limits for all routes, and consumers whose keys are their names.
+fn configured(limits: &str, consumers: &[&str]) -> Arc<Config> {
+    let mut text = format!("limits = {limits}\n");
+    for name in consumers {
+        let digest: String = config::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("[[consumer]]\nname = \"{name}\"\nkeys = [\"sha256:{digest}\"]\n");
+    }
+    let parsed = config::parse(Some(&text), "test", Overrides::default(), &Environment::default());
+    Arc::new(parsed.unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// Takes one request of a consumer, and one of an address; whether each passes.
+fn takes(snapshot: &Snapshot, key: &str) -> [bool; 2] {
+    let headers = http::HeaderMap::from_iter([(X_API_KEY, key.parse().expect("a header value"))]);
+    let (client, now) = ([10, 0, 0, 1].into(), Instant::now());
+    let learnt = Learnt::default();
+    let consumer = snapshot.filters.auth.check(&headers, &learnt, client, now).expect("the key is known");
+    let route = snapshot.config.routes[0].policy.limits.as_deref();
+    [Some(&**consumer), None].map(|who| snapshot.filters.limits.take(route, who, client, now, &mut [None, None]).is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_twice_the_next_snapshot_is_the_same_and_the_one_before_goes_on_as_if_there_were_none() {
+    let config = configured("[\"3/h\"]", &["shop"]);
+    let mut story = Story { snapshot: Snapshot::empty(config.clone()), config };
+    story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1), endpoint(2, Health::Passing, 1)])));
+    let previous = story.snapshot;
+    assert_eq!(takes(&previous, "shop"), [true, true]);
+    // A limit more, consumers more, an instance less.
+    let inputs = Inputs {
+        config: configured("[\"3/h\", \"100/day\"]", &["app", "shop"]),
+        catalog: catalog(Some(vec![endpoint(2, Health::Passing, 2)])),
+        now: Instant::now(),
+    };
+    let used = previous.filters.limits.usage(inputs.now);
+    let twice = [(), ()].map(|()| Snapshot::next(&inputs, &previous));
+    let result = |next: &Next| (next.changes.clone(), next.due, format!("{:?}", next.effects));
+    assert_eq!(result(&twice[0]), result(&twice[1]));
+    assert_eq!(previous.filters.limits.usage(inputs.now), used);
+    for Next { snapshot, .. } in &twice {
+        assert_eq!(snapshot.filters.limits.usage(inputs.now), used);
+    }
+    // A worker that has not looked yet takes the second of three; the third is left for whoever has.
+    assert_eq!(takes(&previous, "shop"), [true, true]);
+    assert_eq!(takes(&twice[0].snapshot, "shop"), [true, true]);
+    assert_eq!(takes(&twice[1].snapshot, "shop"), [false, false]);
+    assert_eq!(takes(&previous, "shop"), [false, false]);
+    assert_eq!(takes(&twice[1].snapshot, "app"), [true, false]);
 }

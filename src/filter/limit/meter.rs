@@ -60,8 +60,9 @@ struct Counter {
 pub(super) struct Caller {
     /// The consumer's slot, if the configuration lists them.
     pub(super) slot: Option<u32>,
-    /// The consumer without a slot; without a consumer, the address.
+    /// Who is counted in the table where there is no slot: the consumer, or the address if there is no consumer.
     pub(super) owner: Owner,
+    /// The client's address, for limits by address.
     pub(super) address: IpAddr,
 }
 
@@ -147,7 +148,7 @@ impl Meter {
     /// How far a consumer, by slot, has used each limit: those that are used now, or have ever refused the consumer.
     pub(super) fn usage_of(&self, slot: u32, name: &str, now: u64) -> impl Iterator<Item = Usage> {
         let used = move |limit: &Counted| {
-            limit.usage(limit.counters.of(slot)?, Who::Consumer(name.to_owned()), &self.set.name, now)
+            limit.usage(limit.counters.existing(slot)?, Who::Consumer(name.to_owned()), &self.set.name, now)
         };
         self.limits.iter().filter_map(used)
     }
@@ -167,7 +168,7 @@ impl Meter {
             counter.refused.store(0, Ordering::Relaxed);
             counter.arrival.swap(0, Ordering::Relaxed) != 0
         };
-        self.limits.iter().filter(|limit| limit.counters.of(slot).is_some_and(reset)).count()
+        self.limits.iter().filter(|limit| limit.counters.existing(slot).is_some_and(reset)).count()
     }
 }
 
@@ -234,8 +235,8 @@ impl Counters {
         }
     }
 
-    /// A consumer's counter, if any consumer of its chunk has ever asked.
-    fn of(&self, slot: u32) -> Option<&Counter> {
+    /// A consumer's counter, unless no consumer of its chunk has ever made a request.
+    fn existing(&self, slot: u32) -> Option<&Counter> {
         let Counters::Consumers(chunks) = self else { return None };
         let chunk = chunks.get(slot as usize / CHUNK)?.get()?;
         Some(&chunk[slot as usize % CHUNK])
