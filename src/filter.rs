@@ -113,7 +113,9 @@ impl Filter {
     /// Looks at a request on its way in.
     pub fn before(self, filters: &Filters, passing: &mut Passing<'_>) -> Step {
         match self {
+            Filter::Cors if passing.route.cors.is_none() => Step::Continue,
             Filter::Cors => cors::before(passing),
+            Filter::Auth if !passing.route.policy.auth => Step::Continue,
             Filter::Auth => auth::before(&filters.auth, passing),
             Filter::Limit => limit::before(&filters.limits, passing),
             #[cfg(test)]
@@ -139,7 +141,11 @@ impl Filter {
     /// Adds to an answer on its way out, whoever gave it.
     pub fn after(self, route: &Route, notes: &mut Notes, headers: &mut HeaderMap) {
         match self {
-            Filter::Cors => cors::after(route.cors.as_ref(), &notes.cors, headers),
+            Filter::Cors => {
+                if let Some(cors) = &route.cors {
+                    cors::after(cors, &notes.cors, headers);
+                }
+            }
             Filter::Auth => {}
             Filter::Limit => limit::after(&mut notes.limit, headers),
             #[cfg(test)]

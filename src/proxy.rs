@@ -21,18 +21,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::config::routes::{Action, Target};
 use crate::fields::X_REQUEST_ID;
 use crate::filter::{Filter, Notes, Passing, Step, cors};
-use crate::io::Client;
 use crate::io::upgrade::Upgrade;
+use crate::io::{Client, Door};
 use crate::plane::{Handler, MaybeFuture};
 use crate::request::{Facts, RequestId};
-use crate::route::{Found, Lookup};
+use crate::route::{self, Found, Lookup};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessWriter;
 use crate::upstream::LocalService;
@@ -168,7 +168,9 @@ fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received,
         Ok(target) => exchange.request.target = target,
         Err(error) => return Err(Answered::failed(exchange, error).into()),
     }
-    if !builtin::claims(exchange.request.target.path(), &exchange.client) {
+    let path = exchange.request.target.path();
+    let ours = matches!(path, "/health" | "/ready" | "*") || path.starts_with("/admin");
+    if !ours && exchange.client.door == Door::Public {
         return Ok(Received(exchange));
     }
     match builtin::page(&exchange.effects.worker, snapshot, &exchange.request, &exchange.client) {
@@ -276,15 +278,16 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
     let host = target.host.as_ref().and_then(|host| host.to_str().ok());
     let (path, query) = (target.path(), target.query());
     let lookup = Lookup { host, path, query, method: &head.method, headers: &head.headers };
-    if let Some(method) = cors::preflight_for(head)
-        && let Ok(found) = snapshot.routes.find(&Lookup { method: &method, ..lookup })
+    if head.method == Method::OPTIONS
+        && let Some(method) = cors::preflight_for(head)
+        && let Ok(found) = route::find(&snapshot.routes, &Lookup { method: &method, ..lookup })
         && found.entry.route.cors.is_some()
     {
         notes.cors.preflight = Some(method);
         return Ok(found);
     }
-    match snapshot.routes.find(&lookup) {
-        Ok(found) if snapshot.routes.is_ambiguous(&lookup, &found) => {
+    match route::find(&snapshot.routes, &lookup) {
+        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found) => {
             let why = "An instance may read this path as one of another route: write it without // and ;";
             Err(Error::BadRequest("bad_path", why))
         }

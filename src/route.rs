@@ -5,11 +5,11 @@
 //! conditions. A route whose conditions do not hold is passed over for the next one. Two that would be equal are a
 //! mistake of the configuration.
 
-mod found;
+mod search;
 mod table;
 
-pub use found::{Entry, Found};
-pub use table::{Lookup, Missed, Table};
+pub use search::{Found, Lookup, Missed, find, is_ambiguous};
+pub use table::{Entry, Table};
 
 #[cfg(test)]
 mod tests;

@@ -109,10 +109,16 @@ impl Server {
 
 /// Serves one connection to its end on the caller's runtime, without acceptor, worker or deadlines: for benchmarks, which so see
 /// only what every request costs.
-pub async fn serve<H: Handler>(io: Io, client: Client, limits: Limits, handler: Rc<H>, pulse: Arc<Pulse>) {
+pub fn serve<H: Handler>(
+    io: Io,
+    client: Client,
+    limits: Limits,
+    handler: Rc<H>,
+    pulse: Arc<Pulse>,
+) -> impl Future<Output = ()> {
     let connections = Rc::new(deadlines::Connections::default());
     let control = connections.open(Arc::new(limits));
-    connection::serve(io, client, handler, control, connections, pulse, ()).await;
+    connection::serve(io, client, handler, control, connections, pulse, ())
 }
 
 /// Waits for a thread without blocking the caller's runtime.

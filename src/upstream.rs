@@ -1,13 +1,11 @@
 //! Which instance a request goes to: breakers say who is eligible, round robin picks among them, the breaker grants a
 //! permit - or why there is none.
 
-pub mod balance;
 pub mod breaker;
-pub mod budget;
 pub mod instance;
 pub mod pool;
+pub mod recent;
 pub mod verdict;
-mod window;
 pub mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -20,11 +18,10 @@ use tokio::time::Instant;
 
 use crate::catalog::{self, ServiceName};
 use crate::worker::WorkerId;
-use balance::Balancer;
 use breaker::Failure;
-use budget::Budget;
 use instance::{InFlight, Instance, Permit, ServiceState};
 use pool::{Local, Settings};
+use recent::Budget;
 
 /// A service in a snapshot: immutable, but for what hangs on its instances and its state.
 #[derive(Debug)]
@@ -95,8 +92,16 @@ pub struct LocalService {
     /// What all workers share of it.
     pub shared: Arc<Service>,
     worker: WorkerId,
-    balancer: RefCell<Balancer>,
-    locals: Box<[Rc<Local>]>,
+    /// One per member, in their order.
+    slots: Box<[Slot]>,
+}
+
+/// An instance in a service, as one worker sees it: its connections, and its credit for the next turn.
+#[derive(Debug)]
+struct Slot {
+    local: Rc<Local>,
+    weight: i64,
+    credit: Cell<i64>,
 }
 
 impl Service {
@@ -134,7 +139,7 @@ impl Upstreams {
                 (Some(old), Some(new)) if Arc::ptr_eq(&old.shared, new) => {}
                 (old, Some(new)) => *mine = Some(LocalService::adopt(new, old.as_deref(), self.worker, &self.settings)),
                 (Some(old), None) => {
-                    old.locals.iter().for_each(|local| local.prune(Instant::now()));
+                    old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
                     *mine = None;
                 }
             }
@@ -152,14 +157,14 @@ impl Upstreams {
         let services = self.services.borrow();
         let (now, start) = (Instant::now(), self.pruned.get());
         for service in services.iter().skip(start).take(AT_ONCE).flatten() {
-            service.locals.iter().for_each(|local| local.prune(now));
+            service.slots.iter().for_each(|slot| slot.local.prune(now));
         }
         self.pruned.set(if start + AT_ONCE >= services.len() { 0 } else { start + AT_ONCE });
     }
 
     /// Idle connections to an instance on this worker.
     pub fn idle(&self, slot: usize, member: usize) -> usize {
-        self.service(slot).and_then(|s| s.locals.get(member).map(|local| local.idle())).unwrap_or(0)
+        self.service(slot).and_then(|s| s.slots.get(member).map(|slot| slot.local.idle())).unwrap_or(0)
     }
 }
 
@@ -170,22 +175,28 @@ impl LocalService {
         worker: WorkerId,
         settings: &Rc<Settings>,
     ) -> Rc<LocalService> {
-        let place = |instance: &Arc<Instance>| Arc::as_ptr(instance);
-        let before = old.iter().flat_map(|old| old.locals.iter()).map(|local| (place(&local.instance), local));
+        let before = old.iter().flat_map(|old| &old.slots).map(|slot| (Arc::as_ptr(&slot.local.instance), slot));
         let before: HashMap<_, _, foldhash::fast::FixedState> = before.collect();
-        let known = |instance: &Arc<Instance>| before.get(&place(instance)).map(|local| Rc::clone(local));
-        let fresh = |member: &Member| Local::new(member.instance.clone(), settings.clone());
-        let locals: Box<[_]> = new.members.iter().map(|m| known(&m.instance).unwrap_or_else(|| fresh(m))).collect();
-        let now = Instant::now();
-        for local in old.iter().flat_map(|old| old.locals.iter()).chain(&locals) {
-            local.prune(now);
-        }
-        let members = new.members.iter().map(|m| (&m.instance, m.weight));
-        let balancer = match old {
-            Some(old) => old.balancer.borrow().rebuilt(members),
-            None => Balancer::new(worker, members),
+        let slot = |member: &Member| {
+            let (weight, known) = (i64::from(member.weight), before.get(&Arc::as_ptr(&member.instance)));
+            let fresh = || Local::new(member.instance.clone(), settings.clone());
+            Slot {
+                local: known.map_or_else(fresh, |known| known.local.clone()),
+                weight,
+                credit: Cell::new(known.map_or(0, |known| known.credit_at(weight))),
+            }
         };
-        Rc::new(LocalService { shared: new.clone(), worker, balancer: RefCell::new(balancer), locals })
+        let slots: Box<[Slot]> = new.members.iter().map(slot).collect();
+        let now = Instant::now();
+        for slot in old.iter().flat_map(|old| &old.slots).chain(&slots) {
+            slot.local.prune(now);
+        }
+        // Each worker begins at another place of the order, so that many workers do not pick in step.
+        let skipped = if old.is_none() { worker.0 % slots.len().max(1) } else { 0 };
+        for _ in 0..skipped {
+            next_turn(&slots, |_| true);
+        }
+        Rc::new(LocalService { shared: new.clone(), worker, slots })
     }
 
     /// Picks an instance that this request has not tried: round robin over those whose breakers let it.
@@ -200,11 +211,11 @@ impl LocalService {
         let mut late = false;
         loop {
             let eligible = |index: usize| {
-                let instance = &self.locals[index].instance;
+                let instance = &self.slots[index].local.instance;
                 let here = late || !instance.departed();
                 here && !tried.contains(&index) && !refused.contains(index) && instance.sound(&mut now)
             };
-            let Some(member) = self.balancer.borrow_mut().pick(eligible) else {
+            let Some(member) = next_turn(&self.slots, eligible) else {
                 let mut all = self.shared.members.iter().filter(|member| member.weight > 0);
                 if late || !tried.is_empty() || !all.all(|member| member.instance.departed()) {
                     return Err(self.why_none(tried));
@@ -212,7 +223,7 @@ impl LocalService {
                 late = true;
                 continue;
             };
-            let local = &self.locals[member];
+            let local = &self.slots[member].local;
             if let Some(permit) = local.instance.acquire(self.worker) {
                 return Ok(Pick { local: local.clone(), permit, member });
             }
@@ -225,7 +236,7 @@ impl LocalService {
     pub fn has_other(&self, tried: &[usize]) -> bool {
         let mut now = None;
         self.shared.members.iter().enumerate().any(|(index, member)| {
-            member.weight > 0 && !tried.contains(&index) && self.locals[index].instance.eligible(&mut now)
+            member.weight > 0 && !tried.contains(&index) && self.slots[index].local.instance.eligible(&mut now)
         })
     }
 
@@ -273,6 +284,37 @@ impl LocalService {
     }
 }
 
+impl Slot {
+    /// Its credit under another weight: no more than the larger of both could have earned, or owed.
+    fn credit_at(&self, weight: i64) -> i64 {
+        if self.weight == 0 { 0 } else { self.credit.get().clamp(-weight.max(self.weight), weight) }
+    }
+}
+
+/// Whose turn is next among the eligible: smooth weighted round robin. Weight 0 never is.
+///
+/// nginx's algorithm: each eligible instance gains its weight, the richest is picked and pays what all gained. Those not
+/// eligible neither gain nor pay, so that a tripped one's share is spread evenly and it comes back without a burst. No allocation,
+/// one pass.
+fn next_turn(slots: &[Slot], mut eligible: impl FnMut(usize) -> bool) -> Option<usize> {
+    let mut best: Option<(usize, i64)> = None;
+    let mut total = 0;
+    for (index, slot) in slots.iter().enumerate() {
+        if slot.weight == 0 || !eligible(index) {
+            continue;
+        }
+        total += slot.weight;
+        let credit = slot.credit.get() + slot.weight;
+        slot.credit.set(credit);
+        if best.is_none_or(|(_, richest)| credit > richest) {
+            best = Some((index, credit));
+        }
+    }
+    let (index, richest) = best?;
+    slots[index].credit.set(richest - total);
+    Some(index)
+}
+
 /// Members that refused a permit during one pick; almost always none.
 #[derive(Default)]
 struct Refused(Vec<usize>);
@@ -286,3 +328,6 @@ impl Refused {
         self.0.push(member);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// What only some files may speak of: text, files.
 const SEAMS: &[(&str, &[&str])] = &[
-    ("failsafe::", &["upstream/breaker.rs"]),
+    ("failsafe::", &["upstream/breaker/history.rs"]),
     ("arc_swap::", &["snapshot.rs"]),
     ("reqwest::", &["discovery/consul/client.rs", "terminal/client.rs"]),
     ("hyper::client", &["upstream/wire.rs"]),

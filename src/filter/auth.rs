@@ -86,11 +86,8 @@ impl Denied {
     }
 }
 
-/// Finds out who asks, where the route wants to know.
+/// Finds out who asks.
 pub(super) fn before(auth: &Auth, passing: &mut Passing<'_>) -> Step {
-    if !passing.route.policy.auth {
-        return Step::Continue;
-    }
     let Passing { head, client, facts, .. } = passing;
     match auth.check(&head.headers, &client.learnt, facts.client, facts.began) {
         Ok(consumer) => {

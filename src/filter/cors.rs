@@ -37,10 +37,8 @@ pub(super) fn before(passing: &mut Passing<'_>) -> Step {
 }
 
 /// Says which pages may read an answer.
-pub(super) fn after(cors: Option<&Cors>, notes: &Notes, headers: &mut HeaderMap) {
-    if let Some(cors) = cors {
-        allow(cors, notes.origin.as_ref(), headers);
-    }
+pub(super) fn after(cors: &Cors, notes: &Notes, headers: &mut HeaderMap) {
+    allow(cors, notes.origin.as_ref(), headers);
 }
 
 /// The answer to a preflight: what is allowed, or nothing.

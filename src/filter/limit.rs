@@ -9,7 +9,6 @@
 
 mod gcra;
 mod meter;
-mod meters;
 mod table;
 mod usage;
 
@@ -22,13 +21,12 @@ use foldhash::fast::FixedState;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::{Passing, Refusal, Step};
 use crate::config::policy::LimitSet;
 use crate::config::{self, Config, RateLimits};
-use super::{Passing, Refusal, Step};
 use crate::fields::{RATELIMIT, RATELIMIT_POLICY};
 use crate::request::{Consumer, Facts, LimitsKey, Source};
 use meter::{Caller, Meter};
-use meters::Meters;
 use table::{Owner, Table};
 use usage::Nearest;
 pub use usage::{Usage, Who};
@@ -75,6 +73,9 @@ struct Listed {
     slot: u32,
 }
 
+/// Meters by the names of their sets.
+type Meters = HashMap<Arc<str>, Arc<Meter>, FixedState>;
+
 /// Takes one request of each limit that holds for it.
 pub(super) fn before(limits: &Limits, passing: &mut Passing<'_>) -> Step {
     let Facts { consumer, client, began, .. } = &*passing.facts;
@@ -108,8 +109,8 @@ impl Limits {
         let mut next_number = before.map_or(1, |before| before.next_number);
         let of_routes = config.routes.iter().filter_map(|route| route.policy.limits.as_ref());
         Limits {
-            plans: Meters::new(&config.plans, consumers.len(), before.map(|before| &before.plans), &mut next_number),
-            routes: Meters::new(of_routes, consumers.len(), before.map(|before| &before.routes), &mut next_number),
+            plans: meters(&config.plans, consumers.len(), before.map(|before| &before.plans), &mut next_number),
+            routes: meters(of_routes, consumers.len(), before.map(|before| &before.routes), &mut next_number),
             shared,
             consumers,
             next_number,
@@ -131,8 +132,8 @@ impl Limits {
         now: Instant,
         remaining: &mut [Option<Remaining>; 2],
     ) -> Result<(), Duration> {
-        let plan = consumer.and_then(|consumer| consumer.plan.as_ref()).and_then(|name| self.plans.find(name));
-        let of_route = route.and_then(|set| self.routes.find(&set.name));
+        let plan = consumer.and_then(|consumer| consumer.plan.as_ref()).and_then(|name| self.plans.get(name));
+        let of_route = route.and_then(|set| self.routes.get(&set.name));
         if plan.is_none() && of_route.is_none() {
             return Ok(());
         }
@@ -220,8 +221,8 @@ impl Limits {
 
     /// Every set's meter and whether it is a `plan`'s or a `route`'s, by name.
     fn meters(&self) -> Vec<(&Meter, &'static str)> {
-        let plans = self.plans.iter().map(|meter| (meter, "plan"));
-        let routes = self.routes.iter().map(|meter| (meter, "route"));
+        let plans = self.plans.values().map(|meter| (&**meter, "plan"));
+        let routes = self.routes.values().map(|meter| (&**meter, "route"));
         let mut meters: Vec<_> = plans.chain(routes).collect();
         meters.sort_by(|(a, _), (b, _)| a.set.name.cmp(&b.set.name));
         meters
@@ -255,6 +256,28 @@ fn slots(written: &[config::Consumer], before: Option<&Arc<Consumers>>) -> Arc<C
 
 fn value(text: String) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The meters of sets of limits. One that serves as it is, is shared with the limits before.
+fn meters<'s>(
+    sets: impl IntoIterator<Item = &'s Arc<LimitSet>>,
+    slots: usize,
+    before: Option<&Meters>,
+    next_number: &mut u32,
+) -> Meters {
+    let mut meters = Meters::default();
+    // A set without limits counts nothing.
+    for set in sets.into_iter().filter(|set| !set.limits.is_empty()) {
+        if meters.contains_key(&set.name) {
+            continue;
+        }
+        let meter = match before.and_then(|before| before.get(&set.name)) {
+            Some(known) if known.serves(set, slots) => known.clone(),
+            known => Arc::new(Meter::new(set, slots, known.map(|known| &**known), next_number)),
+        };
+        meters.insert(set.name.clone(), meter);
+    }
+    meters
 }
 
 #[cfg(test)]

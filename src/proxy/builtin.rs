@@ -35,11 +35,6 @@ pub(super) struct Errand {
     consumer: String,
 }
 
-/// Whether a path may be one of ours.
-pub(super) fn claims(path: &str, client: &Client) -> bool {
-    client.door == Door::Admin || matches!(path, "/health" | "/ready" | "*") || path.starts_with("/admin")
-}
-
 /// The page for a path of our own, `None` for anybody else's.
 ///
 /// # Errors

@@ -10,8 +10,8 @@ use crate::catalog::{self, Key, ServiceName};
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::route::Table;
-use crate::upstream::budget::Budget;
 use crate::upstream::instance::{Instance, ServiceState};
+use crate::upstream::recent::Budget;
 use crate::upstream::{Member, Service};
 
 impl Next {
@@ -70,7 +70,7 @@ impl Next {
             let until = since + TOMBSTONE;
             if index < surplus || until <= inputs.now {
                 let service = self.snapshot.services[slot].take();
-                service.map(|service| self.snapshot.slots.remove(&service.name));
+                service.map(|service| self.snapshot.slots.remove(&service.label));
             } else {
                 self.due = Some(self.due.map_or(until, |due| due.min(until)));
             }
@@ -79,7 +79,7 @@ impl Next {
 
     fn slot(&mut self, name: &ServiceName) -> usize {
         let Snapshot { slots, services, .. } = &mut self.snapshot;
-        *slots.entry(name.clone()).or_insert_with(|| match services.iter().position(Option::is_none) {
+        *slots.entry(name.as_str().into()).or_insert_with(|| match services.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
                 services.push(None);

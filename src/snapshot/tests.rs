@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::catalog::{self, Endpoint, Health, Key, Registration};
+use crate::catalog::{self, Endpoint, Health, Key, Registration, ServiceName};
 use crate::config::{self, Environment, Overrides};
 use crate::fields::X_API_KEY;
 use crate::io::Learnt;
@@ -165,7 +165,8 @@ fn takes(snapshot: &Snapshot, key: &str) -> [bool; 2] {
     let learnt = Learnt::default();
     let consumer = snapshot.filters.auth.check(&headers, &learnt, client, now).expect("the key is known");
     let route = snapshot.config.routes[0].policy.limits.as_deref();
-    [Some(&**consumer), None].map(|who| snapshot.filters.limits.take(route, who, client, now, &mut [None, None]).is_ok())
+    [Some(&**consumer), None]
+        .map(|who| snapshot.filters.limits.take(route, who, client, now, &mut [None, None]).is_ok())
 }
 
 #[tokio::test(start_paused = true)]

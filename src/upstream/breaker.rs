@@ -6,20 +6,19 @@
 //! verdict on a request from before the trip for one on the probe.
 
 mod failure;
+mod history;
 mod state;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use failsafe::FailurePolicy;
-use failsafe::failure_policy::{self, ConsecutiveFailures};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config;
 pub use failure::Failure;
-use state::Packed;
+use history::History;
 pub use state::State;
 
 /// A probe without a verdict for this long counts as lost: another may take its place.
@@ -48,35 +47,6 @@ pub struct Breaker {
     history: Mutex<History>,
 }
 
-/// What only failures, and the first success after one, read and write.
-struct History {
-    policy: ConsecutiveFailures<OpenTimes>,
-    /// The open time of a trip that was vetoed, because no other instance was eligible. The next failure tries to trip with it
-    /// again.
-    vetoed: Option<Duration>,
-    random: fastrand::Rng,
-    consecutive: u32,
-    since: Instant,
-    why: Option<Failure>,
-}
-
-/// The open times of trips without a recovery in between: each is twice the one before, up to `longest`.
-#[derive(Clone)]
-struct OpenTimes {
-    next: Duration,
-    longest: Duration,
-}
-
-impl Iterator for OpenTimes {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let open = self.next;
-        self.next = open.saturating_mul(2).min(self.longest);
-        Some(open)
-    }
-}
-
 /// What admin shows of a breaker.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -92,6 +62,40 @@ pub struct View {
     pub consecutive: u32,
     /// How many times each state was entered, in the order of [`State::ALL`].
     pub entered: [u64; 3],
+}
+
+/// State, number of probes under way and generation. Each change of state begins a new generation; verdicts on attempts of an older
+/// one change nothing.
+///
+/// Bits 0-1 hold the state, 2-9 the probes, 10-63 the generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Packed(u64);
+
+impl Packed {
+    fn new(state: State, probes: u64, generation: u64) -> Packed {
+        let state = match state {
+            State::Closed => 0,
+            State::Open => 1,
+            State::HalfOpen => 2,
+        };
+        Packed(generation << 10 | probes << 2 | state)
+    }
+
+    fn state(self) -> State {
+        match self.0 & 3 {
+            0 => State::Closed,
+            1 => State::Open,
+            _ => State::HalfOpen,
+        }
+    }
+
+    fn probes(self) -> u64 {
+        self.0 >> 2 & 0xff
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> 10
+    }
 }
 
 /// The right to make one attempt: in which generation it was given, and whether the attempt is a probe.
@@ -124,14 +128,7 @@ impl Breaker {
             probes: AtomicU64::new(policy.probes.max(1).into()),
             epoch: now,
             entered: Default::default(),
-            history: Mutex::new(History {
-                policy: consecutive_failures(policy),
-                vetoed: None,
-                random: fastrand::Rng::with_seed(seed),
-                consecutive: 0,
-                since: now,
-                why: None,
-            }),
+            history: Mutex::new(History::new(policy, seed, now)),
         }
     }
 
@@ -141,8 +138,7 @@ impl Breaker {
         let mut history = self.history.lock();
         self.enabled.store(policy.enabled, Ordering::Relaxed);
         self.probes.store(policy.probes.max(1).into(), Ordering::Relaxed);
-        history.policy = consecutive_failures(policy);
-        (history.consecutive, history.vetoed) = (0, None);
+        history.tune(policy);
         let packed = self.packed();
         if !policy.enabled && packed.state() != State::Closed {
             let grant = Grant { generation: packed.generation(), probe: false };
@@ -213,10 +209,9 @@ impl Breaker {
         if !self.is_current(grant) {
             return;
         }
-        history.policy.record_success();
-        (history.consecutive, history.vetoed, history.why) = (0, None, None);
+        history.succeeded();
         if grant.probe && self.change(&mut history, grant, State::Closed, Instant::now()) {
-            history.policy.revived();
+            history.recovered();
         }
         self.failed_lately.store(false, Ordering::Relaxed);
     }
@@ -240,17 +235,15 @@ impl Breaker {
             return false;
         }
         self.failed_lately.store(true, Ordering::Relaxed);
-        history.consecutive = history.consecutive.saturating_add(1);
-        history.why = Some(failure);
         // An open time means: too many in a row. Where a trip was vetoed before, its open time is still the one to use.
-        let in_a_row = history.vetoed.take().or_else(|| history.policy.mark_dead_on_failure());
+        let in_a_row = history.failed(failure);
         // A probe's failure always opens again. Any other needs too many failures, and may be vetoed.
         if !grant.probe {
             if in_a_row.is_none() && !too_many() {
                 return false;
             }
             if !may_trip() {
-                history.vetoed = in_a_row;
+                history.veto(in_a_row);
                 return false;
             }
         }
@@ -342,30 +335,6 @@ impl Breaker {
             history.since = Instant::now();
         }
         changed
-    }
-}
-
-/// Counts failures in a row, by failsafe. Times are at least 1 ms, the unit of [`Breaker::due`].
-fn consecutive_failures(policy: &config::Breaker) -> ConsecutiveFailures<OpenTimes> {
-    let open = policy.open.max(Duration::from_millis(1));
-    let times = OpenTimes { next: open, longest: policy.open_max.max(open) };
-    failure_policy::consecutive_failures(policy.consecutive, times)
-}
-
-impl History {
-    /// The open time of a trip that is not due to failures in a row. failsafe gives one only when it has counted enough failures,
-    /// so it is told of further ones until it does: of none where the breaker tripped before without recovering since.
-    fn next_open_time(&mut self) -> Duration {
-        loop {
-            if let Some(open) = self.policy.mark_dead_on_failure() {
-                return open;
-            }
-        }
-    }
-
-    /// An open time, up to 25 % shorter or longer by chance, so that the gateways of a fleet do not probe at the same moment.
-    fn jittered(&mut self, open: Duration) -> Duration {
-        open.mul_f64(0.75 + 0.5 * self.random.f64())
     }
 }
 

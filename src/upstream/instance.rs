@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Failure, Grant};
-use super::window::Window;
+use super::recent::Window;
 use crate::catalog::Key;
 use crate::config;
 use crate::telemetry::metrics::{Histogram, Recorder, Timings};

@@ -52,7 +52,7 @@ fn take(
     now: Instant,
 ) -> (Result<(), Duration>, [Option<Remaining>; 2]) {
     let mut remaining = [None, None];
-    let route = limits.routes.find(&"default".into()).map(|meter| &*meter.set);
+    let route = limits.routes.get("default").map(|meter| &*meter.set);
     (limits.take(route, consumer, client, now, &mut remaining), remaining)
 }
 

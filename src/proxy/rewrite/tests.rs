@@ -41,7 +41,7 @@ fn passed(lines: &[(&str, &str)]) -> (String, HeaderMap) {
     let routes = crate::config::for_tests().routes;
     let (method, headers) = (&Method::GET, &request.head.headers);
     let lookup = Lookup { host: None, path: request.target.path(), query: None, method, headers };
-    let found = Table::new(&routes, 1).find(&lookup).expect("a route");
+    let found = crate::route::find(&Table::new(&routes, 1), &lookup).expect("a route");
     let client = Client::new(
         "10.1.2.3:4".parse().expect("an address"),
         "10.0.0.1:80".parse().expect("an address"),

@@ -1,15 +1,17 @@
-//! What share of an instance's attempts failed in the last seconds. Each worker counts for itself; the counts are added up only
-//! when an attempt failed.
+//! What happened in the last seconds, counted by each worker for itself: which share of an instance's attempts failed, and how many
+//! further attempts a service's requests may still cost. Counts are added up only when an attempt has failed.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::config;
 use crate::config::policy::FailureRate;
 use crate::worker::{PerWorker, WorkerId};
 
-/// A window has so many parts of equal length: the current one and those before it.
+/// The last seconds have so many parts of equal length: the current one and those before it.
 const PARTS: u64 = 10;
 
 /// The verdicts of the last seconds.
@@ -24,12 +26,12 @@ pub(super) struct Window {
     failed: AtomicU32,
     /// How many verdicts there must be for a share to mean anything.
     of: AtomicU32,
-    rings: PerWorker<Ring>,
+    rings: PerWorker<Verdicts>,
 }
 
 /// One worker's counts, for each part of a window. A part of an older window, as its number shows, counts nothing.
 #[derive(Debug, Default)]
-struct Ring([Part; PARTS as usize]);
+struct Verdicts([Part; PARTS as usize]);
 
 #[derive(Debug, Default)]
 struct Part {
@@ -46,7 +48,7 @@ impl Window {
             from: AtomicU64::new(0),
             failed: AtomicU32::new(0),
             of: AtomicU32::new(0),
-            rings: PerWorker::new(workers, Ring::default),
+            rings: PerWorker::new(workers, Verdicts::default),
         };
         window.tune(rate);
         window
@@ -104,47 +106,75 @@ impl Window {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::advance;
+/// One service's budget, shared by all workers. A request costs a count that its worker has to itself; only a further attempt
+/// takes a lock.
+#[derive(Debug)]
+pub struct Budget {
+    policy: config::Budget,
+    epoch: Instant,
+    /// The length of a part, in ms.
+    part_ms: u64,
+    requests: PerWorker<Counts>,
+    /// Further attempts.
+    spent: Mutex<Counts>,
+}
 
-    use super::*;
+/// For each part of a window, the part's number and a count. A part of an older window, as its number shows, counts nothing.
+/// There is one writer at a time.
+#[derive(Debug, Default)]
+struct Counts([(AtomicU64, AtomicU64); PARTS as usize]);
 
-    fn window() -> Window {
-        Window::new(Some(&FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) }), 2)
+impl Counts {
+    fn add(&self, part: u64) {
+        let (number, count) = &self.0[(part % PARTS) as usize];
+        let before = if number.load(Ordering::Relaxed) == part { count.load(Ordering::Relaxed) } else { 0 };
+        count.store(before + 1, Ordering::Relaxed);
+        number.store(part, Ordering::Relaxed);
     }
 
-    async fn fresh() -> Window {
-        let window = window();
-        advance(Duration::from_secs(2)).await;
-        window
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_of_twenty_over_all_workers_are_too_many_and_fewer_verdicts_say_nothing() {
-        let window = fresh().await;
-        for number in 0..19 {
-            window.count(WorkerId(number % 2), number % 2 == 0, Instant::now());
-            assert!(!window.too_many(), "{number}");
-        }
-        window.count(WorkerId(0), false, Instant::now());
-        assert!(window.too_many());
-        window.count(WorkerId(1), false, Instant::now());
-        assert!(!window.too_many(), "10 of 21");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_older_than_the_window_or_than_the_last_trip_does_not_count() {
-        let window = fresh().await;
-        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
-        assert!(window.too_many());
-        advance(Duration::from_secs(11)).await;
-        assert!(!window.too_many());
-        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
-        window.restart();
-        assert!(!window.too_many());
-        window.tune(None);
-        (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
-        assert!(!window.too_many());
+    fn sum(&self, part: u64) -> u64 {
+        let oldest = part.saturating_sub(PARTS - 1);
+        let within = |(number, _): &&(AtomicU64, AtomicU64)| (oldest..=part).contains(&number.load(Ordering::Relaxed));
+        self.0.iter().filter(within).map(|(_, count)| count.load(Ordering::Relaxed)).sum()
     }
 }
+
+impl Budget {
+    /// A budget of which nothing is spent.
+    pub fn new(policy: &config::Budget, workers: usize) -> Budget {
+        Budget {
+            policy: policy.clone(),
+            epoch: Instant::now(),
+            part_ms: (policy.within.as_millis() as u64 / PARTS).max(1),
+            requests: PerWorker::new(workers, Counts::default),
+            spent: Mutex::default(),
+        }
+    }
+
+    /// A request began.
+    pub fn request(&self, worker: WorkerId, now: Instant) {
+        self.requests[worker].add(self.part(now));
+    }
+
+    /// Takes one further attempt, if the window has one left.
+    pub fn try_spend(&self) -> bool {
+        let part = self.part(Instant::now());
+        let requests: u64 = self.requests.iter().map(|ring| ring.sum(part)).sum();
+        let allowed = requests * u64::from(self.policy.percent) / 100 + u64::from(self.policy.plus);
+        let spent = self.spent.lock();
+        let left = spent.sum(part) < allowed;
+        if left {
+            spent.add(part);
+        }
+        left
+    }
+
+    /// The number of the part that a moment is in. Numbers begin at 1: a new ring holds 0.
+    fn part(&self, now: Instant) -> u64 {
+        let since: Duration = now.saturating_duration_since(self.epoch);
+        since.as_millis() as u64 / self.part_ms + 1
+    }
+}
+
+#[cfg(test)]
+mod tests;
