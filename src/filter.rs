@@ -65,8 +65,8 @@ pub struct Passing<'a> {
 /// What filters remember of one request until its answer passes.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Of cross-origin sharing.
-    pub cors: cors::Notes,
+    /// Of cross-origin sharing, where the route has a word on that.
+    pub cors: Option<cors::Notes>,
     /// Of limits.
     pub limit: [Option<limit::Remaining>; 2],
     /// Of the filter that waits.
@@ -143,7 +143,7 @@ impl Filter {
         match self {
             Filter::Cors => {
                 if let Some(cors) = &route.cors {
-                    cors::after(cors, &notes.cors, headers);
+                    cors::after(cors, notes.cors.take(), headers);
                 }
             }
             Filter::Auth => {}

@@ -152,12 +152,12 @@ impl From<Answered> for Halt {
 /// The newest snapshot; the first look at a new one brings the worker's own state along.
 fn newest(worker: &Worker) -> Arc<Snapshot> {
     let mut reader = worker.reader.borrow_mut();
-    let (newest, old) = reader.look();
-    if let Some(old) = old {
+    let newest = reader.load();
+    if !Arc::ptr_eq(newest, &worker.seen.borrow()) {
         worker.upstreams.follow(&newest.services);
         worker.parts.pulse.adopted(worker.id, newest.taken.elapsed());
         // When the control plane is behind, freeing the old one here is the lesser evil.
-        let _ = worker.parts.old.try_send(old);
+        let _ = worker.parts.old.try_send(worker.seen.replace(newest.clone()));
     }
     newest.clone()
 }
@@ -210,7 +210,8 @@ impl Routed {
                 Step::Wait => return Err(Halt::Waits(Box::new(Routed { exchange, found }), filter)),
             }
         }
-        if let Some(page) = builtin::of_route(&exchange.request, &found) {
+        if let action @ (Action::Redirect { .. } | Action::Respond { .. }) = &found.entry.route.action {
+            let page = builtin::of_route(action, &exchange.request, &found);
             return Err(Answered::page(exchange, page).into());
         }
         match call(&mut exchange, found, snapshot) {
@@ -283,7 +284,7 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
         && let Ok(found) = route::find(&snapshot.routes, &Lookup { method: &method, ..lookup })
         && found.entry.route.cors.is_some()
     {
-        notes.cors.preflight = Some(method);
+        notes.cors.get_or_insert_default().preflight = Some(method);
         return Ok(found);
     }
     match route::find(&snapshot.routes, &lookup) {
@@ -328,8 +329,7 @@ fn service(worker: &Worker, snapshot: &Snapshot, name: &str, action: &Action) ->
         (true, Action::Forward { service: Target::Named(_), .. }) => Error::NoInstances,
         (true, _) => Error::NoService,
     };
-    let known = snapshot.service(name).and_then(|service| worker.upstreams.service(service.slot));
-    known.ok_or_else(unknown)
+    worker.upstreams.named(name).ok_or_else(unknown)
 }
 
 impl Exchange {

@@ -143,32 +143,14 @@ impl Current {
         self.0.load_full()
     }
 
-    /// A worker's reader: one load and a compare per look.
+    /// A worker's reader.
     pub fn reader(&self) -> Reader {
-        let mut cache = Cache::new(self.0.clone());
-        let seen = cache.load().clone();
-        Reader { cache, seen }
+        Cache::new(self.0.clone())
     }
 }
 
-/// A worker's way to the newest snapshot.
-#[derive(Debug)]
-pub struct Reader {
-    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
-    seen: Arc<Snapshot>,
-}
-
-impl Reader {
-    /// The newest snapshot, and the one before it when this look is the first to see the new one.
-    pub fn look(&mut self) -> (&Arc<Snapshot>, Option<Arc<Snapshot>>) {
-        let newest = self.cache.load();
-        if Arc::ptr_eq(newest, &self.seen) {
-            return (&self.seen, None);
-        }
-        let old = std::mem::replace(&mut self.seen, newest.clone());
-        (&self.seen, Some(old))
-    }
-}
+/// A worker's way to the newest snapshot: one load and a compare for each look.
+pub type Reader = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
 /// The single writer: takes the newest inputs, computes, swaps, wakes the workers, applies the effects. The first change
 /// applies at once; what arrives meanwhile joins the next round. It ends when the catalog's senders are gone.

@@ -3,7 +3,6 @@
 
 pub mod breaker;
 pub mod instance;
-pub mod pool;
 pub mod recent;
 pub mod verdict;
 pub mod wire;
@@ -14,13 +13,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::catalog::{self, ServiceName};
+use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
 use breaker::Failure;
-use instance::{InFlight, Instance, Permit, ServiceState};
-use pool::{Local, Settings};
+use instance::{InFlight, Instance, Local, Permit, Settings};
 use recent::Budget;
 
 /// A service in a snapshot: immutable, but for what hangs on its instances and its state.
@@ -44,6 +44,22 @@ pub struct Service {
     pub budget: Arc<Budget>,
     /// Since when no provider lists it: then it only answers 503 until it is forgotten.
     pub gone: Option<Instant>,
+}
+
+/// What all instances of a service share. It outlives snapshots, as they do.
+#[derive(Debug)]
+pub struct ServiceState {
+    /// Held while it is decided whether an instance trips that may be the last eligible one.
+    tripping: Mutex<()>,
+    /// Its requests.
+    pub recorder: Recorder,
+}
+
+impl ServiceState {
+    /// Of a service that has had no request yet.
+    pub fn new(workers: usize) -> ServiceState {
+        ServiceState { tripping: Mutex::default(), recorder: Recorder::new(workers) }
+    }
 }
 
 /// An instance in a service.
@@ -82,7 +98,10 @@ pub struct Pick {
 pub struct Upstreams {
     worker: WorkerId,
     settings: Rc<Settings>,
+    /// By slot.
     services: RefCell<Vec<Option<Rc<LocalService>>>>,
+    /// The same, by name.
+    by_name: RefCell<HashMap<Arc<str>, Rc<LocalService>, foldhash::fast::FixedState>>,
     pruned: Cell<usize>,
 }
 
@@ -125,7 +144,7 @@ impl Service {
 impl Upstreams {
     /// A worker that knows no service yet.
     pub fn new(worker: WorkerId, settings: Settings) -> Upstreams {
-        Upstreams { worker, settings: Rc::new(settings), services: RefCell::default(), pruned: Cell::new(0) }
+        Upstreams { worker, settings: Rc::new(settings), services: RefCell::default(), by_name: RefCell::default(), pruned: Cell::new(0) }
     }
 
     /// Takes over a snapshot's services. What did not change stays untouched; connections of instances that stay,
@@ -133,17 +152,32 @@ impl Upstreams {
     pub fn follow(&self, services: &[Option<Arc<Service>>]) {
         let mut known = self.services.borrow_mut();
         known.resize_with(services.len(), || None);
+        let (mut gone, mut changed): (Vec<Arc<str>>, Vec<Rc<LocalService>>) = Default::default();
         for (mine, theirs) in known.iter_mut().zip(services) {
-            match (&*mine, theirs) {
-                (None, None) => {}
-                (Some(old), Some(new)) if Arc::ptr_eq(&old.shared, new) => {}
-                (old, Some(new)) => *mine = Some(LocalService::adopt(new, old.as_deref(), self.worker, &self.settings)),
-                (Some(old), None) => {
-                    old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
-                    *mine = None;
-                }
+            let old = mine.as_ref();
+            if let (Some(old), Some(new)) = (old, theirs)
+                && Arc::ptr_eq(&old.shared, new)
+            {
+                continue;
             }
+            gone.extend(old.map(|old| old.shared.label.clone()));
+            if let (Some(old), None) = (old, theirs) {
+                old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
+            }
+            let adopt = |new: &Arc<Service>| LocalService::adopt(new, old.map(|old| &**old), self.worker, &self.settings);
+            let new = theirs.as_ref().map(adopt);
+            changed.extend(new.clone());
+            *mine = new;
         }
+        // A name may have gone from one slot and come to another.
+        let mut by_name = self.by_name.borrow_mut();
+        gone.iter().for_each(|name| drop(by_name.remove(name)));
+        by_name.extend(changed.into_iter().map(|service| (service.shared.label.clone(), service)));
+    }
+
+    /// The service of a name.
+    pub fn named(&self, name: &str) -> Option<Rc<LocalService>> {
+        self.by_name.borrow().get(name).cloned()
     }
 
     /// The service in a slot.

@@ -18,7 +18,7 @@ use lictor::route::Asked;
 use lictor::snapshot::{Inputs, Next, Snapshot};
 use lictor::upstream::Upstreams;
 use lictor::upstream::breaker::Failure;
-use lictor::upstream::pool::Settings;
+use lictor::upstream::instance::Settings;
 use lictor::upstream::wire::Connector;
 use lictor::worker::WorkerId;
 use tokio::time::Instant;

@@ -29,16 +29,17 @@ pub fn preflight_for(head: &Parts) -> Option<Method> {
 /// Answers a preflight; of any other request it notes where it comes from.
 pub(super) fn before(passing: &mut Passing<'_>) -> Step {
     let Some(cors) = &passing.route.cors else { return Step::Continue };
-    passing.notes.cors.origin = passing.head.headers.get(header::ORIGIN).cloned();
-    match &passing.notes.cors.preflight {
+    let notes = passing.notes.cors.get_or_insert_default();
+    notes.origin = passing.head.headers.get(header::ORIGIN).cloned();
+    match &notes.preflight {
         Some(method) => Step::Answer(preflight(cors, passing.head, method)),
         None => Step::Continue,
     }
 }
 
 /// Says which pages may read an answer.
-pub(super) fn after(cors: &Cors, notes: &Notes, headers: &mut HeaderMap) {
-    allow(cors, notes.origin.as_ref(), headers);
+pub(super) fn after(cors: &Cors, notes: Option<Notes>, headers: &mut HeaderMap) {
+    allow(cors, notes.and_then(|notes| notes.origin).as_ref(), headers);
 }
 
 /// The answer to a preflight: what is allowed, or nothing.

@@ -7,7 +7,6 @@
 //! The limits of the next configuration share the counters of each limit that stays. To make them changes nothing that the limits
 //! before hold, and nothing is lost that workers take through those meanwhile.
 
-mod gcra;
 mod meter;
 mod table;
 mod usage;
@@ -140,7 +139,10 @@ impl Limits {
         let key = consumer.map(|consumer| consumer.limits_key);
         let caller = Caller {
             slot: key.and_then(|key| self.consumers.get(&key)).map(|listed| listed.slot),
-            owner: key.map_or(Owner::Address(client), Owner::Consumer),
+            owner: match key {
+                Some(key) => Owner::Consumer(key),
+                None => Owner::Address(client),
+            },
             address: client,
         };
         let (now, table) = (self.shared.ns(now), &self.shared.table);
@@ -187,7 +189,7 @@ impl Limits {
             // The table still holds places of limits that the configuration no longer has.
             if let Some((rate, set)) = limits.get(&place.number) {
                 let who = Who::Address(place.client);
-                nearest.push(Usage::new(who, set, rate, place.arrival, place.refused.into(), now));
+                nearest.push(rate.usage(who, set, place.arrival, place.refused.into(), now));
             }
         });
         nearest.into_vec()

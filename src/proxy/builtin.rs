@@ -169,37 +169,36 @@ fn json_page(status: StatusCode, words: &serde_json::Value) -> Response<Bytes> {
 }
 
 /// The answer of a route that asks nobody.
-pub(super) fn of_route(request: &Request, found: &Found) -> Option<Response<Bytes>> {
+pub(super) fn of_route(action: &Action, request: &Request, found: &Found) -> Response<Bytes> {
     let target = &request.target;
-    match &found.entry.route.action {
-        Action::Forward { .. } => None,
+    let mut response = Response::new(Bytes::new());
+    match action {
+        Action::Forward { .. } => {}
         Action::Respond { status, content_type, body } => {
-            let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
             *response.status_mut() = *status;
+            *response.body_mut() = Bytes::copy_from_slice(body.as_bytes());
             if !body.is_empty() {
                 response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
             }
-            Some(response)
         }
         Action::Redirect { status, to } => {
             let host = target.host.as_ref().and_then(|host| host.to_str().ok());
-            let mut place = found.fill(to, target.path(), host);
+            let mut location = found.fill(to, target.path(), host);
             // A path that begins with two slashes would name another host.
-            if place.starts_with("//") {
-                place.replace_range(..place.len() - place.trim_start_matches('/').len(), "/");
+            if location.starts_with("//") {
+                location.replace_range(..location.len() - location.trim_start_matches('/').len(), "/");
             }
-            if let Some(query) = target.query().filter(|_| !place.contains('?')) {
-                place = format!("{place}?{query}");
+            if let Some(query) = target.query().filter(|_| !location.contains('?')) {
+                location = format!("{location}?{query}");
             }
-            let mut response = Response::new(Bytes::new());
-            match HeaderValue::from_str(&place) {
-                Ok(place) => {
+            match HeaderValue::from_str(&location) {
+                Ok(location) => {
                     *response.status_mut() = *status;
-                    response.headers_mut().insert(header::LOCATION, place);
+                    response.headers_mut().insert(header::LOCATION, location);
                 }
                 Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
             }
-            Some(response)
         }
     }
+    response
 }

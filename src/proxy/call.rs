@@ -16,8 +16,7 @@ use crate::filter::cache::{Entry, Forward};
 use crate::io::upgrade::Upgrade;
 use crate::request::RequestId;
 use crate::upstream::LocalService;
-use crate::upstream::instance::{InFlight, Permit};
-use crate::upstream::pool::Lease;
+use crate::upstream::instance::{InFlight, Lease, Permit};
 
 /// A request, as it came.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::route::Entry;
 use crate::snapshot::{Current, Reader, Snapshot};
 use crate::telemetry::access::{AccessWriter, EarlierAttempt, Line};
 use crate::telemetry::metrics::Recorder;
-use crate::upstream::pool::Settings;
+use crate::upstream::instance::Settings;
 use crate::upstream::wire::{Connector, Memory};
 use crate::upstream::{LocalService, Upstreams};
 use crate::worker::WorkerId;
@@ -59,6 +59,8 @@ pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) parts: Parts,
     pub(super) reader: RefCell<Reader>,
+    /// The snapshot that its own state follows.
+    pub(super) seen: RefCell<Arc<Snapshot>>,
     pub(super) upstreams: Upstreams,
     pub(super) random: RefCell<fastrand::Rng>,
     /// Where access lines go, if any are wanted.
@@ -99,19 +101,20 @@ pub(super) struct Effects {
 impl Worker {
     /// A worker that has answered nothing yet.
     pub(super) fn new(id: WorkerId, parts: Parts, access: Option<AccessWriter>) -> Worker {
-        let reader = parts.current.reader();
-        let config = parts.current.load().config.clone();
+        let (reader, seen) = (parts.current.reader(), parts.current.load());
+        let config = &seen.config;
         let settings = Settings {
             connector: parts.connector.clone(),
             idle: (config.pool.idle / config.workers).max(1),
             idle_age: config.pool.idle_age,
         };
         let upstreams = Upstreams::new(id, settings);
-        upstreams.follow(&parts.current.load().services);
+        upstreams.follow(&seen.services);
         Worker {
             id,
             parts,
             reader: RefCell::new(reader),
+            seen: RefCell::new(seen),
             upstreams,
             random: RefCell::new(fastrand::Rng::new()),
             access: access.map(RefCell::new),

@@ -17,7 +17,7 @@ use self::rig::{OK, Play, Rig, paused, turn};
 use crate::body::{Body, Error};
 use crate::plane::{Handler, MaybeFuture};
 use crate::upstream::breaker::{Failure, State};
-use crate::upstream::instance::ServiceState;
+use crate::upstream::ServiceState;
 
 const NEVER_TRIPS: &str = "[breaker]\nenabled = false\n";
 

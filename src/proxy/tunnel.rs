@@ -14,7 +14,7 @@ use super::call::Settlement;
 use super::exchange::Exchange;
 use crate::io::upgrade::{Stream, Upgrade};
 use crate::upstream::instance::InFlight;
-use crate::upstream::pool::Lease;
+use crate::upstream::instance::Lease;
 
 /// Bytes on their way at most, each direction.
 const BUFFER: usize = 16 * 1024;

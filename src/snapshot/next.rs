@@ -10,7 +10,8 @@ use crate::catalog::{self, Key, ServiceName};
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::route::Table;
-use crate::upstream::instance::{Instance, ServiceState};
+use crate::upstream::ServiceState;
+use crate::upstream::instance::Instance;
 use crate::upstream::recent::Budget;
 use crate::upstream::{Member, Service};
 

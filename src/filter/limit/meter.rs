@@ -1,4 +1,7 @@
 //! One set of limits with the counters of those who use it. The next configuration's meter of the same set shares them.
+//!
+//! The arithmetic is GCRA's: each request moves an arrival time by one interval, at most one period ahead of now. All times are
+//! nanoseconds since the limits' epoch.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +10,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::gcra::{Left, Rate};
 use super::table::{Owner, Table};
 use super::usage::{Usage, Who};
 use crate::config::policy::{By, Limit, LimitSet};
@@ -175,7 +177,11 @@ impl Meter {
 impl Counted {
     fn take(&self, caller: &Caller, table: &Table, now: u64) -> Result<Left, Duration> {
         match self.counters.account(caller) {
-            Account::Table(owner) => table.take(&self.rate, owner, now),
+            Account::Table(owner) => {
+                let rate = &self.rate;
+                let next = table.take(rate.number, owner, |arrival| rate.step(arrival, now))?;
+                Ok(rate.left(next, now))
+            }
             Account::Counter(counter) => self.rate.take(&counter.arrival, now).inspect_err(|_| {
                 counter.refused.fetch_add(1, Ordering::Relaxed);
             }),
@@ -184,7 +190,7 @@ impl Counted {
 
     fn give_back(&self, caller: &Caller, table: &Table) {
         match self.counters.account(caller) {
-            Account::Table(owner) => table.give_back(&self.rate, owner),
+            Account::Table(owner) => table.give_back(self.rate.number, owner, |arrival| self.rate.step_back(arrival)),
             Account::Counter(counter) => self.rate.give_back(&counter.arrival),
         }
     }
@@ -192,7 +198,7 @@ impl Counted {
     /// A counter's use, unless it is unused now and has never refused anybody.
     fn usage(&self, counter: &Counter, who: Who, set: &Arc<str>, now: u64) -> Option<Usage> {
         let (arrival, refused) = (counter.arrival.load(Ordering::Relaxed), counter.refused.load(Ordering::Relaxed));
-        (arrival > now || refused > 0).then(|| Usage::new(who, set, &self.rate, arrival, refused, now))
+        (arrival > now || refused > 0).then(|| self.rate.usage(who, set, arrival, refused, now))
     }
 }
 
@@ -245,6 +251,98 @@ impl Counters {
 
 fn new_chunk() -> Box<[Counter; CHUNK]> {
     Box::new(std::array::from_fn(|_| Counter::default()))
+}
+
+/// A limit, ready to be counted.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// As the configuration has it.
+    pub(super) limit: Limit,
+    /// Its number among all limits that this process has ever had: the table tells limits apart by it.
+    pub(super) number: u32,
+    /// The time between two requests that come evenly, rounded down, so that `count` of them fit into a period.
+    interval: u64,
+    /// The length of `count` intervals.
+    burst: u64,
+    /// Its name in headers, as a structured field's string (RFC 9651 section 3.3.3).
+    pub(super) label: String,
+}
+
+/// What a limit still lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// How many more requests may come at once.
+    count: u32,
+    /// After how long the whole quota is there again.
+    whole_in: Duration,
+}
+
+impl Rate {
+    pub(super) fn new(limit: &Limit, number: u32, label: String) -> Rate {
+        let interval = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
+        Rate { number, interval, burst: interval * u64::from(limit.count), label, limit: limit.clone() }
+    }
+
+    /// What a quota leaves that nobody has used.
+    fn untouched(&self) -> Left {
+        Left { count: self.limit.count, whole_in: Duration::ZERO }
+    }
+
+    /// What a quota leaves that is used up.
+    fn exhausted(&self) -> Left {
+        Left { count: 0, whole_in: Duration::from_nanos(self.burst) }
+    }
+
+    /// The arrival time after one more request.
+    ///
+    /// # Errors
+    /// How long to wait, when the limit lets no more through.
+    fn step(&self, arrival: u64, now: u64) -> Result<u64, Duration> {
+        let next = arrival.max(now) + self.interval;
+        match (next - now).checked_sub(self.burst) {
+            None | Some(0) => Ok(next),
+            Some(over) => Err(Duration::from_nanos(over)),
+        }
+    }
+
+    /// The arrival time before the last request.
+    fn step_back(&self, arrival: u64) -> u64 {
+        arrival.saturating_sub(self.interval)
+    }
+
+    /// What an arrival time leaves.
+    fn left(&self, arrival: u64, now: u64) -> Left {
+        let used = arrival.saturating_sub(now);
+        let left = self.burst.saturating_sub(used) / self.interval;
+        Left { count: left as u32, whole_in: Duration::from_nanos(used) }
+    }
+
+    /// Takes one request from an arrival time that several workers share.
+    ///
+    /// # Errors
+    /// How long to wait, when the limit lets no more through.
+    pub(super) fn take(&self, arrival: &AtomicU64, now: u64) -> Result<Left, Duration> {
+        let mut seen = arrival.load(Ordering::Relaxed);
+        loop {
+            let next = self.step(seen, now)?;
+            match arrival.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(self.left(next, now)),
+                Err(other) => seen = other,
+            }
+        }
+    }
+
+    /// Gives one request back to an arrival time that several workers share. If it was reset meanwhile, it stays reset.
+    pub(super) fn give_back(&self, arrival: &AtomicU64) {
+        let _ = arrival.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| seen.checked_sub(self.interval));
+    }
+
+    /// What an arrival time says of its use.
+    pub(super) fn usage(&self, who: Who, set: &Arc<str>, arrival: u64, refused: u64, now: u64) -> Usage {
+        let Left { count: left, whole_in } = self.left(arrival, now);
+        let Limit { count, period, .. } = self.limit;
+        Usage { who, set: set.clone(), count, period, left, whole_in, refused }
+    }
 }
 
 /// Adds one limit to `RateLimit: "silver";r=9;t=1` (draft-ietf-httpapi-ratelimit-headers-10, section 4), if that is wanted.

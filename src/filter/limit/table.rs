@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::gcra::{Left, Rate};
 use crate::request::LimitsKey;
 
 /// Places in a row.
@@ -71,15 +70,20 @@ impl Table {
         Table { shards: (0..SHARDS).map(|_| shard()).collect(), rows, hasher: foldhash::fast::RandomState::default() }
     }
 
-    /// Takes one request of a limit.
+    /// Takes one request of a limit: `step` says what the arrival time becomes. Returns the new one.
     ///
     /// # Errors
-    /// How long to wait, when the limit lets no more through.
-    pub(super) fn take(&self, rate: &Rate, owner: Owner, now: u64) -> Result<Left, Duration> {
-        self.place(rate.number, owner, |place| match rate.step(place[ARRIVAL], now) {
+    /// How long to wait, when `step` lets no more through.
+    pub(super) fn take(
+        &self,
+        number: u32,
+        owner: Owner,
+        step: impl FnOnce(u64) -> Result<u64, Duration>,
+    ) -> Result<u64, Duration> {
+        self.place(number, owner, |place| match step(place[ARRIVAL]) {
             Ok(next) => {
                 place[ARRIVAL] = next;
-                Ok(rate.left(next, now))
+                Ok(next)
             }
             Err(wait) => {
                 // The count of refusals stays at its highest value when it is reached.
@@ -89,9 +93,9 @@ impl Table {
         })
     }
 
-    /// Gives one request of a limit back.
-    pub(super) fn give_back(&self, rate: &Rate, owner: Owner) {
-        self.place(rate.number, owner, |place| place[ARRIVAL] = rate.step_back(place[ARRIVAL]));
+    /// Gives one request of a limit back: `back` says what the arrival time was before.
+    pub(super) fn give_back(&self, number: u32, owner: Owner, back: impl FnOnce(u64) -> u64) {
+        self.place(number, owner, |place| place[ARRIVAL] = back(place[ARRIVAL]));
     }
 
     /// Forgets what an owner has used of a limit. Says whether there was anything.
@@ -186,13 +190,15 @@ fn address(id: u64, tag: u64) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::policy::{By, Limit};
+
+    /// A limit of one request.
+    fn once(arrival: u64) -> Result<u64, Duration> {
+        if arrival == 0 { Ok(9) } else { Err(Duration::from_secs(1)) }
+    }
 
     #[test]
     fn an_ipv4_address_an_ipv6_network_and_a_consumer_of_the_same_id_do_not_share_a_place() {
         let table = Table::new(1 << 16);
-        let limit = Limit { count: 1, period: Duration::from_secs(1), by: By::Address };
-        let rate = Rate::new(&limit, 1, String::new());
         let consumer = Owner::Consumer(LimitsKey(7));
         let (id, _) = table.id(consumer);
         let ipv6 = Owner::Address(Ipv6Addr::from_bits(u128::from(id) << 64).into());
@@ -201,8 +207,8 @@ mod tests {
         let ipv4 = Owner::Address(Ipv4Addr::from_bits(0x0a00_0001).into());
         assert_eq!(table.id(same).0, table.id(ipv4).0);
         for owner in [consumer, ipv6, same, ipv4] {
-            assert!(table.take(&rate, owner, 1).is_ok(), "{owner:?}");
-            assert!(table.take(&rate, owner, 1).is_err(), "{owner:?}");
+            assert!(table.take(1, owner, once).is_ok(), "{owner:?}");
+            assert!(table.take(1, owner, once).is_err(), "{owner:?}");
         }
         let mut shown = Vec::new();
         table.each_address(1, |found| shown.push(Owner::Address(found.client)));
@@ -213,13 +219,11 @@ mod tests {
     #[test]
     fn a_count_of_refusals_ends_at_its_highest_value_and_changes_no_tag() {
         let table = Table::new(1);
-        let limit = Limit { count: 1, period: Duration::from_secs(1), by: By::Address };
-        let rate = Rate::new(&limit, u32::MAX, String::new());
         let owner = Owner::Address(Ipv4Addr::LOCALHOST.into());
-        assert!(table.take(&rate, owner, 1).is_ok());
+        assert!(table.take(u32::MAX, owner, once).is_ok());
         let tag = IPV4 | u64::from(u32::MAX);
         table.place(u32::MAX, owner, |place| place[TAG] = u64::MAX << REFUSAL_SHIFT | tag);
-        assert!(table.take(&rate, owner, 1).is_err());
+        assert!(table.take(u32::MAX, owner, once).is_err());
         let mut shown = Vec::new();
         table.each_address(1, |found| shown.push((found.client, found.number, found.refused)));
         assert_eq!(shown, [(Ipv4Addr::LOCALHOST.into(), u32::MAX, (1 << 30) - 1)]);

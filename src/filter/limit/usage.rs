@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gcra::Rate;
-
 /// Addresses shown at most: those nearest to their limits.
 const SHOWN: usize = 100;
 
@@ -40,20 +38,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What an arrival time says of a limit's use.
-    pub(super) fn new(who: Who, set: &Arc<str>, rate: &Rate, arrival: u64, refused: u64, now: u64) -> Usage {
-        let left = rate.left(arrival, now);
-        Usage {
-            who,
-            set: set.clone(),
-            count: rate.limit.count,
-            period: rate.limit.period,
-            left: left.count,
-            whole_in: left.whole_in,
-            refused,
-        }
-    }
-
     /// From 0, nothing is used, to 1, nothing is left.
     fn nearness(&self) -> f64 {
         1.0 - f64::from(self.left) / f64::from(self.count)
