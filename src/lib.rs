@@ -1,7 +1,6 @@
 //! Lictor: an API gateway that walks ahead of Consul.
 
 // -- words: imported by many, importing nothing --
-pub mod body;
 pub mod catalog;
 pub mod config;
 pub mod fields;

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
-use crate::body::Body;
 use crate::io::Client;
+use crate::io::body::Body;
 use crate::worker::{PerWorker, WorkerId};
 
 /// What a handler returns: a result, or a future that will bring it.

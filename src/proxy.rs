@@ -24,10 +24,10 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::body::Body;
 use crate::config::routes::{Action, Target};
 use crate::fields::X_REQUEST_ID;
 use crate::filter::{Filter, Notes, Passing, Step, cors};
+use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
 use crate::io::{Client, Door};
 use crate::plane::{Handler, MaybeFuture};

@@ -144,7 +144,13 @@ impl Service {
 impl Upstreams {
     /// A worker that knows no service yet.
     pub fn new(worker: WorkerId, settings: Settings) -> Upstreams {
-        Upstreams { worker, settings: Rc::new(settings), services: RefCell::default(), by_name: RefCell::default(), pruned: Cell::new(0) }
+        Upstreams {
+            worker,
+            settings: Rc::new(settings),
+            services: RefCell::default(),
+            by_name: RefCell::default(),
+            pruned: Cell::new(0),
+        }
     }
 
     /// Takes over a snapshot's services. What did not change stays untouched; connections of instances that stay,
@@ -164,7 +170,8 @@ impl Upstreams {
             if let (Some(old), None) = (old, theirs) {
                 old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
             }
-            let adopt = |new: &Arc<Service>| LocalService::adopt(new, old.map(|old| &**old), self.worker, &self.settings);
+            let adopt =
+                |new: &Arc<Service>| LocalService::adopt(new, old.map(|old| &**old), self.worker, &self.settings);
             let new = theirs.as_ref().map(adopt);
             changed.extend(new.clone());
             *mine = new;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::forwarded::Forwarded;
 use super::head::Target;
-use crate::body::Body;
 use crate::filter::cache::{Entry, Forward};
+use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
 use crate::request::RequestId;
 use crate::upstream::LocalService;

@@ -15,9 +15,9 @@ use super::exchange::Worker;
 use super::fill::{Brought, Fill, Led};
 use super::forward::forward;
 use super::head::Target;
-use crate::body::Body;
 use crate::filter::cache::fills::{Lead, Outcome, Role};
 use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Place};
+use crate::io::body::Body;
 use crate::request::Facts;
 use crate::upstream::LocalService;
 

@@ -15,10 +15,10 @@ use super::exchange::Worker;
 use super::forward::forward;
 use super::respond::{Ending, follow};
 use super::tee::Tee;
-use crate::body::{self, Body};
 use crate::config::policy;
 use crate::filter::cache::fills::{Filling, Lead, Outcome};
 use crate::filter::cache::{Cache, Entry, Fetch, Life, Whole};
+use crate::io::body::{self, Body};
 use crate::request::Attempts;
 
 /// What the first client gets.

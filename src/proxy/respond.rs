@@ -16,10 +16,10 @@ use super::error::{self, Error};
 use super::exchange::Exchange;
 use super::rewrite;
 use super::tunnel::Tunnel;
-use crate::body::{self, Body};
 use crate::fields::X_REQUEST_ID;
 use crate::filter::Filter;
 use crate::filter::cache::{Entry, Own};
+use crate::io::body::{self, Body};
 use crate::upstream::verdict::{self, Verdict};
 
 /// How long a client waits for the next piece of an answer that is being stored: its own deadlines are behind it.

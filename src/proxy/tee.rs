@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::body::{Body, Error};
 use crate::filter::cache::fills::Filling;
+use crate::io::body::{Body, Error};
 
 /// The store's end.
 pub(super) struct Tee(Rc<RefCell<Shared>>);

@@ -14,10 +14,10 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, advance};
 
 use self::rig::{OK, Play, Rig, paused, turn};
-use crate::body::{Body, Error};
+use crate::io::body::{Body, Error};
 use crate::plane::{Handler, MaybeFuture};
-use crate::upstream::breaker::{Failure, State};
 use crate::upstream::ServiceState;
+use crate::upstream::breaker::{Failure, State};
 
 const NEVER_TRIPS: &str = "[breaker]\nenabled = false\n";
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{Body, Error};
+use crate::io::body::{Body, Error};
 
 /// What the attempt knows of the upload.
 #[derive(Debug)]

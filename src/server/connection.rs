@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 
 use super::activity::{ClientIo, Control, Order};
 use super::deadlines::Connections;
-use crate::body::{self, Body};
+use crate::io::body::{self, Body};
 use crate::io::{Client, Io};
 use crate::plane::{Handler, MaybeFuture, Pulse};
 

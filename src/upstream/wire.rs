@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::Body;
 use crate::io::Io;
+use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
 use answer::Expected;
 use body::Framing;

@@ -6,8 +6,8 @@ use http::Method;
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::Body;
 use crate::config::routes::Route;
+use crate::io::body::Body;
 use crate::io::{Client, Door};
 use crate::proxy::forwarded::Forwarded;
 use crate::proxy::head;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 
 use super::rig::{OK, Play, Rig, paused, turn};
 use super::{NEVER_TRIPS, seconds};
-use crate::body::Body;
+use crate::io::body::Body;
 
 const CACHED: &str = "[api]\ncache = { ttl = \"30s\" }\n";
 

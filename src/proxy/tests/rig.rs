@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::body::Body;
 use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
+use crate::io::body::Body;
 use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
 use crate::proxy::{Parts, Proxy, Sent, Waiting};

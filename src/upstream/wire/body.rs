@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 
 use super::{Phase, State, Wire, answer};
-use crate::body::{Error, Source};
+use crate::io::body::{Error, Source};
 
 /// The most that all extensions of a body's chunks may have: nobody reads them.
 const EXTENSIONS: usize = 16 * 1024;

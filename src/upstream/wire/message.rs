@@ -9,9 +9,9 @@ use http::{HeaderName, Method};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
-use crate::body::{self, Body};
 use crate::fields::{self, Traits};
 use crate::io::Io;
+use crate::io::body::{self, Body};
 
 /// Memory for a head's text that is kept from one request to the next, in bytes.
 const KEPT: usize = 4 * 1024;

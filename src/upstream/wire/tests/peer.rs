@@ -59,12 +59,12 @@ impl Director {
 
 impl http_body::Body for Scripted {
     type Data = Bytes;
-    type Error = crate::body::Error;
+    type Error = crate::io::body::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::body::Error>>> {
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, crate::io::body::Error>>> {
         let mut script = self.0.borrow_mut();
         if matches!(script.steps.front(), Some(Step::Wait)) {
             script.waker = Some(cx.waker().clone());
@@ -81,7 +81,7 @@ impl http_body::Body for Scripted {
                 };
                 Ok(http_body::Frame::trailers(fields.iter().map(field).collect()))
             }
-            Step::Wait | Step::Fail => Err(crate::body::Error::Idle),
+            Step::Wait | Step::Fail => Err(crate::io::body::Error::Idle),
         }))
     }
 
