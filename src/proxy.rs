@@ -28,7 +28,6 @@ use crate::config::routes::{Action, Target};
 use crate::fields::X_REQUEST_ID;
 use crate::filter::{Filter, Notes, Passing, Step, cors};
 use crate::io::body::Body;
-use crate::io::upgrade::Upgrade;
 use crate::io::{Client, Door};
 use crate::plane::{Handler, MaybeFuture};
 use crate::request::{Facts, RequestId};
@@ -38,12 +37,11 @@ use crate::telemetry::access::AccessWriter;
 use crate::upstream::LocalService;
 use crate::worker::WorkerId;
 use builtin::{Builtin, Errand};
-use call::{Call, Request};
+use call::Request;
 use error::Error;
 use exchange::{Effects, Exchange, Worker};
 pub use exchange::{Parts, Waiting};
 use fetch::{Fetched, Wanted};
-use forwarded::Forwarded;
 pub use respond::Sent;
 use respond::{Outcome, respond};
 
@@ -105,16 +103,17 @@ struct Routed {
     found: Found,
 }
 
-/// A request that passed all filters, and where it goes.
+/// A request that passed all filters, and the service that it is for.
 struct Admitted {
     exchange: Box<Exchange>,
-    call: Call,
+    found: Found,
+    service: Rc<LocalService>,
 }
 
 /// A request that is answered before it comes to its service.
 struct Answered {
     exchange: Box<Exchange>,
-    outcome: Box<Outcome>,
+    outcome: Outcome,
 }
 
 /// Why the story does not go on at once.
@@ -131,15 +130,15 @@ impl Answered {
     /// Whatever goes wrong is explained by a page.
     fn failed(exchange: Box<Exchange>, error: Error) -> Answered {
         let hint = builtin::hint(&exchange.effects.worker, &error, &exchange.client);
-        Answered { exchange, outcome: Box::new(Outcome::Failed(error, hint)) }
+        Answered { exchange, outcome: Outcome::Failed(error, hint) }
     }
 
     fn page(exchange: Box<Exchange>, page: Response<Bytes>) -> Answered {
-        Answered { exchange, outcome: Box::new(Outcome::Page(page)) }
+        Answered { exchange, outcome: Outcome::Page(Box::new(page)) }
     }
 
     fn send(self) -> Sent {
-        respond(self.exchange, *self.outcome)
+        respond(self.exchange, self.outcome)
     }
 }
 
@@ -214,8 +213,8 @@ impl Routed {
             let page = builtin::of_route(action, &exchange.request, &found);
             return Err(Answered::page(exchange, page).into());
         }
-        match call(&mut exchange, found, snapshot) {
-            Ok(call) => Ok(Admitted { exchange, call }),
+        match target(&mut exchange, &found, snapshot) {
+            Ok(service) => Ok(Admitted { exchange, found, service }),
             Err(error) => Err(Answered::failed(exchange, error).into()),
         }
     }
@@ -224,11 +223,12 @@ impl Routed {
 impl Admitted {
     /// Fetches its answer: at once where it is at hand, else by one boxed future.
     fn fetch(self) -> MaybeFuture<Sent> {
-        let Admitted { mut exchange, call } = self;
-        let Exchange { request, effects, facts, .. } = &mut *exchange;
-        match fetch::fetch(&effects.worker, request, call, facts) {
-            Fetched::Now(reply) => MaybeFuture::Ready(sent(exchange, reply.map(Outcome::Fetched))),
-            Fetched::Later(wanted) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted))),
+        let Admitted { mut exchange, found, service } = self;
+        let Exchange { request, effects, facts, client, .. } = &mut *exchange;
+        match fetch::fetch(&effects.worker, request, client, (found, service), facts) {
+            Ok(Fetched::Now(reply)) => MaybeFuture::Ready(respond(exchange, Outcome::Fetched(reply))),
+            Ok(Fetched::Later(wanted)) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted))),
+            Err(error) => MaybeFuture::Ready(Answered::failed(exchange, error).send()),
         }
     }
 }
@@ -243,7 +243,7 @@ async fn asked(mut exchange: Box<Exchange>, wanted: Wanted) -> Sent {
 /// Fetches a page from the control plane, and sends it.
 async fn run(exchange: Box<Exchange>, errand: Errand) -> Sent {
     let page = builtin::fetch(&exchange.effects.worker, errand).await;
-    sent(exchange, page.map(Outcome::Page))
+    sent(exchange, page.map(|page| Outcome::Page(Box::new(page))))
 }
 
 /// Waits for as long as filters ask for it, then goes on at the filter that asked, by the newest snapshot.
@@ -298,27 +298,19 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
     }
 }
 
-/// What a request asks of its service, and where that is.
-fn call(exchange: &mut Exchange, found: Found, snapshot: &Snapshot) -> Result<Call, Error> {
-    let Exchange { request, effects, facts, client, .. } = exchange;
+/// The service that a request is for.
+fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result<Rc<LocalService>, Error> {
+    let Exchange { request, effects, facts, .. } = exchange;
     let route = &found.entry.route;
     if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&request.body).lower() > limit) {
         return Err(Error::BodyTooLarge);
     }
     let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
+    // From here on the request keeps its service and its route, not the snapshot.
     let service = service(&effects.worker, snapshot, name, &route.action)?;
     facts.service = Some(service.shared.label.clone());
     effects.service = Some(service.clone());
-    let accept = if request.target.seen.upgrade { websocket::wanted(&request.head) } else { None };
-    let upgrade = accept.and_then(|accept| Some((accept, Upgrade::take(&mut request.head.extensions)?)));
-    let forwarded = match client.trusted {
-        Some(_) => Forwarded::of(client, &request.head.headers),
-        None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone() },
-    };
-    let total = route.policy.timeouts.total.map(|total| facts.began + total);
-    let path = rewrite::path(&request.target, &found)?;
-    // From here on the request keeps its service and its route, not the snapshot.
-    Ok(Call { route: found.entry, service, path, forwarded, total, id: facts.id, upgrade })
+    Ok(service)
 }
 
 /// The service of a name, as this worker knows it.
@@ -336,7 +328,7 @@ impl Exchange {
     /// A request that has just come.
     fn begin(worker: &Rc<Worker>, request: http::Request<Body>, client: &Rc<Client>) -> Box<Exchange> {
         let id = RequestId::new(&mut worker.random.borrow_mut());
-        let target = worker.access.is_some().then(|| request.uri().clone());
+        let target = worker.access.is_some().then(|| Box::new(request.uri().clone()));
         let address = match client.trusted {
             Some(_) => forwarded::address(client, request.headers()),
             None => client.ip(),

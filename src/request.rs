@@ -24,7 +24,7 @@ pub struct Facts {
     /// Its method.
     pub method: Method,
     /// Its target as the client wrote it; only where an access line will want it.
-    pub target: Option<Uri>,
+    pub target: Option<Box<Uri>>,
     /// The name of its route.
     pub route: Option<Arc<str>>,
     /// The name of the service that it is for.
@@ -49,7 +49,7 @@ pub struct Facts {
 
 impl Facts {
     /// What is known of a request that has just begun.
-    pub fn new(id: RequestId, began: Instant, client: IpAddr, method: Method, target: Option<Uri>) -> Facts {
+    pub fn new(id: RequestId, began: Instant, client: IpAddr, method: Method, target: Option<Box<Uri>>) -> Facts {
         Facts {
             id,
             began,

@@ -57,7 +57,7 @@ pub(super) struct Path {
     pub(super) rewritten: Option<String>,
 }
 
-/// What was fetched.
+/// What was fetched. What is large is boxed: it is passed on several times.
 pub(super) enum Reply {
     /// An answer from the store.
     Stored {
@@ -70,7 +70,7 @@ pub(super) enum Reply {
     /// An answer that is stored while it is passed on, and why it was asked for.
     Filling(Box<Response<Body>>, Forward),
     /// The answer of an instance, for this request alone, and why it went past the cache, if there is one.
-    Passed(Passed, Option<Forward>),
+    Passed(Box<Passed>, Option<Forward>),
 }
 
 /// How an answer from the store came to be given.

@@ -130,7 +130,7 @@ pub(super) fn line<'a>(facts: &'a Facts, tried: &'a [EarlierAttempt], status: u1
         request_id: facts.id.as_str(),
         client: facts.client,
         method: facts.method.as_str(),
-        path: facts.target.as_ref().map(Uri::path).unwrap_or_default(),
+        path: facts.target.as_deref().map(Uri::path).unwrap_or_default(),
         status,
         bytes: facts.bytes,
         duration,

@@ -14,11 +14,16 @@ use super::error::Error;
 use super::exchange::Worker;
 use super::fill::{Brought, Fill, Led};
 use super::forward::forward;
+use super::forwarded::{self, Forwarded};
 use super::head::Target;
+use super::{rewrite, websocket};
 use crate::filter::cache::fills::{Lead, Outcome, Role};
-use crate::filter::cache::{Entry, Event, Fetch, Forward, Found, Place};
+use crate::filter::cache::{Entry, Event, Fetch, Forward, Found as Cached, Place};
+use crate::io::Client;
 use crate::io::body::Body;
+use crate::io::upgrade::Upgrade;
 use crate::request::Facts;
+use crate::route::Found;
 use crate::upstream::LocalService;
 
 /// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
@@ -27,12 +32,12 @@ const ROUNDS: usize = 2;
 /// What there is for a request.
 pub(super) enum Fetched {
     /// Its answer, at hand.
-    Now(Result<Reply, Error>),
+    Now(Reply),
     /// Nothing yet: it must be asked for.
     Later(Wanted),
 }
 
-/// What must be asked for. All of it is boxed: it is passed on several times, and need not fit into the future of every request.
+/// What must be asked for. It is boxed: it is passed on several times, and need not fit into the future of every request.
 pub(super) enum Wanted {
     /// An answer for this request alone; why it went past the cache, if its route has one.
     Alone(Box<Call>, Option<Forward>),
@@ -48,22 +53,61 @@ pub(super) struct Shared {
     headers: HeaderMap,
 }
 
-/// What there is for a request: from the store, or to be asked for.
-pub(super) fn fetch(worker: &Worker, request: &Request, call: Call, facts: &mut Facts) -> Fetched {
-    if call.upgrade.is_some() || !call.route.route.policy.cache.enabled {
-        return Fetched::Later(Wanted::Alone(Box::new(call), None));
+/// What there is for a request of this route and service: from the store, or to be asked for.
+///
+/// # Errors
+/// When the client wants only what is stored, and nothing is; when what its route makes of its path is no path.
+pub(super) fn fetch(
+    worker: &Worker,
+    request: &mut Request,
+    client: &Client,
+    (found, service): (Found, Rc<LocalService>),
+    facts: &mut Facts,
+) -> Result<Fetched, Error> {
+    let accept = if request.target.seen.upgrade { websocket::wanted(&request.head) } else { None };
+    let upgrade = accept.and_then(|accept| Some((accept, Upgrade::take(&mut request.head.extensions)?)));
+    let headers = &request.head.headers;
+    let (mut past_for, mut shared) = (None, None);
+    if upgrade.is_none() && found.entry.route.policy.cache.enabled {
+        let (scheme, host) = forwarded::asked(client, headers);
+        let address = Address { scheme, host, form: &found.entry.form };
+        match look(worker, request, address, headers, facts.began) {
+            Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers))),
+            Cached::NotCached => return Err(Error::NotCached),
+            Cached::Past(why) => {
+                past(worker, facts);
+                past_for = Some(why);
+            }
+            Cached::Fetch(fetch) => shared = Some((fetch, headers.clone())),
+        }
     }
-    match look(worker, request, &call, &request.head.headers, facts.began) {
-        Found::Fresh(entry) => Fetched::Now(Ok(hit(worker, entry, &request.head.headers))),
-        Found::NotCached => Fetched::Now(Err(Error::NotCached)),
-        Found::Past(why) => {
-            past(worker, facts);
-            Fetched::Later(Wanted::Alone(Box::new(call), Some(why)))
-        }
-        Found::Fetch(fetch) => {
-            let headers = request.head.headers.clone();
-            Fetched::Later(Wanted::Shared(Box::new(Shared { call: Box::new(call), fetch, headers })))
-        }
+    let path = rewrite::path(&request.target, &found)?;
+    let total = found.entry.route.policy.timeouts.total.map(|total| facts.began + total);
+    let forwarded = match client.trusted {
+        Some(_) => Forwarded::of(client, headers),
+        None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone() },
+    };
+    let call = Box::new(Call { route: found.entry, service, path, forwarded, total, id: facts.id, upgrade });
+    Ok(Fetched::Later(match shared {
+        None => Wanted::Alone(call, past_for),
+        Some((fetch, headers)) => Wanted::Shared(Box::new(Shared { call, fetch, headers })),
+    }))
+}
+
+/// What besides its target a request's place in the cache depends on.
+#[derive(Clone, Copy)]
+struct Address<'a> {
+    scheme: &'static str,
+    /// The host that the client asked, where a trusted proxy says it.
+    host: Option<&'a HeaderValue>,
+    /// What of its route decides on its answers.
+    form: &'a str,
+}
+
+impl<'a> Address<'a> {
+    fn of(call: &'a Call) -> Address<'a> {
+        let Call { forwarded, route, .. } = call;
+        Address { scheme: forwarded.scheme, host: forwarded.host.as_ref(), form: &route.form }
     }
 }
 
@@ -94,7 +138,7 @@ async fn alone(
     call: &mut Call,
     facts: &mut Facts,
     now: Instant,
-) -> Result<Passed, Error> {
+) -> Result<Box<Passed>, Error> {
     let mut passed = forward(worker, request, call, now, &mut facts.attempts).await?;
     if passed.response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         passed.upgrade = call.upgrade.take().map(|(_, client)| client);
@@ -110,16 +154,16 @@ async fn alone(
 }
 
 /// What the cache has for a request with these fields.
-fn look(worker: &Worker, request: &Request, call: &Call, headers: &HeaderMap, now: Instant) -> Found {
+fn look(worker: &Worker, request: &Request, address: Address<'_>, headers: &HeaderMap, now: Instant) -> Cached {
     let Request { head, body, target } = request;
     let host = text(target.host.as_ref()).unwrap_or_default();
     let place = Place {
-        scheme: call.forwarded.scheme,
-        told: text(call.forwarded.host.as_ref()).filter(|told| !told.eq_ignore_ascii_case(host)),
+        scheme: address.scheme,
+        told: text(address.host).filter(|told| !told.eq_ignore_ascii_case(host)),
         host,
         path: target.path(),
         query: target.query(),
-        form: &call.route.form,
+        form: address.form,
         has_body: !http_body::Body::is_end_stream(body),
     };
     worker.parts.cache.find(&head.method, headers, &place, now)
@@ -168,10 +212,10 @@ async fn together(
                 Followed::Entry(_) | Followed::Again => {}
             },
         }
-        match look(worker, request, &call, &headers, Instant::now()) {
-            Found::Fetch(next) => fetch = next,
-            Found::Fresh(entry) => return Ok(hit(worker, entry, &headers)),
-            Found::Past(_) | Found::NotCached => break,
+        match look(worker, request, Address::of(&call), &headers, Instant::now()) {
+            Cached::Fetch(next) => fetch = next,
+            Cached::Fresh(entry) => return Ok(hit(worker, entry, &headers)),
+            Cached::Past(_) | Cached::NotCached => break,
         }
     }
     past(worker, facts);
@@ -197,7 +241,7 @@ async fn lead(
     lead: Lead<Error>,
 ) -> Result<Reply, Error> {
     // Another's fill may have ended between our look and our grasp.
-    if let Found::Fresh(entry) = look(worker, request, &call, &headers, Instant::now()) {
+    if let Cached::Fresh(entry) = look(worker, request, Address::of(&call), &headers, Instant::now()) {
         lead.tell(Outcome::Stored(entry.clone()));
         return Ok(hit(worker, entry, &headers));
     }
@@ -231,7 +275,7 @@ async fn lead(
         Brought::Filling(response) => Ok(Reply::Filling(response, why)),
         Brought::Passed(passed) => {
             facts.cache = "pass";
-            Ok(Reply::Passed(*passed, Some(why)))
+            Ok(Reply::Passed(passed, Some(why)))
         }
     }
 }

@@ -88,7 +88,7 @@ impl Fill {
                 cache.pass(&self.fetch.key, now);
             }
             self.lead.tell(if lasts { Outcome::Pass } else { Outcome::Again });
-            let _ = client.send(Led { brought: Ok(Brought::Passed(Box::new(passed))), attempts });
+            let _ = client.send(Led { brought: Ok(Brought::Passed(passed)), attempts });
             return;
         };
         // One that may be stored goes to the client and into the store at the same time.
@@ -167,8 +167,8 @@ impl Fill {
 }
 
 /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
-fn settled(passed: Passed, began: Instant) -> Response<Body> {
-    let Passed { response, answered, settlement, pace, .. } = passed;
+fn settled(passed: Box<Passed>, began: Instant) -> Response<Body> {
+    let Passed { response, answered, settlement, pace, .. } = *passed;
     let ending = Ending { exchange: None, began, settlement: Some(settlement) };
     response.map(|body| follow(body, ending, pace, answered))
 }

@@ -43,7 +43,7 @@ pub(super) async fn forward(
     call: &Call,
     now: Instant,
     attempts: &mut Attempts,
-) -> Result<Passed, Error> {
+) -> Result<Box<Passed>, Error> {
     let policy = &call.route.route.policy;
     let body = std::mem::take(&mut request.body);
     let (mut body, progress) = match http_body::Body::is_end_stream(&body) {
@@ -87,7 +87,7 @@ pub(super) async fn forward(
 }
 
 /// An answer as the client gets it. No further attempt follows: the memory of the request's fields is free for the next answer's.
-fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answered) -> Passed {
+fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answered) -> Box<Passed> {
     let Answered { mut response, at, lease, flight, permit } = answered;
     let instance = flight.instance().key.address;
     let keep_alive = rewrite::answer(response.headers_mut(), request, call, instance);
@@ -100,7 +100,7 @@ fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answere
     };
     let deadlines = (timeouts.idle, call.total);
     let settlement = Settlement { service: call.service.clone(), permit, flight, lease, keep_alive, deadlines };
-    Passed { response, answered: at, settlement, pace, upgrade: None }
+    Box::new(Passed { response, answered: at, settlement, pace, upgrade: None })
 }
 
 /// An event stream may last for hours (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).

@@ -22,9 +22,15 @@ pub(super) struct Forwarded {
 impl Forwarded {
     /// As the connection says it, and as a trusted proxy at its other end does.
     pub(super) fn of(client: &Client, headers: &HeaderMap) -> Forwarded {
-        let host = trusted(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
-        Forwarded { scheme: scheme(client, headers), host: host.cloned(), chain: chain(client, headers) }
+        let (scheme, host) = asked(client, headers);
+        Forwarded { scheme, host: host.cloned(), chain: chain(client, headers) }
     }
+}
+
+/// The scheme that the client used, and the host that it asked, where a trusted proxy says it.
+pub(super) fn asked<'h>(client: &Client, headers: &'h HeaderMap) -> (&'static str, Option<&'h HeaderValue>) {
+    let host = trusted(client, headers, &X_FORWARDED_HOST).filter(|host| valid_host(host.as_bytes()));
+    (scheme(client, headers), host)
 }
 
 /// The client's address. `X-Forwarded-For` of a trusted proxy is read from the right, as far as trusted proxies wrote it:

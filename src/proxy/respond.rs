@@ -31,10 +31,10 @@ const PROVEN: Duration = Duration::from_secs(5);
 /// How long what goes on for hours may go on with a departed instance (it may have departed by mistake).
 const DEPARTED: Duration = Duration::from_secs(300);
 
-/// What a request is answered with.
+/// What a request is answered with. What is large is boxed: it is passed on several times.
 pub(super) enum Outcome {
     /// A page: the gateway's own, a route's, a preflight's.
-    Page(Response<Bytes>),
+    Page(Box<Response<Bytes>>),
     /// A page that explains an error, with a hint at what exists instead.
     Failed(Error, String),
     /// What was fetched.
@@ -54,27 +54,32 @@ impl From<Sent> for Response<Body> {
 /// Sends an answer.
 pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
     let whole = match outcome {
-        Outcome::Page(page) => page,
+        Outcome::Page(page) => *page,
         Outcome::Failed(error, hint) => {
             exchange.facts.because(error.reason(), error.blame().as_str());
             error::page(&error, &exchange.facts.id, &hint)
         }
-        Outcome::Fetched(Reply::Stored { entry, how, known }) => stored(&mut exchange, &entry, how, known),
+        Outcome::Fetched(Reply::Stored { entry, how, known }) => {
+            let response = stored(&mut exchange, &entry, how, known);
+            return over(exchange, response);
+        }
         Outcome::Fetched(Reply::Filling(mut response, why)) => {
             exchange.facts.cache = "miss";
             cache_status(response.headers_mut(), &format!("lictor; fwd={}; stored", why.as_str()));
+            response.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
             say(&mut exchange, response.status(), response.headers_mut());
             let pace = Pace { idle: FILLING, total: None, stream: false };
             let ending = Ending { began: exchange.facts.began, exchange: Some(exchange), settlement: None };
             return Sent(response.map(|body| follow(body, ending, pace, Instant::now())));
         }
         Outcome::Fetched(Reply::Passed(passed, past)) => {
-            let Passed { mut response, answered, settlement, pace, upgrade } = passed;
+            let Passed { mut response, answered, settlement, pace, upgrade } = *passed;
             if let Some(why) = past {
                 exchange.facts.cache = "pass";
                 cache_status(response.headers_mut(), &format!("lictor; fwd={}", why.as_str()));
             }
             exchange.facts.stream = pace.stream;
+            response.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
             say(&mut exchange, response.status(), response.headers_mut());
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 Tunnel::begin(exchange, upgrade, settlement, pace.idle, answered);
@@ -85,18 +90,22 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
             return Sent(response.map(|body| follow(body, ending, pace, answered)));
         }
     };
-    // A whole answer is over with this: nothing has to be followed.
     let mut whole = whole;
+    whole.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
+    over(exchange, whole)
+}
+
+/// Sends a whole answer: with that its request is over, and nothing has to be followed.
+fn over(mut exchange: Box<Exchange>, mut whole: Response<Bytes>) -> Sent {
     let bodiless = exchange.facts.method == Method::HEAD;
     exchange.facts.bytes = if bodiless { 0 } else { whole.body().len() as u64 };
     say(&mut exchange, whole.status(), whole.headers_mut());
     Sent(whole.map(Body::from))
 }
 
-/// Gives an answer what every answer has: its request's id, the changes of its route, and what the filters add.
+/// Gives an answer what every answer has besides its request's id: the changes of its route, and what the filters add.
 fn say(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
     exchange.facts.status = Some(status);
-    headers.insert(X_REQUEST_ID, exchange.facts.id.value());
     let Some(entry) = &exchange.effects.route else { return };
     rewrite::apply(&entry.route.response_headers, headers);
     for filter in Filter::ORDER[..exchange.entered].iter().rev() {
@@ -120,6 +129,7 @@ fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Re
     let unchanged = exchange.effects.route.as_ref().is_some_and(|entry| entry.route.response_headers.is_empty());
     let own = Own {
         status: status.unwrap_or_else(|_| HeaderValue::from_static("lictor")),
+        id: exchange.facts.id.value(),
         limit: if unchanged { exchange.notes.limit.iter_mut().find_map(Option::take) } else { None },
     };
     let mut response = Response::new(if known { Bytes::new() } else { entry.body.clone() });
