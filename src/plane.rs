@@ -61,7 +61,7 @@ pub struct Pulse {
     pub panics: AtomicU64,
 }
 
-/// One worker's.
+/// One worker's signs of life.
 #[derive(Debug, Default)]
 struct Signs {
     /// Client connections that are placed on it. The only one that other workers write, too.

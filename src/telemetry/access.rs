@@ -69,7 +69,7 @@ pub struct Line<'a> {
     pub consumer: &'a str,
     /// What the cache did, on a route that has one: `hit`, `miss`, `revalidated`, `collapsed`, `pass`.
     pub cache: &'a str,
-    /// Why it ended as it did, where something went wrong: the word that the problem page has, too.
+    /// Why it ended as it did, where something went wrong: one word, which the problem page has as its `reason`, if there is one.
     pub reason: &'a str,
     /// Whose fault that is: `client`, `upstream`, `gateway`.
     pub blame: &'a str,
