@@ -1,5 +1,6 @@
 //! `/admin/metrics`: everything that is counted, for Prometheus. Labels are routes of the configuration, services and
-//! instances of the catalog, limits and workers: nothing that a client sends becomes a label, so that their number is bounded.
+//! instances of the catalog, limits and workers: nothing that a client sends becomes a label, so that their
+//! number is bounded.
 
 mod requests;
 mod services;
