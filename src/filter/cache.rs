@@ -191,9 +191,11 @@ impl Cache {
     pub fn store(&self, key: &Key, whole: Whole<'_>, worker: WorkerId) -> Arc<Entry> {
         let Whole { life, status, headers, request, pieces, service, path, now } = whole;
         let names = policy::vary(headers).unwrap_or_default();
+        let kept = entry::kept(headers);
         let entry = Arc::new(Entry {
             status,
-            headers: entry::kept(headers),
+            places_first: entry::places_first(&kept),
+            headers: kept,
             body: entry::joined(pieces),
             life,
             born: now,

@@ -44,6 +44,8 @@ pub struct Remaining {
 pub struct Limits {
     shared: Arc<Shared>,
     consumers: Arc<Consumers>,
+    /// What a request of one of the configuration's consumers needs, in one place.
+    known: HashMap<LimitsKey, Known, FixedState>,
     plans: Meters,
     /// By the name of the set. Several routes may share one.
     routes: Meters,
@@ -70,6 +72,13 @@ struct Listed {
     name: Arc<str>,
     /// Where the consumer's counters are in each meter. Slots begin at 0 and have no gaps.
     slot: u32,
+}
+
+/// A consumer of this configuration.
+#[derive(Debug)]
+struct Known {
+    slot: u32,
+    plan: Option<Arc<Meter>>,
 }
 
 /// Meters by the names of their sets.
@@ -107,9 +116,17 @@ impl Limits {
         let consumers = slots(&config.consumers, before.map(|before| &before.consumers));
         let mut next_number = before.map_or(1, |before| before.next_number);
         let of_routes = config.routes.iter().filter_map(|route| route.policy.limits.as_ref());
+        let plans = meters(&config.plans, consumers.len(), before.map(|before| &before.plans), &mut next_number);
+        let routes = meters(of_routes, consumers.len(), before.map(|before| &before.routes), &mut next_number);
+        let known = |consumer: &config::Consumer| {
+            let key = LimitsKey::of(Source::Configuration, &consumer.name);
+            let plan = consumer.plan.as_ref().and_then(|set| plans.get(&set.name)).cloned();
+            Some((key, Known { slot: consumers.get(&key)?.slot, plan }))
+        };
         Limits {
-            plans: meters(&config.plans, consumers.len(), before.map(|before| &before.plans), &mut next_number),
-            routes: meters(of_routes, consumers.len(), before.map(|before| &before.routes), &mut next_number),
+            known: config.consumers.iter().filter_map(known).collect(),
+            plans,
+            routes,
             shared,
             consumers,
             next_number,
@@ -131,14 +148,21 @@ impl Limits {
         now: Instant,
         remaining: &mut [Option<Remaining>; 2],
     ) -> Result<(), Duration> {
-        let plan = consumer.and_then(|consumer| consumer.plan.as_ref()).and_then(|name| self.plans.get(name));
+        let known = consumer.and_then(|consumer| self.known.get(&consumer.limits_key));
+        let plan = match known {
+            Some(known) => known.plan.as_ref(),
+            None => consumer.and_then(|consumer| consumer.plan.as_ref()).and_then(|name| self.plans.get(name)),
+        };
         let of_route = route.and_then(|set| self.routes.get(&set.name));
         if plan.is_none() && of_route.is_none() {
             return Ok(());
         }
         let key = consumer.map(|consumer| consumer.limits_key);
         let caller = Caller {
-            slot: key.and_then(|key| self.consumers.get(&key)).map(|listed| listed.slot),
+            slot: match known {
+                Some(known) => Some(known.slot),
+                None => key.and_then(|key| self.consumers.get(&key)).map(|listed| listed.slot),
+            },
             owner: match key {
                 Some(key) => Owner::Consumer(key),
                 None => Owner::Address(client),

@@ -116,8 +116,9 @@ fn say(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
 /// An answer from the store, or 304 when the client has it already.
 fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Response<Bytes> {
     let now = if how == Given::Hit { exchange.facts.began } else { Instant::now() };
+    let age = entry.age(now);
     let mut number = itoa::Buffer::new();
-    let ttl = number.format(entry.ttl(now));
+    let ttl = number.format(entry.ttl(age));
     let (word, status) = match how {
         Given::Hit => ("hit", ["lictor; hit; ttl=", ttl].concat()),
         Given::Collapsed(why) => ("collapsed", format!("lictor; fwd={}; collapsed; ttl={ttl}", why.as_str())),
@@ -134,7 +135,7 @@ fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Re
     };
     let mut response = Response::new(if known { Bytes::new() } else { entry.body.clone() });
     *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { entry.status };
-    *response.headers_mut() = if known { entry.answer_304(own, now) } else { entry.answer(own, now) };
+    *response.headers_mut() = if known { entry.answer_304(own, age) } else { entry.answer(own, age) };
     response
 }
 

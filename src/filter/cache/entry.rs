@@ -39,6 +39,8 @@ pub struct Entry {
     pub status: StatusCode,
     /// Its headers, without those that belong to one hop or one request; with places for [`OWN`].
     pub(super) headers: HeaderMap,
+    /// Whether those places are the first in the map, in the order of [`OWN`]: it keeps the order of insertion today, and promises none.
+    pub(super) places_first: bool,
     /// Its body, whole.
     pub body: Bytes,
     pub(super) life: Life,
@@ -60,9 +62,9 @@ impl Entry {
         self.life.age + now.saturating_duration_since(self.born)
     }
 
-    /// How long it stays fresh, or for how long it has not been.
-    pub fn ttl(&self, now: Instant) -> i64 {
-        self.life.fresh.as_secs() as i64 - self.age(now).as_secs() as i64
+    /// How long it stays fresh at this age, in seconds; negative: for how long it has not been.
+    pub fn ttl(&self, age: Duration) -> i64 {
+        self.life.fresh.as_secs() as i64 - age.as_secs() as i64
     }
 
     /// Whether it also answers a request with these headers.
@@ -106,6 +108,7 @@ impl Entry {
     pub(super) fn refreshed(&self, headers: HeaderMap, life: Life, epoch: super::Epoch, now: Instant) -> Entry {
         Entry {
             status: self.status,
+            places_first: places_first(&headers),
             headers,
             body: self.body.clone(),
             life,
@@ -119,28 +122,19 @@ impl Entry {
     }
 
     /// The headers of an answer from the store.
-    pub fn answer(&self, own: Own, now: Instant) -> HeaderMap {
+    pub fn answer(&self, own: Own, age: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
         let Own { status, id, limit } = own;
         let limited = limit.is_some();
         let (policy, left) = limit.map(|Remaining { policy, left }| (policy, left)).unzip();
-        let (mut status, mut id, mut policy, mut left) = (Some(status), Some(id), policy, left);
-        // These are the first, unless a map has another order than that of insertion: one pass costs less than five lookups.
-        let mut places = OWN.len();
-        for (name, place) in &mut headers {
-            if places == 0 {
-                break;
+        let values = [Some(number(age.as_secs())), Some(status), Some(id), policy, left];
+        if self.places_first {
+            let places = headers.values_mut().zip(values);
+            places.for_each(|(place, value)| value.into_iter().for_each(|value| *place = value));
+        } else {
+            for (name, value) in OWN.into_iter().zip(values) {
+                value.into_iter().for_each(|value| drop(headers.insert(&name, value)));
             }
-            let value = match name.as_str() {
-                "age" => Some(number(self.age(now).as_secs())),
-                "cache-status" => status.take(),
-                "x-request-id" => id.take(),
-                "ratelimit-policy" => policy.take(),
-                "ratelimit" => left.take(),
-                _ => continue,
-            };
-            places -= 1;
-            value.into_iter().for_each(|value| *place = value);
         }
         if !limited {
             headers.remove(RATELIMIT_POLICY);
@@ -150,8 +144,8 @@ impl Entry {
     }
 
     /// Those of a 304, for a client that has it already.
-    pub fn answer_304(&self, own: Own, now: Instant) -> HeaderMap {
-        let mut headers = self.answer(own, now);
+    pub fn answer_304(&self, own: Own, age: Duration) -> HeaderMap {
+        let mut headers = self.answer(own, age);
         let of_body = |name: &&HeaderName| fields::of(name.as_str()).any(Traits::OF_BODY);
         while let Some(name) = headers.keys().find(of_body).cloned() {
             headers.remove(name);
@@ -172,6 +166,11 @@ pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
         kept.extend(HeaderValue::from_str(&now).map(|now| (header::DATE, now)));
     }
     kept
+}
+
+/// Whether the places of [`OWN`] are the first of these fields, in that order.
+pub(super) fn places_first(headers: &HeaderMap) -> bool {
+    headers.keys().take(OWN.len()).eq(&OWN)
 }
 
 /// Whether each answer from the store says it anew.
