@@ -111,28 +111,31 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("integration lies in the repository").to_owned()
 }
 
-/// The workspace's own programs, built as they are now in the profile of this one.
+/// The workspace's own programs, built as they are now. The profile, the packages and their features are those that this program
+/// was built with, so that cargo finds all dependencies built and only links.
 ///
 /// # Errors
 /// What cargo said.
 pub fn built(names: &[&str]) -> Result<Vec<PathBuf>, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root()).args([
-        "build",
-        "--quiet",
-        "--package",
-        "lictor",
-        "--package",
-        "mock-services",
-        "--bins",
-    ]);
+    command.current_dir(root()).args(["build", "--quiet"]);
+    // Features are unified over the packages that are named, not over those that are built.
+    for package in ["lictor", "mock-services", "integration"] {
+        command.args(["--package", package]);
+    }
+    if !cfg!(feature = "tests") {
+        command.arg("--no-default-features");
+    }
+    for name in names {
+        command.args(["--bin", name]);
+    }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let status = command.status().map_err(|error| format!("cargo cannot be run: {error}"))?;
     if !status.success() {
-        return Err("cargo could not build lictor and mock-services".into());
+        return Err(format!("cargo could not build {}", names.join(" and ")));
     }
     let exe = std::env::current_exe().map_err(|error| error.to_string())?;
     // target/PROFILE/demo, or target/PROFILE/deps/all-1234.

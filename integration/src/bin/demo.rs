@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 async fn demo(check: bool) -> Result<(), String> {
-    // Two TLS libraries are linked into this program: one must be chosen before the first client is made.
+    // reqwest brings no cryptography of its own: a provider must be installed before the first client is made.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut term = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
@@ -136,10 +136,11 @@ impl Stage {
     }
 
     async fn set(&mut self) -> Result<(), String> {
-        let binary = tokio::task::spawn_blocking(obtain).await.map_err(|error| error.to_string())??;
-        println!("Building the gateway and the mock services (a minute the first time)…");
+        println!("Building the gateway and the mock services (seconds: what they depend on is built)…");
         let programs = tokio::task::spawn_blocking(|| built(&["lictor", "mock-services"]));
-        let programs = programs.await.map_err(|error| error.to_string())??;
+        let binary = tokio::task::spawn_blocking(obtain);
+        let (binary, programs) = tokio::try_join!(binary, programs).map_err(|error| error.to_string())?;
+        let (binary, programs) = (binary?, programs?);
         println!(
             "Starting a Consul agent in dev mode, two instances each of {}, and the gateway…",
             SERVICES.join(", ")
