@@ -6,12 +6,14 @@ mod backend;
 mod drawing;
 mod figures;
 mod load;
+mod measure;
+mod mode;
 mod open;
 mod peers;
 mod poll;
 mod program;
 mod report;
-mod scenarios;
+mod scenario;
 mod stage;
 mod summary;
 mod system;
@@ -26,8 +28,9 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use integration::process::root;
 
+use measure::{Measured, measure};
 use report::Setting;
-use scenarios::{GATEWAY, Measured, REST, Scenario};
+use scenario::{GATEWAY, REST, Scenario};
 use stage::{Options, Stage};
 use system::Outcome;
 
@@ -66,7 +69,7 @@ fn bench(mut options: Options) -> Outcome<()> {
     // Before this thread stays on one CPU: building takes all that there are.
     let stage = Stage::set(options)?;
     system::pin(REST)?;
-    let measured = stage.options.scenario.iter().map(|scenario| scenario.measure(&stage));
+    let measured = stage.options.scenario.iter().map(|scenario| measure(*scenario, &stage));
     let measured = measured.collect::<Outcome<Vec<Measured>>>()?;
     println!("{}", report::report(&stage, &setting, &measured));
     if let Some(file) = &stage.options.json {

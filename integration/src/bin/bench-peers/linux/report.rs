@@ -8,7 +8,8 @@ use integration::process::root;
 use serde_json::{Map, Value, json};
 
 use super::figures::table;
-use super::scenarios::{Measured, Scenario};
+use super::measure::Measured;
+use super::scenario::Scenario;
 use super::stage::Stage;
 
 /// Where and when, with what.

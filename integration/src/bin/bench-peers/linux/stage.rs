@@ -12,7 +12,7 @@ use integration::process::root;
 
 use super::peers::{Found, LICTOR, PEERS};
 use super::program::Program;
-use super::scenarios::{REST, Scenario};
+use super::scenario::{REST, Scenario};
 use super::system::Outcome;
 
 /// Lictor beside other reverse proxies: the same work for each, in turn, on one machine. Prints a report in Markdown.

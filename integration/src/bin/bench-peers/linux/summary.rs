@@ -2,9 +2,10 @@
 
 use super::drawing::{Bars, draw};
 use super::figures::{number, times};
+use super::measure::Measured;
 use super::peers::{MEASURE, PEERS};
 use super::report::{Setting, figure};
-use super::scenarios::{Measured, Scenario};
+use super::scenario::Scenario;
 use super::system::Outcome;
 
 const BEGIN: &str = "<!-- bench-peers:begin -->";

@@ -1,7 +1,7 @@
 //! Configurations with parts: `#: bare full` begins what only these scenarios have, `#: all` what all of them have,
 //! and `#: each` what the scenario with many services has for each of them.
 
-use super::peers::Mode;
+use super::mode::Mode;
 
 /// What stands for `{…}` in a template.
 pub(crate) struct Values<'a> {
