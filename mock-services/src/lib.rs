@@ -3,7 +3,9 @@
 
 pub mod behaviour;
 pub mod register;
+mod reply;
 mod serve;
+mod shared;
 pub mod shop;
 mod stream;
 
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use behaviour::Behaviour;
-pub use serve::Seen;
+pub use shared::Seen;
 pub use shop::Kind;
 
 /// One instance at work on the current tokio runtime. Dropped, it is gone as if killed: listener and connections close.
@@ -23,7 +25,7 @@ pub use shop::Kind;
 pub struct Mock {
     /// Where it listens.
     pub address: SocketAddr,
-    shared: Arc<serve::Shared>,
+    shared: Arc<shared::Shared>,
     task: JoinHandle<()>,
 }
 
@@ -44,7 +46,7 @@ impl Mock {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let name = name.unwrap_or_else(|| format!("{}-{}", kind.service(), address.port()));
-        let shared = Arc::new(serve::Shared::new(kind, name));
+        let shared = Arc::new(shared::Shared::new(kind, name));
         let task = tokio::spawn(serve::accept(listener, shared.clone()));
         Ok(Mock { address, shared, task })
     }

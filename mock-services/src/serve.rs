@@ -1,15 +1,12 @@
 //! Serving an instance: the shop, an echo, health, the command to misbehave.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,68 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
-use crate::shop::{Kind, Shop};
+use crate::reply::{Body, json_reply, name_instance};
+use crate::shared::{Seen, Shared};
 use crate::stream;
-
-/// How many requests an instance remembers.
-const REMEMBERED: usize = 10_000;
 
 /// How large the pieces of a slow body are.
 const PIECE: usize = 16;
-
-pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
-
-/// What an instance saw of a request.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// `GET /users?x=1`.
-    pub line: String,
-    /// Names in lower case, in order.
-    pub headers: Vec<(String, String)>,
-}
-
-/// What all connections of an instance share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) behaviour: Mutex<Behaviour>,
-    pub(crate) hits: AtomicU64,
-    pub(crate) connections: AtomicU64,
-    pub(crate) seen: Mutex<VecDeque<Seen>>,
-    /// WebSockets and event streams, which outlive what began them.
-    pub(crate) streams: Mutex<JoinSet<()>>,
-    shop: Shop,
-    name: String,
-}
-
-impl Shared {
-    pub(crate) fn new(kind: Kind, name: String) -> Shared {
-        Shared {
-            behaviour: Mutex::default(),
-            hits: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            seen: Mutex::default(),
-            streams: Mutex::default(),
-            shop: Shop::new(kind),
-            name,
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn remember(&self, request: Seen) {
-        let mut seen = self.seen.lock().expect("no one panics while holding this");
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
-        }
-        seen.push_back(request);
-    }
-
-    fn behaviour(&self) -> Behaviour {
-        self.behaviour.lock().expect("no one panics while holding this").clone()
-    }
-}
 
 /// Accepts until dropped; then its connections close too.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -153,7 +94,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let behaviour = shared.behaviour();
     if path == "/health" {
         let status = if behaviour.sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        return Ok(reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
+        return Ok(json_reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
     }
     if path == "/_mock/behaviour" {
         return Ok(command(request, &shared).await);
@@ -196,7 +137,7 @@ fn seen(request: &Request<Incoming>) -> Seen {
 
 fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
     let status = StatusCode::from_u16(behaviour.error_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply(shared, status, &json!({ "error": "told to fail" }));
+    let mut response = json_reply(shared, status, &json!({ "error": "told to fail" }));
     if behaviour.retry_after_s > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(behaviour.retry_after_s));
     }
@@ -206,28 +147,28 @@ fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
 async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let change = request.method() == Method::POST;
     let Ok(body) = request.into_body().collect().await else {
-        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+        return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
     };
     let mut behaviour = shared.behaviour.lock().expect("no one panics while holding this");
     if change {
         match serde_json::from_slice(&body.to_bytes()) {
             Ok(wanted) => *behaviour = wanted,
             Err(error) => {
-                return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
+                return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
             }
         }
     }
-    reply(shared, StatusCode::OK, &json!(*behaviour))
+    json_reply(shared, StatusCode::OK, &json!(*behaviour))
 }
 
 async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Response<Body> {
     let method = request.method().clone();
     let Ok(body) = request.into_body().collect().await else {
-        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+        return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
     };
     match shared.shop.answer(&method, path, &body.to_bytes()) {
         Some(answer) => {
-            let mut response = reply(shared, answer.status, &answer.body);
+            let mut response = json_reply(shared, answer.status, &answer.body);
             if let Some(allow) = answer.allow {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
             }
@@ -236,7 +177,7 @@ async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Re
             }
             response
         }
-        None => reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
+        None => json_reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
     }
 }
 
@@ -245,14 +186,18 @@ async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Seen { line, headers } = seen(&request);
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    reply(shared, StatusCode::OK, &json!({ "instance": shared.name, "line": line, "headers": headers, "body": text }))
+    json_reply(
+        shared,
+        StatusCode::OK,
+        &json!({ "instance": shared.name(), "line": line, "headers": headers, "body": text }),
+    )
 }
 
 /// The body that came, as it comes, trailers and all.
 fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let trailer = request.headers().get(header::TRAILER).cloned();
     let mut response = Response::new(request.into_body().boxed());
-    stamp(response.headers_mut(), shared);
+    name_instance(response.headers_mut(), shared);
     if let Some(trailer) = trailer {
         response.headers_mut().insert(header::TRAILER, trailer);
     }
@@ -289,22 +234,6 @@ fn cut() -> Response<Body> {
     let mut response = Response::new(body.boxed());
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1000"));
     response
-}
-
-pub(crate) fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Response<Body> {
-    let text = Bytes::from(format!("{words}\n"));
-    let mut response = Response::new(Full::new(text).map_err(|never: Infallible| match never {}).boxed());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    stamp(response.headers_mut(), shared);
-    response
-}
-
-/// Which instance answered.
-pub(crate) fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
-    if let Ok(name) = HeaderValue::from_str(&shared.name) {
-        headers.insert("x-instance", name);
-    }
 }
 
 #[cfg(test)]

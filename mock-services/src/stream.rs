@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::serve::{Body, Shared, reply, stamp};
+use crate::reply::{Body, json_reply, name_instance};
+use crate::shared::Shared;
 
 /// Between two events.
 const PACE: Duration = Duration::from_millis(200);
@@ -23,7 +24,7 @@ const PACE: Duration = Duration::from_millis(200);
 /// A WebSocket (RFC 6455): it says who it is, then sends back what comes.
 pub(crate) fn websocket(mut request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else {
-        return reply(shared, StatusCode::UPGRADE_REQUIRED, &json!({ "error": "this is a WebSocket" }));
+        return json_reply(shared, StatusCode::UPGRADE_REQUIRED, &json!({ "error": "this is a WebSocket" }));
     };
     let accept = derive_accept_key(key.as_bytes());
     let upgrade = hyper::upgrade::on(&mut request);
@@ -40,7 +41,7 @@ pub(crate) fn websocket(mut request: Request<Incoming>, shared: &Shared) -> Resp
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.extend(HeaderValue::from_str(&accept).map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
-    stamp(headers, shared);
+    name_instance(headers, shared);
     response
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn events(shared: &Shared) -> Response<Body> {
         }
     });
     let mut response = Response::new(BoxBody::new(body));
-    stamp(response.headers_mut(), shared);
+    name_instance(response.headers_mut(), shared);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response
 }
