@@ -1,26 +1,26 @@
-//! What a proxy has switched on, which decides its configuration.
+//! Modes: what a proxy has switched on, and thereby which parts of a template make up its configuration.
 
 /// What a proxy has switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Routing, round robin, forwarding headers.
     Bare,
-    /// And a key, a limit that is never reached, and a breaker.
+    /// Bare, with a key, a limit that is never reached, and a breaker.
     Full,
-    /// And a cache of ten minutes.
+    /// Full, with a cache that keeps responses for ten minutes.
     Cached,
     /// Bare, with a line in a file for each request.
     Logged,
     /// Bare, for 10,064 connections.
     Idle,
-    /// Bare, and bodies are streamed.
+    /// Bare, with bodies that are streamed.
     Bodies,
     /// Bare, with many services.
     Services,
 }
 
 impl Mode {
-    /// As the templates call it.
+    /// Its name in the templates.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Bare => "bare",

@@ -1,4 +1,4 @@
-//! The scenarios: what each is called, how long it is measured, and which CPUs belong to whom.
+//! The scenarios: the name of each, how long it is measured, and the CPUs of the gateway and of the rest.
 
 use clap::ValueEnum;
 
@@ -29,11 +29,11 @@ pub(crate) enum Scenario {
     Services,
 }
 
-/// The CPU of what is measured.
+/// The CPU of the proxy that is measured.
 pub(crate) const GATEWAY: &[usize] = &[0];
-/// The generator's and the backend's.
+/// The CPU of the generator and the backend.
 pub(crate) const REST: &[usize] = &[1];
-/// Both, for two workers.
+/// Both CPUs, for a gateway with two workers.
 pub(crate) const BOTH: &[usize] = &[0, 1];
 
 impl Scenario {
@@ -64,7 +64,7 @@ impl Scenario {
         if self == Scenario::Open { 20.0 } else { 6.0 }
     }
 
-    /// As the command line calls it.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }

@@ -1,11 +1,11 @@
-//! What the report says of each scenario: its words, and the columns of its table.
+//! How the report presents each scenario: a description, and the columns of its table.
 
 use super::figures::{Column, Show};
-use super::peers::MEASURE;
+use super::peers::BASELINE;
 use super::scenario::Scenario;
-use super::stage::Options;
+use super::setup::Options;
 
-/// What a scenario did, in words.
+/// Describes what was measured.
 pub(crate) fn words(scenario: Scenario, options: &Options, rounds: usize) -> String {
     let connections = options.conns;
     let seconds = options.seconds.unwrap_or(scenario.seconds());
@@ -56,7 +56,7 @@ pub(crate) fn columns(scenario: Scenario) -> Vec<Column> {
     use Show::{Median, Most, Range, Sum, Times, TimesOwn};
     let whose = match scenario {
         Scenario::Workers => "one worker on CPU 0",
-        _ => MEASURE,
+        _ => BASELINE,
     };
     let title = match scenario {
         Scenario::Workers => "x one",
