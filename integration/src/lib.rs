@@ -1,5 +1,4 @@
-//! The gateway seen from outside: a world of gateway, Consul and mocks on ports of its own, and ways to wait for what
-//! should happen in it.
+//! The gateway seen from outside: a world of gateway, Consul and mocks on ports of its own, and what tests and the demo do with it.
 
 pub mod agent;
 pub mod client;
