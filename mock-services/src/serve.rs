@@ -1,4 +1,4 @@
-//! Serving an instance: the shop, an echo, health, the command to misbehave.
+//! Serves an instance: the shop, an echo, health, and the command to misbehave.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,17 +20,17 @@ use crate::reply::{Body, json_reply, name_instance};
 use crate::shared::{Seen, Shared};
 use crate::stream;
 
-/// How large the pieces of a slow body are.
+/// The size of the pieces of a slow body, in bytes.
 const PIECE: usize = 16;
 
-/// Accepts until dropped; then its connections close too.
+/// Accepts connections until it is dropped, which closes them, too.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(connection(stream, shared.clone()))),
-                // Out of descriptors, as a rule: a pause, so that connections may end.
+                // As a rule there is no file descriptor left: after a pause some connections may have ended.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -38,6 +38,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+/// Serves one connection.
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -45,6 +46,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     if shared.behaviour().garbage && !is_command(&stream).await {
         return garbage(stream).await;
     }
+    // A second handle of the socket, for a reset at the end.
     let resetting = socket2::SockRef::from(&stream).try_clone().ok();
     let service = service_fn(|request| answer(request, shared.clone()));
     let builder = hyper::server::conn::http1::Builder::new();
@@ -52,11 +54,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     if served.is_err_and(|error| error.is_user())
         && let Some(socket) = resetting
     {
-        // Closed with data unread or with this, the client sees a reset and not an orderly end.
+        // Closing a socket that lingers for no time sends a reset instead of an orderly end.
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
 }
 
+/// Counts a connection as open until it is dropped.
 struct Open(Arc<Shared>);
 
 impl Drop for Open {
@@ -65,7 +68,8 @@ impl Drop for Open {
     }
 }
 
-/// Whether a connection begins with a command, which must be understood for the mock to be healed.
+/// Whether a connection begins with a command, which is understood even while the mock answers with garbage: otherwise nothing
+/// could heal it.
 async fn is_command(stream: &TcpStream) -> bool {
     let mut start = [0; 64];
     stream.peek(&mut start).await.is_ok_and(|length| start[..length].windows(7).any(|part| part == b" /_mock"))
@@ -77,7 +81,7 @@ async fn garbage(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-/// The error that makes hyper give up the connection.
+/// The error by which hyper gives up the connection without a response.
 #[derive(Debug)]
 struct Reset;
 
@@ -89,6 +93,7 @@ impl std::fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
+/// Answers one request as the instance behaves now.
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Reset> {
     let path = request.uri().path().to_owned();
     let behaviour = shared.behaviour();
@@ -105,14 +110,14 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         std::future::pending::<()>().await;
     }
     if behaviour.delay_ms > 0 {
-        // Being slow is what was asked for.
+        // A command asked for this delay.
         tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
     }
     if behaviour.reset {
         return Err(Reset);
     }
     if behaviour.cut_body {
-        return Ok(cut());
+        return Ok(cut_off());
     }
     if fastrand::u8(0..100) < behaviour.error_percent {
         return Ok(failing(&shared, &behaviour));
@@ -135,6 +140,7 @@ fn seen(request: &Request<Incoming>) -> Seen {
     }
 }
 
+/// The response to a request that should fail.
 fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
     let status = StatusCode::from_u16(behaviour.error_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json_reply(shared, status, &json!({ "error": "told to fail" }));
@@ -144,6 +150,7 @@ fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
     response
 }
 
+/// Changes how the instance behaves, or shows it.
 async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let change = request.method() == Method::POST;
     let Ok(body) = request.into_body().collect().await else {
@@ -161,6 +168,7 @@ async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> 
     json_reply(shared, StatusCode::OK, &json!(*behaviour))
 }
 
+/// Passes a request to the shop.
 async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Response<Body> {
     let method = request.method().clone();
     let Ok(body) = request.into_body().collect().await else {
@@ -181,7 +189,7 @@ async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Re
     }
 }
 
-/// What it saw, as JSON.
+/// Answers with what the instance saw of the request, as JSON.
 async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Seen { line, headers } = seen(&request);
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -193,7 +201,7 @@ async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     )
 }
 
-/// The body that came, as it comes, trailers and all.
+/// Sends the request's body back as it arrives, with its trailers.
 fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let trailer = request.headers().get(header::TRAILER).cloned();
     let mut response = Response::new(request.into_body().boxed());
@@ -204,7 +212,7 @@ fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     response
 }
 
-/// The same answer, its body piece by piece.
+/// The same response with its body in small pieces.
 fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
     let (head, mut body) = response.into_parts();
     let (mut sender, slow) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
@@ -212,7 +220,7 @@ fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(mut data) = frame.into_data() else { continue };
             while !data.is_empty() {
-                // Being slow is what was asked for.
+                // A command asked for this delay.
                 tokio::time::sleep(pause).await;
                 if sender.send_data(data.split_to(PIECE.min(data.len()))).await.is_err() {
                     return;
@@ -223,12 +231,12 @@ fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
     Response::from_parts(head, slow.boxed())
 }
 
-/// A head that promises more than comes.
-fn cut() -> Response<Body> {
+/// A response whose head promises more than its body has.
+fn cut_off() -> Response<Body> {
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
     tokio::spawn(async move {
         let _ = sender.send_data(Bytes::from_static(b"[1, 2")).await;
-        // What hyper has not flushed when the body ends too early is never sent: only so does the beginning arrive.
+        // hyper drops what it has not flushed when a body ends too early. The pause lets it send the beginning.
         tokio::time::sleep(Duration::from_millis(20)).await;
     });
     let mut response = Response::new(body.boxed());
