@@ -1,4 +1,4 @@
-//! What single steps cost, room by room and with no socket between: those of a request, and the next snapshot.
+//! What single steps of a request cost, and what the next snapshot costs: room by room, in one thread, without sockets.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -61,7 +61,7 @@ fn routes(criterion: &mut Criterion) {
 
 fn picks(criterion: &mut Criterion) {
     for (count, tripped) in [(3, 0), (1000, 0), (1000, 100)] {
-        // Who has tripped stays so for as long as this runs.
+        // The breakers that are tripped stay open for as long as this runs.
         let config = config("[breaker]\nopen = \"1h\"\nopen_max = \"1h\"\n");
         let snapshot = next(&config, &catalog(1, count), &Snapshot::empty(config.clone())).snapshot;
         let upstreams = upstreams(&snapshot);
@@ -147,7 +147,7 @@ fn cache(criterion: &mut Criterion) {
     criterion.bench_function("cache/key and lookup/hit", |b| b.iter(find));
 }
 
-/// What it costs to free a snapshot is not counted.
+/// The time that it takes to free a snapshot is not counted.
 fn snapshots(criterion: &mut Criterion) {
     let mut criterion = criterion.benchmark_group("snapshot");
     criterion.sample_size(20);
@@ -168,7 +168,7 @@ fn snapshots(criterion: &mut Criterion) {
                 b.iter_batched(|| (), |()| next(&config, catalog, previous), BatchSize::PerIteration);
             });
         }
-        // By turns one instance is gone and back.
+        // One instance disappears and returns in turn.
         let upstreams = upstreams(&before);
         let mut turns = [&after.snapshot, &before].into_iter().cycle();
         criterion.bench_function(format!("follow by a worker/{of}/one instance gone or back"), |b| {
@@ -205,7 +205,7 @@ fn upstreams(snapshot: &Snapshot) -> Upstreams {
     upstreams
 }
 
-/// What Consul would tell of so many services, each with so many instances.
+/// The catalog that Consul would provide for so many services, each with so many instances.
 fn catalog(services: usize, each: usize) -> Arc<Catalog> {
     let service = |number: usize| {
         let name = ServiceName::new(&format!("service-{number}")).expect("a name");
@@ -216,7 +216,7 @@ fn catalog(services: usize, each: usize) -> Arc<Catalog> {
     Arc::new(Catalog { services: (0..services).map(service).collect(), complete: true, ..Catalog::default() })
 }
 
-/// The same, but one service has an instance less.
+/// A copy of a catalog in which one service has one instance less.
 fn without_one(catalog: &Catalog) -> Arc<Catalog> {
     let mut catalog = catalog.clone();
     let services = catalog.services.values_mut();

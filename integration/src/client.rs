@@ -1,4 +1,4 @@
-//! A client that keeps what it got: status, headers, body.
+//! A client whose responses are complete: status, headers and body.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,43 +6,43 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-/// The key that all worlds and the demo know.
+/// The API key that all worlds and the demo know.
 pub const KEY: &str = "test-api-key";
 
-/// An answer, complete.
+/// A complete response, or the reason why there is none.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its status; 0 when there was none.
+pub struct Response {
+    /// Its status; 0 when there was no response.
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, as text.
+    /// Its body as text; why there was no response, when there was none.
     pub body: String,
 }
 
-impl Answer {
-    /// Its body as JSON; null when it is none.
+impl Response {
+    /// Its body as JSON; null when it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// A header's text, empty when it is not there.
+    /// The text of a header, empty when there is no such header.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Which mock answered.
+    /// The name of the mock that answered.
     pub fn instance(&self) -> &str {
         self.header("x-instance")
     }
 
-    /// The problem's reason, if this is a problem of the gateway's own.
+    /// The reason in a problem page of the gateway, empty for other responses.
     pub fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// Asks one gateway, with keep-alive, and the key unless told otherwise.
+/// Sends requests to one gateway over connections that it keeps.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -50,10 +50,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// For an address.
+    /// A client of the gateway at this address.
     ///
     /// # Panics
-    /// When a plain client cannot be made.
+    /// When the HTTP client cannot be built.
     pub fn new(address: SocketAddr) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let plain = reqwest::redirect::Policy::none();
@@ -61,18 +61,18 @@ impl Client {
         Client { http: builder.build().expect("a plain client"), base: format!("http://{address}") }
     }
 
-    /// GET with the key.
-    pub async fn get(&self, path: &str) -> Answer {
+    /// Sends a GET with the key.
+    pub async fn get(&self, path: &str) -> Response {
         self.ask(Method::GET, path, &[("x-api-key", KEY)], "").await
     }
 
-    /// POST with the key.
-    pub async fn post(&self, path: &str, body: &str) -> Answer {
+    /// Sends a POST with the key.
+    pub async fn post(&self, path: &str, body: &str) -> Response {
         self.ask(Method::POST, path, &[("x-api-key", KEY)], body).await
     }
 
-    /// Anything. Without an answer, the status is 0 and the body says why.
-    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    /// Sends a request. Without a response, the status is 0 and the body says why.
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -81,12 +81,12 @@ impl Client {
             request = request.body(body.to_owned());
         }
         match request.send().await {
-            Err(error) => Answer { status: 0, headers: HeaderMap::new(), body: error.to_string() },
-            Ok(answer) => {
-                let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-                match answer.text().await {
-                    Ok(body) => Answer { status, headers, body },
-                    Err(error) => Answer { status: 0, headers, body: format!("the body broke off: {error}") },
+            Err(error) => Response { status: 0, headers: HeaderMap::new(), body: error.to_string() },
+            Ok(response) => {
+                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                match response.text().await {
+                    Ok(body) => Response { status, headers, body },
+                    Err(error) => Response { status: 0, headers, body: format!("the body broke off: {error}") },
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The README's examples: printed by the demo, driven by `cargo demo --check`, and looked for in the README by a test.
+//! The README's examples. The demo prints them, `cargo demo --check` runs them, and a test looks for them in the README.
 
 use std::net::SocketAddr;
 
@@ -7,29 +7,29 @@ use http::Method;
 use crate::client::{Client, KEY};
 use crate::websocket::WebSocket;
 
-/// The demo's second consumer: no role, and a plan of 100 requests a minute.
+/// The key of the demo's second consumer, who has no role and a plan of 100 requests a minute.
 pub const GUEST: &str = "guest-api-key";
 
-/// One request that a stranger might try, and what comes of it.
+/// A request that somebody might try first, and the response that it gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
-    /// What it shows.
+    /// What the example shows.
     pub shows: &'static str,
     /// Its method.
     pub method: &'static str,
     /// Its path.
     pub path: &'static str,
-    /// Whose key; none when empty.
+    /// The API key; none when empty.
     pub key: &'static str,
     /// Its body.
     pub body: &'static str,
-    /// The status that comes.
+    /// The response's status.
     pub status: u16,
-    /// A text that is in the answer.
+    /// A text in the response's body.
     pub says: &'static str,
-    /// A text that is in a header of this name.
+    /// The name of a header of the response, and a text in its value.
     pub header: (&'static str, &'static str),
-    /// It shows on the second time.
+    /// The response is as described when the request is sent for the second time.
     pub twice: bool,
 }
 
@@ -47,7 +47,7 @@ const GET: Example = Example {
 
 const POST: Example = Example { method: "POST", ..GET };
 
-/// All of them, in the order of the README.
+/// All examples, in the order of the README.
 pub const ALL: [Example; 19] = [
     Example { shows: "a list, from whichever instance is next", path: "/api/user_service/users", says: "Ada", ..GET },
     Example { shows: "one of it", path: "/api/user_service/users/1", says: "Ada", ..GET },
@@ -133,7 +133,7 @@ impl Example {
         self.status == 101
     }
 
-    /// Ready to paste into a shell.
+    /// The command of the example, to paste into a shell.
     pub fn command(&self, base: &str) -> String {
         let key = if self.key.is_empty() { String::new() } else { format!(" -H 'X-API-Key: {}'", self.key) };
         let what = match (self.body, self.method, self.is_websocket()) {
@@ -145,7 +145,7 @@ impl Example {
         format!("curl -i{key}{what} {base}{}", self.path)
     }
 
-    /// Tries it.
+    /// Sends the request, and compares the response with what is described.
     ///
     /// # Errors
     /// What came instead.
@@ -160,14 +160,15 @@ impl Example {
             answer = client.ask(method, self.path, headers, self.body).await;
         }
         let (name, text) = self.header;
-        let heads = name.is_empty() || answer.header(name).contains(text);
-        if answer.status == self.status && answer.body.contains(self.says) && heads {
+        let header_fits = name.is_empty() || answer.header(name).contains(text);
+        if answer.status == self.status && answer.body.contains(self.says) && header_fits {
             return Ok(());
         }
-        let said = format!("{:?} {}", answer.headers, answer.body);
-        Err(format!("{} {}: {} instead of {}: {said}", self.method, self.path, answer.status, self.status))
+        let rest = format!("{:?} {}", answer.headers, answer.body);
+        Err(format!("{} {}: {} instead of {}: {rest}", self.method, self.path, answer.status, self.status))
     }
 
+    /// Opens a WebSocket, and compares its first message and its echo.
     async fn talk(&self, address: SocketAddr) -> Result<(), String> {
         let opened = WebSocket::open(address, self.path, &[("x-api-key", self.key)]).await;
         let mut socket = opened.map_err(|status| format!("{}: {status} instead of 101", self.path))?;

@@ -1,4 +1,4 @@
-//! A WebSocket client that asks with headers of its own.
+//! A WebSocket client whose handshake has headers of the test's choice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// How long an answer may take.
+/// How long the handshake or a message may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open WebSocket.
@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct WebSocket(WebSocketStream<TcpStream>);
 
 impl WebSocket {
-    /// Opens one.
+    /// Opens a WebSocket.
     ///
     /// # Errors
-    /// The status that was answered instead of 101; 0 when there was none.
+    /// The status of a response other than 101; 0 when there was no response.
     ///
     /// # Panics
-    /// When what is asked is no request.
+    /// When the path or a header cannot be part of a request.
     pub async fn open(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<WebSocket, u16> {
         let stream = TcpStream::connect(address).await.map_err(|_| 0_u16)?;
         let mut request = format!("ws://{address}{path}").into_client_request().expect("a request");
@@ -38,7 +38,7 @@ impl WebSocket {
         }
     }
 
-    /// Sends a text.
+    /// Sends a text message.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -46,7 +46,7 @@ impl WebSocket {
         self.0.send(Message::text(text)).await.map_err(Box::new)
     }
 
-    /// The next text; `None` at the end, however it comes, or when nothing comes.
+    /// The next text message; `None` when the connection has ended, in whatever way, or when no message comes in time.
     pub async fn next(&mut self) -> Option<String> {
         loop {
             match tokio::time::timeout(PATIENCE, self.0.next()).await.ok()?? {

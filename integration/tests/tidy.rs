@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use modules::Modules;
 
-/// Room -> the rooms that it may import. All may import telemetry.
+/// For each room the rooms that it may import. All may import telemetry.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("worker", &[]),
     ("telemetry", &["worker"]),
@@ -40,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What only some files may speak of: text, files.
+/// Seams: a text that only some files may contain, and these files.
 const SEAMS: &[(&str, &[&str])] = &[
     ("failsafe::", &["upstream/breaker/history.rs"]),
     ("arc_swap::", &["snapshot.rs"]),
@@ -57,9 +57,9 @@ const FILE: usize = 400;
 const FUNCTION: usize = 70;
 
 struct Source {
-    /// From `src/`.
+    /// Its path from `src/`.
     path: String,
-    /// Without its test module.
+    /// Its text without its test module.
     code: String,
 }
 
@@ -90,7 +90,7 @@ fn sources() -> Vec<Source> {
     paths.into_iter().map(read).filter(|source| !of_tests(&source.path)).collect()
 }
 
-/// All code of the workspace, from the repository.
+/// All Rust files of the workspace, by their path from the repository's root, with their text.
 fn everything() -> Vec<(String, String)> {
     let mut paths = Vec::new();
     for folder in ["src", "integration", "mock-services"] {
@@ -100,7 +100,7 @@ fn everything() -> Vec<(String, String)> {
     paths.into_iter().map(|path| (name(&path), fs::read_to_string(&path).expect("readable source"))).collect()
 }
 
-/// `x/tests.rs`, `x/tests/y.rs`.
+/// Whether a file has only tests, as `x/tests.rs` and `x/tests/y.rs` have.
 fn of_tests(path: &str) -> bool {
     path.split(['/', '.']).any(|part| part == "tests")
 }
@@ -109,7 +109,7 @@ fn without_tests(text: &str) -> &str {
     text.find("#[cfg(test)]\nmod tests").map_or(text, |at| &text[..at])
 }
 
-/// Comment lines say what they like.
+/// The lines that are no comments.
 fn statements(code: &str) -> impl Iterator<Item = &str> {
     code.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
@@ -118,7 +118,7 @@ fn room(path: &str) -> &str {
     path.split(['/', '.']).next().unwrap_or_default()
 }
 
-/// The rooms that a file names by `crate::room`, inside `crate::{…}`, or by as many `super::` as lead to the crate.
+/// The rooms that a file names as `crate::room`, inside `crate::{…}`, or after as many `super::` as lead to the crate's root.
 fn imported(path: &str, code: &str) -> Vec<String> {
     let text: String = statements(code).collect::<Vec<_>>().join(" ");
     let text = text.replace(&"super::".repeat(path.split('/').count()), "crate::");
@@ -149,7 +149,7 @@ fn imported(path: &str, code: &str) -> Vec<String> {
     found
 }
 
-/// Functions longer than the limit, by the braces.
+/// Functions that are longer than the limit, found by their braces.
 fn long_functions(code: &str, limit: usize) -> Vec<String> {
     let mut long = Vec::new();
     let mut open: Option<(String, usize, i64)> = None;
@@ -175,6 +175,7 @@ fn long_functions(code: &str, limit: usize) -> Vec<String> {
     long
 }
 
+/// Fails with a list of what is wrong, if there is anything.
 fn none(what: &str, wrong: &[String]) {
     assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
 }
@@ -219,7 +220,7 @@ fn each_seam_is_in_its_own_file() {
     none("seams", &wrong);
 }
 
-/// Whether a line speaks of a seam: as a whole word at its beginning.
+/// Whether a line contains a seam's text, which must begin where a word begins.
 fn speaks(line: &str, seam: &str) -> bool {
     line.match_indices(seam).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -263,7 +264,7 @@ fn tests_wait_for_conditions_and_say_why_where_they_sleep() {
     none("sleeps without a reason", &wrong);
 }
 
-/// Lines that sleep, with no comment on them or in the two lines before.
+/// The lines that sleep and have no comment, neither on them nor in the two lines before.
 fn sleeps(code: &str) -> Vec<&str> {
     let lines: Vec<_> = code.lines().collect();
     let why = |line: &&str| line.contains("//") || line.contains("reason = ");

@@ -1,9 +1,10 @@
-//! Three services of a small shop that register themselves in Consul and misbehave on command. They know nothing of any
-//! gateway.
+//! Three services of a small shop. They register themselves in Consul and misbehave on command, and know nothing of any gateway.
 
 pub mod behaviour;
 pub mod register;
+mod reply;
 mod serve;
+mod shared;
 pub mod shop;
 mod stream;
 
@@ -15,61 +16,61 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use behaviour::Behaviour;
-pub use serve::Seen;
+pub use shared::Seen;
 pub use shop::Kind;
 
-/// One instance at work on the current tokio runtime. Dropped, it is gone as if killed: listener and connections close.
+/// An instance that runs on the current tokio runtime. Dropping it is like killing it: its listener and its connections close.
 #[derive(Debug)]
 pub struct Mock {
     /// Where it listens.
     pub address: SocketAddr,
-    shared: Arc<serve::Shared>,
+    shared: Arc<shared::Shared>,
     task: JoinHandle<()>,
 }
 
 impl Mock {
-    /// Starts an instance on a port of 127.0.0.1; 0 lets the system choose. It is called by its service and port.
+    /// Starts an instance on a port of 127.0.0.1; 0 lets the system choose. Its name consists of its service and its port.
     ///
     /// # Errors
-    /// When the port cannot be had.
+    /// When it cannot listen on the port.
     pub async fn start(kind: Kind, port: u16) -> std::io::Result<Mock> {
-        Mock::called(None, kind, port).await
+        Mock::named(None, kind, port).await
     }
 
-    /// Starts an instance with a name of its own, which its answers carry in `X-Instance`.
+    /// Starts an instance with a given name, which its responses have in `X-Instance`.
     ///
     /// # Errors
-    /// When the port cannot be had.
-    pub async fn called(name: Option<String>, kind: Kind, port: u16) -> std::io::Result<Mock> {
+    /// When it cannot listen on the port.
+    pub async fn named(name: Option<String>, kind: Kind, port: u16) -> std::io::Result<Mock> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let name = name.unwrap_or_else(|| format!("{}-{}", kind.service(), address.port()));
-        let shared = Arc::new(serve::Shared::new(kind, name));
+        let shared = Arc::new(shared::Shared::new(kind, name));
         let task = tokio::spawn(serve::accept(listener, shared.clone()));
         Ok(Mock { address, shared, task })
     }
 
-    /// Changes how it behaves, from the next request on.
+    /// Changes how it behaves from the next request on.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.shared.behaviour.lock().expect("no one panics while holding this"));
     }
 
-    /// Requests that it has seen, health checks left out.
+    /// How many requests it has received, without health checks.
     pub fn hits(&self) -> u64 {
         self.shared.hits.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open to it now.
+    /// How many connections to it are open.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// The raw heads of the newest 10,000 requests that it has seen, oldest first, health checks left out.
+    /// The heads of the last 10,000 requests that it has received, oldest first, without health checks.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().expect("no one panics while holding this").iter().cloned().collect()
     }
 
-    /// What its answers carry in `X-Instance`.
+    /// Its name, which its responses have in `X-Instance`.
     pub fn name(&self) -> &str {
         self.shared.name()
     }

@@ -1,4 +1,4 @@
-//! The `mock-services` command: one instance of one service, from registration to orderly end.
+//! The command `mock-services`: one instance of one service, from its registration to its orderly end.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use mock_services::register::Registration;
 use mock_services::{Kind, Mock};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long it still serves after it deregistered: whoever learns late may still ask.
+/// How long the instance still serves after its deregistration, because clients learn of that later.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// One instance of a small shop's service. It can be told to misbehave:
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> std::io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    let mock = Mock::called(arguments.id, arguments.service, arguments.port).await;
+    let mock = Mock::named(arguments.id, arguments.service, arguments.port).await;
     let mock =
         mock.map_err(|error| std::io::Error::new(error.kind(), format!("127.0.0.1:{}: {error}", arguments.port)))?;
     println!("{} on http://{}", arguments.service.service(), mock.address);
@@ -63,6 +63,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         ended.await;
         return Ok(());
     }
+    // Registered, it serves until a signal comes; then it deregisters, and serves a little longer.
     tokio::pin!(ended);
     let service = arguments.service.service();
     let registration = Registration::make(&agent, service, mock.name(), mock.address, ended.as_mut()).await;

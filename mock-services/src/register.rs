@@ -1,4 +1,4 @@
-//! Putting an instance into Consul, and taking it out: <https://developer.hashicorp.com/consul/api-docs/agent/service>.
+//! Registers an instance in Consul and deregisters it: <https://developer.hashicorp.com/consul/api-docs/agent/service>.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-/// An instance in the agent's books.
+/// The registration of an instance at an agent.
 #[derive(Clone, Debug)]
 pub struct Registration {
     agent: String,
@@ -15,8 +15,9 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Registers with the tag `gateway` and an HTTP check every second; tries again until the agent takes it. `None` when `ended`
-    /// came first: it is looked at between tries only, so that nothing is registered that nobody takes out.
+    /// Registers an instance with the tag `gateway` and an HTTP check every second, and tries again until the agent accepts it.
+    /// Returns `None` when `ended` completes before. That is checked between two tries only: a registration that is dropped half
+    /// way might succeed at the agent, and nobody would remove it.
     pub async fn make(
         agent: &str,
         service: &str,
@@ -26,7 +27,7 @@ impl Registration {
     ) -> Option<Registration> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
-        let client = client.expect("a client without options of the machine");
+        let client = client.expect("a client that depends on no setting of the machine");
         let body = json!({
             "Name": service,
             "ID": id,
@@ -57,7 +58,7 @@ impl Registration {
         }
     }
 
-    /// Takes the instance out; when that fails, Consul's check will find out.
+    /// Deregisters the instance. When that fails, Consul removes it after its check has failed for a minute.
     pub async fn remove(&self) {
         let url = format!("{}/v1/agent/service/deregister/{}", self.agent, self.id);
         if let Err(error) = self.client.put(url).send().await {

@@ -1,15 +1,12 @@
-//! Serving an instance: the shop, an echo, health, the command to misbehave.
+//! Serves an instance: the shop, an echo, health, and the command to misbehave.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,77 +16,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
-use crate::shop::{Kind, Shop};
+use crate::reply::{Body, json_reply, name_instance};
+use crate::shared::{Seen, Shared};
 use crate::stream;
 
-/// How many requests an instance remembers.
-const REMEMBERED: usize = 10_000;
-
-/// How large the pieces of a slow body are.
+/// The size of the pieces of a slow body, in bytes.
 const PIECE: usize = 16;
 
-pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
-
-/// What an instance saw of a request.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// `GET /users?x=1`.
-    pub line: String,
-    /// Names in lower case, in order.
-    pub headers: Vec<(String, String)>,
-}
-
-/// What all connections of an instance share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) behaviour: Mutex<Behaviour>,
-    pub(crate) hits: AtomicU64,
-    pub(crate) connections: AtomicU64,
-    pub(crate) seen: Mutex<VecDeque<Seen>>,
-    /// WebSockets and event streams, which outlive what began them.
-    pub(crate) streams: Mutex<JoinSet<()>>,
-    shop: Shop,
-    name: String,
-}
-
-impl Shared {
-    pub(crate) fn new(kind: Kind, name: String) -> Shared {
-        Shared {
-            behaviour: Mutex::default(),
-            hits: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            seen: Mutex::default(),
-            streams: Mutex::default(),
-            shop: Shop::new(kind),
-            name,
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn remember(&self, request: Seen) {
-        let mut seen = self.seen.lock().expect("no one panics while holding this");
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
-        }
-        seen.push_back(request);
-    }
-
-    fn behaviour(&self) -> Behaviour {
-        self.behaviour.lock().expect("no one panics while holding this").clone()
-    }
-}
-
-/// Accepts until dropped; then its connections close too.
+/// Accepts connections until it is dropped, which closes them, too.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(connection(stream, shared.clone()))),
-                // Out of descriptors, as a rule: a pause, so that connections may end.
+                // As a rule there is no file descriptor left: after a pause some connections may have ended.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -97,6 +38,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+/// Serves one connection.
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -104,6 +46,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     if shared.behaviour().garbage && !is_command(&stream).await {
         return garbage(stream).await;
     }
+    // A second handle of the socket, for a reset at the end.
     let resetting = socket2::SockRef::from(&stream).try_clone().ok();
     let service = service_fn(|request| answer(request, shared.clone()));
     let builder = hyper::server::conn::http1::Builder::new();
@@ -111,11 +54,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     if served.is_err_and(|error| error.is_user())
         && let Some(socket) = resetting
     {
-        // Closed with data unread or with this, the client sees a reset and not an orderly end.
+        // Closing a socket that lingers for no time sends a reset instead of an orderly end.
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
 }
 
+/// Counts a connection as open until it is dropped.
 struct Open(Arc<Shared>);
 
 impl Drop for Open {
@@ -124,7 +68,8 @@ impl Drop for Open {
     }
 }
 
-/// Whether a connection begins with a command, which must be understood for the mock to be healed.
+/// Whether a connection begins with a command, which is understood even while the mock answers with garbage: otherwise nothing
+/// could heal it.
 async fn is_command(stream: &TcpStream) -> bool {
     let mut start = [0; 64];
     stream.peek(&mut start).await.is_ok_and(|length| start[..length].windows(7).any(|part| part == b" /_mock"))
@@ -136,7 +81,7 @@ async fn garbage(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-/// The error that makes hyper give up the connection.
+/// The error by which hyper gives up the connection without a response.
 #[derive(Debug)]
 struct Reset;
 
@@ -148,12 +93,13 @@ impl std::fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
+/// Answers one request as the instance behaves now.
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Reset> {
     let path = request.uri().path().to_owned();
     let behaviour = shared.behaviour();
     if path == "/health" {
         let status = if behaviour.sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        return Ok(reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
+        return Ok(json_reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
     }
     if path == "/_mock/behaviour" {
         return Ok(command(request, &shared).await);
@@ -164,14 +110,14 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         std::future::pending::<()>().await;
     }
     if behaviour.delay_ms > 0 {
-        // Being slow is what was asked for.
+        // A command asked for this delay.
         tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
     }
     if behaviour.reset {
         return Err(Reset);
     }
     if behaviour.cut_body {
-        return Ok(cut());
+        return Ok(cut_off());
     }
     if fastrand::u8(0..100) < behaviour.error_percent {
         return Ok(failing(&shared, &behaviour));
@@ -194,40 +140,43 @@ fn seen(request: &Request<Incoming>) -> Seen {
     }
 }
 
+/// The response to a request that should fail.
 fn failing(shared: &Shared, behaviour: &Behaviour) -> Response<Body> {
     let status = StatusCode::from_u16(behaviour.error_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply(shared, status, &json!({ "error": "told to fail" }));
+    let mut response = json_reply(shared, status, &json!({ "error": "told to fail" }));
     if behaviour.retry_after_s > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(behaviour.retry_after_s));
     }
     response
 }
 
+/// Changes how the instance behaves, or shows it.
 async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let change = request.method() == Method::POST;
     let Ok(body) = request.into_body().collect().await else {
-        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+        return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
     };
     let mut behaviour = shared.behaviour.lock().expect("no one panics while holding this");
     if change {
         match serde_json::from_slice(&body.to_bytes()) {
             Ok(wanted) => *behaviour = wanted,
             Err(error) => {
-                return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
+                return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
             }
         }
     }
-    reply(shared, StatusCode::OK, &json!(*behaviour))
+    json_reply(shared, StatusCode::OK, &json!(*behaviour))
 }
 
+/// Passes a request to the shop.
 async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Response<Body> {
     let method = request.method().clone();
     let Ok(body) = request.into_body().collect().await else {
-        return reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+        return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
     };
     match shared.shop.answer(&method, path, &body.to_bytes()) {
         Some(answer) => {
-            let mut response = reply(shared, answer.status, &answer.body);
+            let mut response = json_reply(shared, answer.status, &answer.body);
             if let Some(allow) = answer.allow {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
             }
@@ -236,30 +185,34 @@ async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Re
             }
             response
         }
-        None => reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
+        None => json_reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
     }
 }
 
-/// What it saw, as JSON.
+/// Answers with what the instance saw of the request, as JSON.
 async fn echo(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Seen { line, headers } = seen(&request);
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    reply(shared, StatusCode::OK, &json!({ "instance": shared.name, "line": line, "headers": headers, "body": text }))
+    json_reply(
+        shared,
+        StatusCode::OK,
+        &json!({ "instance": shared.name(), "line": line, "headers": headers, "body": text }),
+    )
 }
 
-/// The body that came, as it comes, trailers and all.
+/// Sends the request's body back as it arrives, with its trailers.
 fn echo_body(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let trailer = request.headers().get(header::TRAILER).cloned();
     let mut response = Response::new(request.into_body().boxed());
-    stamp(response.headers_mut(), shared);
+    name_instance(response.headers_mut(), shared);
     if let Some(trailer) = trailer {
         response.headers_mut().insert(header::TRAILER, trailer);
     }
     response
 }
 
-/// The same answer, its body piece by piece.
+/// The same response with its body in small pieces.
 fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
     let (head, mut body) = response.into_parts();
     let (mut sender, slow) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
@@ -267,7 +220,7 @@ fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(mut data) = frame.into_data() else { continue };
             while !data.is_empty() {
-                // Being slow is what was asked for.
+                // A command asked for this delay.
                 tokio::time::sleep(pause).await;
                 if sender.send_data(data.split_to(PIECE.min(data.len()))).await.is_err() {
                     return;
@@ -278,33 +231,17 @@ fn slowly(response: Response<Body>, pause: Duration) -> Response<Body> {
     Response::from_parts(head, slow.boxed())
 }
 
-/// A head that promises more than comes.
-fn cut() -> Response<Body> {
+/// A response whose head promises more than its body has.
+fn cut_off() -> Response<Body> {
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
     tokio::spawn(async move {
         let _ = sender.send_data(Bytes::from_static(b"[1, 2")).await;
-        // What hyper has not flushed when the body ends too early is never sent: only so does the beginning arrive.
+        // hyper drops what it has not flushed when a body ends too early. The pause lets it send the beginning.
         tokio::time::sleep(Duration::from_millis(20)).await;
     });
     let mut response = Response::new(body.boxed());
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1000"));
     response
-}
-
-pub(crate) fn reply(shared: &Shared, status: StatusCode, words: &serde_json::Value) -> Response<Body> {
-    let text = Bytes::from(format!("{words}\n"));
-    let mut response = Response::new(Full::new(text).map_err(|never: Infallible| match never {}).boxed());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    stamp(response.headers_mut(), shared);
-    response
-}
-
-/// Which instance answered.
-pub(crate) fn stamp(headers: &mut http::HeaderMap, shared: &Shared) {
-    if let Ok(name) = HeaderValue::from_str(&shared.name) {
-        headers.insert("x-instance", name);
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// Which service an instance belongs to.
+/// The service that an instance belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `user_service`, at `/users`.
@@ -18,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Kind; 3] = [Kind::User, Kind::Product, Kind::Order];
 
     /// The service's name.
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// The kind of a service's name.
+    /// The kind of the service with this name.
     pub fn of(service: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.service() == service)
     }
@@ -43,6 +43,7 @@ impl Kind {
         }
     }
 
+    /// What the shop has at the start.
     fn goods(self) -> Vec<Value> {
         match self {
             Kind::User => vec![
@@ -57,6 +58,7 @@ impl Kind {
         }
     }
 
+    /// The fields that a new thing must have.
     fn needed(self) -> &'static [&'static str] {
         match self {
             Kind::User => &["name", "email"],
@@ -66,19 +68,20 @@ impl Kind {
     }
 }
 
-/// What one instance sells.
+/// The goods of one instance.
 #[derive(Debug)]
 pub(crate) struct Shop {
     kind: Kind,
     goods: Mutex<BTreeMap<u64, Value>>,
 }
 
-/// An answer: status, body, and where something new stands.
-pub(crate) struct Answer {
+/// The shop's reply to a request.
+pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
+    /// The path of what was created.
     pub(crate) location: Option<String>,
-    /// What the path takes, where the method was not among it.
+    /// The methods that the path allows, when the request's was another one.
     pub(crate) allow: Option<&'static str>,
 }
 
@@ -87,8 +90,8 @@ impl Shop {
         Shop { kind, goods: Mutex::new((1..).zip(kind.goods()).collect()) }
     }
 
-    /// List, get, create; `None` for a path that is not the shop's.
-    pub(crate) fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Option<Answer> {
+    /// Lists, gets or creates; `None` for a path that is not the shop's.
+    pub(crate) fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Option<Reply> {
         let below = path.strip_prefix('/')?.strip_prefix(self.kind.collection())?;
         let id = match below.trim_end_matches('/') {
             "" => None,
@@ -110,12 +113,12 @@ impl Shop {
             },
             _ => {
                 let allow = Some(if id.is_none() { "GET, HEAD, POST" } else { "GET, HEAD" });
-                Answer { allow, ..refused(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path")) }
+                Reply { allow, ..refused(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path")) }
             }
         })
     }
 
-    fn create(&self, body: &[u8]) -> Answer {
+    fn create(&self, body: &[u8]) -> Reply {
         let Ok(Value::Object(mut thing)) = serde_json::from_slice(body) else {
             return refused(StatusCode::BAD_REQUEST, "the body is not a JSON object".into());
         };
@@ -128,16 +131,16 @@ impl Shop {
         let thing = Value::Object(thing);
         goods.insert(id, thing.clone());
         let location = Some(format!("/{}/{id}", self.kind.collection()));
-        Answer { status: StatusCode::CREATED, body: thing, location, allow: None }
+        Reply { status: StatusCode::CREATED, body: thing, location, allow: None }
     }
 }
 
-fn found(body: Value) -> Answer {
-    Answer { status: StatusCode::OK, body, location: None, allow: None }
+fn found(body: Value) -> Reply {
+    Reply { status: StatusCode::OK, body, location: None, allow: None }
 }
 
-fn refused(status: StatusCode, why: String) -> Answer {
-    Answer { status, body: json!({ "error": why }), location: None, allow: None }
+fn refused(status: StatusCode, why: String) -> Reply {
+    Reply { status, body: json!({ "error": why }), location: None, allow: None }
 }
 
 #[cfg(test)]

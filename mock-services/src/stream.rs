@@ -1,4 +1,4 @@
-//! What goes on for hours: a WebSocket that echoes, and an event stream that counts.
+//! Responses that may last for hours: a WebSocket that echoes, and an event stream that counts.
 
 use std::time::Duration;
 
@@ -15,15 +15,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::serve::{Body, Shared, reply, stamp};
+use crate::reply::{Body, json_reply, name_instance};
+use crate::shared::Shared;
 
-/// Between two events.
+/// The time between two events.
 const PACE: Duration = Duration::from_millis(200);
 
-/// A WebSocket (RFC 6455): it says who it is, then sends back what comes.
+/// Answers with a WebSocket (RFC 6455) that sends its name and then echoes every message.
 pub(crate) fn websocket(mut request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else {
-        return reply(shared, StatusCode::UPGRADE_REQUIRED, &json!({ "error": "this is a WebSocket" }));
+        return json_reply(shared, StatusCode::UPGRADE_REQUIRED, &json!({ "error": "this is a WebSocket" }));
     };
     let accept = derive_accept_key(key.as_bytes());
     let upgrade = hyper::upgrade::on(&mut request);
@@ -31,7 +32,7 @@ pub(crate) fn websocket(mut request: Request<Incoming>, shared: &Shared) -> Resp
     spawn(shared, async move {
         let Ok(upgraded) = upgrade.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-        // The client's end of it is the client's affair.
+        // The client may end it in any way it likes.
         let _ = echo(socket, name).await;
     });
     let mut response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed());
@@ -40,7 +41,7 @@ pub(crate) fn websocket(mut request: Request<Incoming>, shared: &Shared) -> Resp
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.extend(HeaderValue::from_str(&accept).map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
-    stamp(headers, shared);
+    name_instance(headers, shared);
     response
 }
 
@@ -57,7 +58,7 @@ async fn echo(mut socket: Socket, name: String) -> Result<(), tokio_tungstenite:
     Ok(())
 }
 
-/// Server-sent events, numbered, until the client leaves.
+/// Answers with numbered server-sent events until the client leaves.
 pub(crate) fn events(shared: &Shared) -> Response<Body> {
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
     let name = shared.name().to_owned();
@@ -67,17 +68,17 @@ pub(crate) fn events(shared: &Shared) -> Response<Body> {
             if sender.send_data(Bytes::from(event)).await.is_err() {
                 return;
             }
-            // The stream's own pace.
+            // The stream sends an event at a fixed pace.
             tokio::time::sleep(PACE).await;
         }
     });
     let mut response = Response::new(BoxBody::new(body));
-    stamp(response.headers_mut(), shared);
+    name_instance(response.headers_mut(), shared);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response
 }
 
-/// It ends with its instance.
+/// Runs a stream on a task that ends with the instance.
 fn spawn(shared: &Shared, stream: impl Future<Output = ()> + Send + 'static) {
     let mut streams = shared.streams.lock().expect("no one panics while holding this");
     while streams.try_join_next().is_some() {}

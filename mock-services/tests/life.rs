@@ -1,4 +1,4 @@
-//! The program's life: it registers itself, serves, and leaves in good order.
+//! The program from start to end: it registers itself, serves, and deregisters in order.
 
 #![expect(clippy::unwrap_used, reason = "a test and its helpers")]
 
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// One request to a stand-in for the agent: its first line and its body. Answered with `status`.
-fn heard(agent: &TcpListener, status: &str) -> (String, Vec<u8>) {
+/// Receives one request in place of an agent and answers it with `status`. Returns its first line and its body.
+fn receive(agent: &TcpListener, status: &str) -> (String, Vec<u8>) {
     let (mut stream, _) = agent.accept().unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (mut first, mut length) = (String::new(), 0);
@@ -38,7 +38,7 @@ fn healthy(address: &str) -> bool {
     stream.read_to_string(&mut answer).is_ok_and(|_| answer.starts_with("HTTP/1.1 200 "))
 }
 
-/// Gone with the test, however that ends.
+/// A program that is killed at the end of the test, in whatever way that ends.
 struct Ends(Child);
 
 impl Drop for Ends {
@@ -51,7 +51,7 @@ impl Drop for Ends {
 #[test]
 fn it_registers_itself_until_the_agent_takes_it_and_on_sigterm_deregisters_serves_on_and_exits_0() {
     let agent = TcpListener::bind("127.0.0.1:0").unwrap();
-    // On Linux this holds for accepting, too: what is not heard fails the test, and does not hang it.
+    // On Linux this timeout holds for accept, too: a request that never comes fails the test instead of hanging it.
     socket2::SockRef::from(&agent).set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let program = Command::new(env!("CARGO_BIN_EXE_mock-services"))
         .args(["--service", "order_service", "--id", "order-a", "--consul", &agent.local_addr().unwrap().to_string()])
@@ -60,8 +60,8 @@ fn it_registers_itself_until_the_agent_takes_it_and_on_sigterm_deregisters_serve
         .spawn();
     let mut program = Ends(program.unwrap());
     // The first try is refused, so there is a second one.
-    heard(&agent, "500 Not Ready");
-    let (line, body) = heard(&agent, "200 OK");
+    receive(&agent, "500 Not Ready");
+    let (line, body) = receive(&agent, "200 OK");
     assert_eq!(line, "PUT /v1/agent/service/register?replace-existing-checks=true HTTP/1.1");
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
@@ -73,11 +73,11 @@ fn it_registers_itself_until_the_agent_takes_it_and_on_sigterm_deregisters_serve
     assert!(healthy(&address));
 
     kill_process(Pid::from_raw(program.0.id().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
-    let (line, _) = heard(&agent, "200 OK");
-    let told = Instant::now();
+    let (line, _) = receive(&agent, "200 OK");
+    let deregistered = Instant::now();
     assert_eq!(line, "PUT /v1/agent/service/deregister/order-a HTTP/1.1");
     assert!(healthy(&address), "it ended at once, though others may not know yet");
     let status = program.0.wait().unwrap();
     assert!(status.success(), "{status}");
-    assert!(told.elapsed() >= Duration::from_millis(1900), "it served for {:?} only", told.elapsed());
+    assert!(deregistered.elapsed() >= Duration::from_millis(1900), "it served for {:?} only", deregistered.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Per-instance breakers, as clients and operators see them.
+//! The breakers of instances, as clients and operators see them.
 
 use integration::eventually;
 use integration::world::{World, service};
@@ -26,13 +26,13 @@ async fn a_failing_instance_trips_alone_gets_one_probe_at_a_time_and_recovers() 
     assert_eq!(failed, 3);
     assert_eq!(state(&world, &bad).await, "open");
     assert_eq!(state(&world, &good).await, "closed");
-    // While it is open nothing goes there.
+    // While its breaker is open, the instance gets no request.
     let before = bad.hits();
     for _ in 0..10 {
         assert_eq!(world.client.get("/api/user_service/users").await.status, 200);
     }
     assert_eq!(bad.hits(), before);
-    // Each probe costs one client its answer, until it is healed.
+    // The instance behaves well again, so its next probe succeeds.
     bad.behave(|behaviour| *behaviour = mock_services::Behaviour::default());
     eventually("the breaker is closed again", || async {
         assert_eq!(world.client.get("/api/user_service/users").await.status, 200);
@@ -52,7 +52,7 @@ async fn a_thousand_requests_at_half_open_send_exactly_one_probe_over_four_worke
     let tripped = world.client.get("/api/user_service/users").await;
     assert_eq!((tripped.status, tripped.reason().as_str()), (503, "all_tripped"));
     assert_eq!(tripped.header("retry-after"), "1");
-    // The probe hangs, so that all thousand meet a half-open breaker.
+    // The probe hangs, so that all thousand requests find a half-open breaker.
     bad.behave(|behaviour| (behaviour.reset, behaviour.hang) = (false, true));
     let before = bad.hits();
     let probe = {
@@ -70,7 +70,7 @@ async fn a_thousand_requests_at_half_open_send_exactly_one_probe_over_four_worke
         asks.spawn(async move { client.get("/api/user_service/users").await.status });
     }
     let mut refused = 0;
-    // One of the thousand may be the probe instead of the one sent first; it hangs with it.
+    // One of the thousand may become the probe instead of the request that was sent first; then it is the one that hangs.
     while refused < 999 {
         match tokio::time::timeout(std::time::Duration::from_secs(4), asks.join_next()).await {
             Ok(Some(status)) => {
@@ -140,10 +140,10 @@ async fn a_client_that_leaves_is_no_verdict() {
     let mock = Mock::start(Kind::User, 0).await.expect("a mock");
     let world = World::of(&format!("{}{QUICK}", service("user_service", &[&mock]))).await;
     mock.behave(|behaviour| behaviour.hang = true);
-    for asked in 1..=6 {
+    for count in 1..=6 {
         let client = world.client.clone();
         let ask = tokio::spawn(async move { client.get("/api/user_service/users").await });
-        eventually("the instance has it", || async { mock.hits() == asked }).await;
+        eventually("the instance has it", || async { mock.hits() == count }).await;
         ask.abort();
     }
     eventually("nothing is in flight", || async {

@@ -1,4 +1,4 @@
-//! The cache, from outside: one fill for all, honest answers, cleared when told.
+//! The cache, from outside: one fill for all who wait, responses that say where they come from, and clearing by the operator.
 
 use http::Method;
 use integration::client::{Client, KEY};

@@ -1,4 +1,4 @@
-//! Against a real agent: what changes in Consul is routed accordingly, and Consul's absence costs nothing.
+//! With a real agent: changes in Consul are followed, and without Consul requests go on.
 
 use integration::agent::Agent;
 use integration::eventually;
@@ -14,7 +14,7 @@ fn ttl(id: &str) -> serde_json::Value {
     json!({ "Check": { "CheckID": format!("ttl-{id}"), "TTL": "10m", "Status": "passing" } })
 }
 
-/// Which mocks answer now, over a few requests.
+/// The names of the mocks that answer a few requests.
 async fn answering(world: &World, name: &str) -> Vec<String> {
     let mut seen = Vec::new();
     for _ in 0..6 {
@@ -178,7 +178,7 @@ async fn a_breaker_survives_a_swap_and_a_replaced_process_is_probed_at_once() {
         state().await == "open"
     })
     .await;
-    // A third instance makes a new snapshot: the breaker stays as it is.
+    // A third instance makes a new snapshot, in which the breaker stays open.
     let third = mock().await;
     agent.register("swapped", "swapped-3", third.address.port(), json!({})).await;
     eventually("the third is known", || async {
@@ -186,7 +186,7 @@ async fn a_breaker_survives_a_swap_and_a_replaced_process_is_probed_at_once() {
     })
     .await;
     assert_eq!(state().await, "open");
-    // Critical, then passing: Consul says that something else stands there now.
+    // A check that was critical and passes again means that another process may be there now: it is probed at once.
     bad.behave(|behaviour| behaviour.reset = false);
     agent.check("ttl-swapped-1", "fail").await;
     eventually("it is critical", || async { world.service("swapped").await.to_string().contains("\"critical\"") })
@@ -219,13 +219,13 @@ async fn more_services_than_connections_are_read_in_rotation_within_the_budget()
     assert!(open <= 16, "{open} connections to the agent");
 }
 
-/// Established connections of this process's kind to a port, as the kernel counts them: both ends are on this machine, so
-/// the listening end's are counted.
+/// How many connections to a port are established. The kernel's table lists both ends, for both are on this machine; those of
+/// the clients are counted, whose remote address has the port.
 fn connections_to(address: &str) -> usize {
     let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
     let to = format!(":{port:04X}");
-    // The test's own client holds one or two of them.
+    // The client of this test holds up to two of them.
     table
         .lines()
         .filter(|line| {

@@ -1,4 +1,4 @@
-//! Ends: orderly ones, a second signal, mistakes at start; and the promises of the README.
+//! How the gateway ends: in order, at its deadline, by a second signal, with a successor on its socket; and the README's examples.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -43,7 +43,7 @@ async fn what_hangs_is_cut_at_the_deadline() {
     assert_eq!(hung.await.expect("no panic").status, 0);
 }
 
-/// The gateway's own program with a file; `listener` is a socket that it inherits as a service manager hands it down.
+/// Starts the gateway's program with a configuration; `listener` is a socket that it inherits, as from a service manager.
 fn program(text: &str, listener: Option<&TcpListener>) -> (Process, PathBuf) {
     let lictor = built(&["lictor"]).expect("it builds").remove(0);
     static FILES: AtomicU32 = AtomicU32::new(0);
@@ -54,7 +54,7 @@ fn program(text: &str, listener: Option<&TcpListener>) -> (Process, PathBuf) {
         None => Command::new(lictor),
         Some(listener) => {
             let mut shell = Command::new("/bin/sh");
-            // LISTEN_PID must be the gateway's own id, which exec keeps; descriptors are counted from 3.
+            // LISTEN_PID must be the gateway's process id, which `exec` keeps. The first inherited descriptor is 3.
             shell.args(["-c", "exec 3>&1 >/dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(lictor);
             shell.stdout(OwnedFd::from(listener.try_clone().expect("a descriptor")));
             shell
@@ -84,7 +84,7 @@ async fn a_successor_on_an_inherited_socket_serves_what_came_while_nobody_was_th
     first.signal(Signal::TERM);
     let ended = tokio::task::block_in_place(|| first.wait(Duration::from_secs(10)));
     assert_eq!(ended.and_then(|status| status.code()), Some(0));
-    // Nobody accepts now; the kernel keeps the connection until the successor does.
+    // No process accepts now. The kernel keeps the connection until the successor accepts it.
     let between = tokio::spawn(ask());
     let (_second, second_file) = start();
     assert!(matches!(between.await.expect("no panic"), 200 | 503));
@@ -130,7 +130,7 @@ async fn a_second_signal_ends_at_once() {
     let (mut gateway, file) = tokio::task::spawn_blocking(move || program(&text, None)).await.expect("no panic");
     let client = Client::new(([127, 0, 0, 1], port).into());
     eventually("it is ready", || async { client.get("/ready").await.status == 200 }).await;
-    // The second of these is an echo: senders that address the process and its group mean one.
+    // A second signal that comes with the first does not count: a sender that addresses the process and its group means one.
     gateway.signal(Signal::TERM);
     gateway.signal(Signal::TERM);
     eventually("/ready says 503", || async { client.get("/ready").await.status == 503 }).await;

@@ -1,4 +1,4 @@
-//! Keys, roles, doors.
+//! Keys and roles, the pages of each listener, and deadlines for clients.
 
 use http::Method;
 use integration::eventually;
@@ -55,8 +55,8 @@ async fn a_port_in_use_is_explained_with_its_holder_and_the_key_to_change() {
     let address = holder.local_addr().expect("an address");
     let config = config(&format!("[[listener]]\naddress = \"{address}\"\n"));
     let started = tokio::task::spawn_blocking(move || lictor::app::start(config)).await.expect("no panic");
-    let said = started.expect_err("the port is taken").to_string();
-    assert!(said.contains(&address.to_string()) && said.contains("pid") && said.contains("--port"), "{said}");
+    let error = started.expect_err("the port is taken").to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("pid") && error.contains("--port"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,13 +64,13 @@ async fn a_silent_client_and_a_slow_head_are_cut_and_an_idle_connection_is_close
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = "[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\nhead = \"300ms\"\nkeep_alive = \"300ms\"\n";
     let world = World::of(listener).await;
-    for said in ["", "GET /health HTTP/1.1\r\nHost:", "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"] {
+    for sent in ["", "GET /health HTTP/1.1\r\nHost:", "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"] {
         let mut stream = tokio::net::TcpStream::connect(world.address).await.expect("the gateway accepts");
-        stream.write_all(said.as_bytes()).await.expect("it listens");
+        stream.write_all(sent.as_bytes()).await.expect("it listens");
         let mut rest = Vec::new();
         let end = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
-        assert!(end.is_ok(), "{said:?}: still open");
-        assert_eq!(rest.is_empty(), !said.ends_with("\r\n\r\n"), "{said:?}");
+        assert!(end.is_ok(), "{sent:?}: still open");
+        assert_eq!(rest.is_empty(), !sent.ends_with("\r\n\r\n"), "{sent:?}");
     }
     eventually("no connection is counted open", || async {
         world.gateway.as_ref().is_some_and(|gateway| {

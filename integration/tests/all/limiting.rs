@@ -1,7 +1,8 @@
-//! Limits: exact over all workers, for whom they are meant, told on every answer, seen and reset by the operator.
+//! Limits: exact over all workers, counted for the right consumer or address, announced in every response, shown to the operator
+//! and reset by them.
 
 use http::Method;
-use integration::client::{Answer, Client};
+use integration::client::{Client, Response};
 use integration::world::{World, service};
 use lictor::config::digest;
 use mock_services::{Kind, Mock};
@@ -18,7 +19,7 @@ async fn world(more: &str) -> (World, Mock) {
     (World::of(&format!("{top}{}{sections}", service("user_service", &[&mock]))).await, mock)
 }
 
-async fn ask(client: &Client, headers: &[(&str, &str)]) -> Answer {
+async fn ask(client: &Client, headers: &[(&str, &str)]) -> Response {
     client.ask(Method::GET, "/api/user_service/users", headers, "").await
 }
 
@@ -34,7 +35,7 @@ async fn of_eleven_requests_over_eleven_connections_and_four_workers_at_ten_a_mi
         let (world, mock) = world(&format!("workers = 4\n{plan}{}", consumer("visitor", "ten"))).await;
         let mut statuses = Vec::new();
         for _ in 0..11 {
-            // Each client has a connection of its own.
+            // Each client has its own connection.
             statuses.push(ask(&Client::new(world.address), &[("x-api-key", "visitor")]).await.status);
         }
         assert_eq!(statuses, [vec![200; 10], vec![429]].concat());
@@ -80,7 +81,7 @@ async fn answers_say_what_is_left_and_a_refusal_when_to_come_again() {
     let wait: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((29..=30).contains(&wait), "{wait}");
     assert!(refused.header("ratelimit").starts_with("\"silver-2-per-60s\";r=0"), "{}", refused.header("ratelimit"));
-    // The long limit was not charged for what the short one refused.
+    // A request that the short limit refused does not count for the long one.
     let day = usage(&world, "?consumer=app").await;
     let day = day.iter().find(|usage| usage["count"] == 100).expect("the daily limit");
     assert_eq!(day["remaining"], 98);
@@ -94,9 +95,9 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_limit_and_nobody_can_cla
     let from = async |chain: &str| ask(&world.client, &[("x-forwarded-for", chain)]).await.status;
     assert_eq!([from("192.0.2.1").await, from("192.0.2.1, 10.0.0.9").await, from("192.0.2.1").await], [200, 200, 429]);
     assert_eq!(from("192.0.2.2").await, 200);
-    // What a client wrote itself stands left of the address that the proxy saw.
+    // Addresses that the client wrote itself stand to the left of the one that the proxy adds. They do not count.
     assert_eq!(from("192.0.2.77, 192.0.2.1").await, 429);
-    // An IPv6 subscriber has a whole /64.
+    // An IPv6 subscriber as a rule has a whole /64, which counts as one address.
     assert_eq!([from("2001:db8::1").await, from("2001:db8::2").await, from("2001:db8::3").await], [200, 200, 429]);
     assert_eq!(from("2001:db8:0:1::1").await, 200);
     let seen = usage(&world, "").await;

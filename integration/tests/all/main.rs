@@ -1,4 +1,4 @@
-//! What Lictor promises, seen from outside; a module per promise.
+//! The promises of Lictor, tested from outside, with a module for each.
 
 mod breaking;
 mod caching;

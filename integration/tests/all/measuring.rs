@@ -1,4 +1,4 @@
-//! Metrics: what happened is counted, in a form that Prometheus takes without a word, and nobody outside can make it grow.
+//! Metrics: what happened is counted, Prometheus's own checker accepts the page, and no client can make the page grow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -16,7 +16,7 @@ async fn world() -> (World, Mock) {
     (World::of(&format!("workers = 2\n{}{more}", service("user_service", &[&mock]))).await, mock)
 }
 
-/// Every sample of a page by name and labels, once it has been found to be well made.
+/// The samples of a page by name and labels. Fails when the page is not well-formed.
 fn samples(page: &str) -> BTreeMap<String, f64> {
     let (mut kinds, mut samples) = (BTreeMap::new(), BTreeMap::new());
     let mut described = BTreeSet::new();
@@ -127,12 +127,12 @@ async fn prometheuss_own_check_has_nothing_to_say() {
         .spawn();
     let mut check = match check {
         Ok(check) => check,
-        // The rules that matter are in `samples`, too; CI has the program.
+        // `samples` checks the most important rules, too, and CI has the program.
         Err(error) => return println!("promtool is not there ({error}): not asked"),
     };
     check.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
     let output =
         tokio::task::spawn_blocking(move || check.wait_with_output()).await.expect("no panic").expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.trim().is_empty(), "{text}");
 }

@@ -1,9 +1,9 @@
-//! What an operator writes and types: the README's installation, the commands, and what they say when something is wrong.
+//! What an operator writes and types: the README's installation, the commands, and their messages when something is wrong.
 
 use std::process::{Command, Output};
 
 use http::Method;
-use integration::client::{Answer, KEY};
+use integration::client::{KEY, Response};
 use integration::process::{built, root};
 use integration::training::train;
 use integration::websocket::WebSocket;
@@ -45,14 +45,14 @@ async fn the_readmes_installation_does_what_the_readme_says() {
         mocks.push(Mock::start(kind, 0).await.expect("a mock"));
     }
     let world = World::start(installation(&mocks)).await;
-    let ask = async |method: Method, host: &str, path: &str, more: &[(&str, &str)], body: &str| -> Answer {
+    let ask = async |method: Method, host: &str, path: &str, more: &[(&str, &str)], body: &str| -> Response {
         let headers: Vec<_> = [("host", host)].iter().chain(more).copied().collect();
         world.client.ask(method, path, &headers, body).await
     };
     let (shop, api) = ("shop.example.com", "api.example.com");
     let key = |name| ("x-api-key", name);
 
-    // Pages without a key, stored, so many for each visitor.
+    // Product pages need no key, are cached, and are limited for each visitor.
     let visitor = ("x-forwarded-for", "192.0.2.1");
     for status in ["lictor; fwd=uri-miss; stored", "lictor; hit; ttl=30"] {
         let page = ask(Method::GET, shop, "/products", &[visitor], "").await;
@@ -65,7 +65,7 @@ async fn the_readmes_installation_does_what_the_readme_says() {
     assert!(refused > 0, "40 at once are more than 20/s");
     assert_eq!(ask(Method::GET, shop, "/products", &[("x-forwarded-for", "192.0.2.2")], "").await.status, 200);
 
-    // The checkout asks for a key, also from a browser's page.
+    // The checkout needs a key, and may be called by a page of the shop's origin.
     let order = "{\"user_id\": 1, \"product_id\": 2}";
     assert_eq!(ask(Method::POST, shop, "/checkout/orders", &[], order).await.status, 401);
     let made =
@@ -76,13 +76,13 @@ async fn the_readmes_installation_does_what_the_readme_says() {
     let large = ask(Method::POST, shop, "/checkout/orders", &[key("app-key")], &"x".repeat(65_537)).await;
     assert_eq!(large.status, 413);
 
-    // The chat, and the old shop's address.
+    // The chat is a WebSocket; the address of the old shop redirects.
     let mut chat = WebSocket::open(world.address, "/chat", &[("host", shop), key("app-key")]).await.expect("101");
     assert_eq!(chat.next().await, Some(format!("{} echoes", mocks[2].name())));
     let moved = ask(Method::GET, shop, "/shop/x", &[], "").await;
     assert_eq!((moved.status, moved.header("location")), (301, "https://shop.example.com/products"));
 
-    // The API.
+    // The API needs a key, rewrites paths, and limits consumers by their plan.
     assert_eq!(ask(Method::GET, api, "/v1/users/1", &[key("app-key")], "").await.status, 200);
     assert_eq!(mocks[3].seen().pop().expect("it was asked").line, "GET /users/1");
     for (more, line) in [(("x-alpha", "1"), "GET /users?q=1"), (("x-beta", "1"), "GET /echo/beta/users?q=1")] {
@@ -100,6 +100,7 @@ async fn the_readmes_installation_does_what_the_readme_says() {
     assert_eq!((admin("staff-key").await, admin("app-key").await), (200, 403));
 }
 
+/// Runs the gateway's program to its end.
 fn lictor(arguments: &[&str], key: &str) -> Output {
     let program = built(&["lictor"]).expect("it builds").remove(0);
     let mut command = Command::new(program);
@@ -107,7 +108,8 @@ fn lictor(arguments: &[&str], key: &str) -> Output {
     command.env("LICTOR_API_KEY", key).output().expect("it runs")
 }
 
-async fn says(arguments: &[&str], key: &str) -> (bool, String) {
+/// Runs the gateway's program. Returns whether it succeeded, and what it printed.
+async fn outcome(arguments: &[&str], key: &str) -> (bool, String) {
     let (arguments, key) = (arguments.iter().map(ToString::to_string).collect::<Vec<_>>(), key.to_owned());
     let run = move || lictor(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &key);
     let output = tokio::task::spawn_blocking(run).await.expect("no panic");
@@ -124,7 +126,7 @@ async fn the_terminal_shows_services_limits_and_cache_and_clears_it() {
     let admin = world.gateway.as_ref().expect("it runs").admin.to_string();
     let ask = async |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().copied().chain(["--admin", &admin]).collect();
-        says(&arguments, KEY).await
+        outcome(&arguments, KEY).await
     };
     let (ok, services) = ask(&["services"]).await;
     let row = services.lines().find(|line| line.starts_with("user_service")).unwrap_or_default();
@@ -147,16 +149,19 @@ async fn the_terminal_shows_services_limits_and_cache_and_clears_it() {
 async fn the_terminal_explains_why_there_is_no_answer() {
     let world = World::start(config("[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n")).await;
     let admin = world.gateway.as_ref().expect("it runs").admin.to_string();
-    let (ok, said) = says(&["services", "--admin", &admin], "guess").await;
-    assert!(!ok && said.contains("does not know this key") && said.contains("LICTOR_API_KEY"), "{said}");
-    let (ok, said) = says(&["services", "--admin", &admin], "").await;
-    assert!(!ok && said.contains("whose key?"), "{said}");
-    let (ok, said) = says(&["limits", "--admin", "127.0.0.1:1"], KEY).await;
-    assert!(!ok && said.contains("127.0.0.1:1") && said.contains("refused") && said.contains("--admin"), "{said}");
-    let (ok, said) = says(&["services", "--admin", &world.address.to_string()], KEY).await;
-    assert!(!ok && said.contains("is it the admin address"), "{said}");
-    let (ok, said) = says(&["cache", "clear", "--path", "x", "--admin", &admin], KEY).await;
-    assert!(!ok && said.contains("begins with /"), "{said}");
+    let (ok, output) = outcome(&["services", "--admin", &admin], "guess").await;
+    assert!(!ok && output.contains("does not know this key") && output.contains("LICTOR_API_KEY"), "{output}");
+    let (ok, output) = outcome(&["services", "--admin", &admin], "").await;
+    assert!(!ok && output.contains("whose key?"), "{output}");
+    let (ok, output) = outcome(&["limits", "--admin", "127.0.0.1:1"], KEY).await;
+    assert!(
+        !ok && output.contains("127.0.0.1:1") && output.contains("refused") && output.contains("--admin"),
+        "{output}"
+    );
+    let (ok, output) = outcome(&["services", "--admin", &world.address.to_string()], KEY).await;
+    assert!(!ok && output.contains("is it the admin address"), "{output}");
+    let (ok, output) = outcome(&["cache", "clear", "--path", "x", "--admin", &admin], KEY).await;
+    assert!(!ok && output.contains("begins with /"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +170,7 @@ async fn check_tells_every_mistake_at_once_and_takes_what_defaults_prints() {
     let path = file.display().to_string();
     std::fs::write(&file, "worker = 2\n[timeouts]\nconnect = 1\n[[route]]\npath = { prefix = \"a\" }\n")
         .expect("a file");
-    let (ok, said) = says(&["check", "--config", &path], KEY).await;
+    let (ok, output) = outcome(&["check", "--config", &path], KEY).await;
     assert!(!ok);
     let wanted = [
         ":1: worker: is not a key here; did you mean `workers`?",
@@ -175,13 +180,13 @@ async fn check_tells_every_mistake_at_once_and_takes_what_defaults_prints() {
         "4 mistakes in the configuration",
     ];
     for part in wanted {
-        assert!(said.contains(part), "{part} in\n{said}");
+        assert!(output.contains(part), "{part} in\n{output}");
     }
-    let (ok, defaults) = says(&["defaults"], KEY).await;
+    let (ok, defaults) = outcome(&["defaults"], KEY).await;
     std::fs::write(&file, defaults).expect("a file");
-    let (checked, said) = says(&["check", "--config", &path], KEY).await;
-    assert!(ok && checked, "{said}");
-    let (ok, schema) = says(&["schema"], KEY).await;
+    let (checked, output) = outcome(&["check", "--config", &path], KEY).await;
+    assert!(ok && checked, "{output}");
+    let (ok, schema) = outcome(&["schema"], KEY).await;
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
     assert!(ok && schema["properties"]["route"]["items"]["properties"]["cache"].is_object());
     let _ = std::fs::remove_file(file);

@@ -1,4 +1,4 @@
-//! What `consul/` tells operators: the files do what its README says of them.
+//! The files of `consul/` do what the README there says.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use integration::process::{Process, root};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// An agent of the documented configuration, with its management token.
+/// An agent with the documented ACL configuration, and its management token.
 struct Guarded {
     base: String,
     http: reqwest::Client,
@@ -38,7 +38,7 @@ impl Guarded {
         guarded
     }
 
-    /// The answer as JSON, null when it is none.
+    /// Sends a request. Returns the response as JSON, null when there is none.
     async fn ask(&self, method: Method, path: &str, token: &str, body: Value) -> Value {
         let request = self.http.request(method, format!("{}{path}", self.base)).header("x-consul-token", token);
         let request = if body.is_null() { request } else { request.json(&body) };
@@ -48,6 +48,7 @@ impl Guarded {
         }
     }
 
+    /// Creates a token with these rules.
     async fn token(&self, name: &str, rules: &str) -> String {
         let policy = json!({ "Name": name, "Rules": rules });
         self.ask(Method::PUT, "/v1/acl/policy", &self.management, policy).await;
@@ -56,6 +57,7 @@ impl Guarded {
         token["SecretID"].as_str().expect("a token").to_owned()
     }
 
+    /// How many instances of the example service a token lets its owner see.
     async fn sees(&self, token: &str) -> usize {
         let answer = self.ask(Method::GET, "/v1/health/service/order_service", token, Value::Null).await;
         answer.as_array().map_or(0, Vec::len)

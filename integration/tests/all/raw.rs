@@ -1,4 +1,4 @@
-//! Raw requests, from a file of cases: what comes back, what the instance saw, whether the connection closed.
+//! Sends the raw requests of a file of cases, and checks the responses, what the instance saw, and whether the connection closed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ struct Case<'a> {
     name: &'a str,
     send: Vec<u8>,
     status: Vec<u16>,
-    /// The answer may be lost in the reset that follows it.
+    /// The response may be lost in the reset that follows it.
     losable: bool,
     upstream: &'a str,
     close: &'a str,
@@ -48,6 +48,7 @@ fn cases() -> Vec<Case<'static>> {
         .collect()
 }
 
+/// The bytes that a case sends, with its escapes and repetitions replaced.
 fn bytes(text: &str) -> Vec<u8> {
     let mut text = text.replace("{h}", "Host: a\\r\\n").replace("{k}", &format!("X-API-Key: {KEY}\\r\\n"));
     while let Some(start) = text.find("*").filter(|&at| at >= 2 && text.as_bytes()[at - 2] == b'{') {
@@ -85,7 +86,7 @@ fn bytes(text: &str) -> Vec<u8> {
     out
 }
 
-/// A connection and what was read of it.
+/// A connection, and bytes of it that were read and not used yet.
 struct Wire {
     stream: TcpStream,
     read: Vec<u8>,
@@ -96,7 +97,7 @@ impl Wire {
         Wire { stream: TcpStream::connect(address).await.expect("the gateway accepts"), read: Vec::new() }
     }
 
-    /// More bytes; false at the end.
+    /// Reads more bytes. Returns false at the end.
     async fn more(&mut self) -> bool {
         let mut buffer = vec![0; 65536];
         let read = tokio::time::timeout(Duration::from_secs(5), self.stream.read(&mut buffer)).await;
@@ -105,7 +106,7 @@ impl Wire {
         count > 0
     }
 
-    /// The next answer's status, its body taken; `None` at the end.
+    /// Reads the next response. Returns its status; `None` at the end.
     async fn answer(&mut self, head_only: bool) -> Option<u16> {
         let end = loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -184,7 +185,7 @@ respond = { body = \"here\" }
     for case in cases {
         let before = mock.seen().len();
         let (name, address) = (case.name, world.address);
-        // On a task of its own: one wrong case does not hide the others.
+        // Each case runs on its own task, so that a wrong one does not hide the others.
         match tokio::spawn(play(case, address)).await {
             Err(_) => wrong.push(name),
             Ok(upstream) => {
@@ -197,7 +198,7 @@ respond = { body = \"here\" }
     assert!(wrong.is_empty(), "{} cases: {wrong:#?}", wrong.len());
 }
 
-/// Sends a case and judges what comes back; what the instance should have seen is for the caller.
+/// Sends a case and checks the responses. Returns what the instance should have seen, for the caller to check.
 async fn play(case: Case<'static>, address: SocketAddr) -> &'static str {
     let mut wire = Wire::open(address).await;
     let _ = wire.stream.write_all(&case.send).await;

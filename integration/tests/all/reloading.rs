@@ -1,4 +1,4 @@
-//! The configuration, read again: all of it or nothing, and nothing that lives is lost.
+//! The configuration is read again: all of it is taken or nothing, and breakers, limits and connections survive.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const K: (&str, &str) = ("x-api-key", KEY);
 
-/// A file that goes with its test.
+/// A configuration that is removed at the end of its test.
 struct File(PathBuf);
 
 impl File {
@@ -61,12 +61,12 @@ async fn a_changed_file_brings_new_routes_services_and_limits_and_nothing_that_l
     world.until("/shop/orders", 200).await;
     let health = world.service("user_service").await["instances"][0]["breaker"]["state"].clone();
     assert_eq!(health, "open", "a breaker survives");
-    // Four were used before; the limit stayed as it was, so one is left.
+    // Four of five requests were used before. The limit is the same, so one is left.
     assert_eq!(world.client.get("/api/order_service/orders").await.status, 200);
     assert_eq!(world.client.get("/api/order_service/orders").await.status, 429, "what was used stays used");
-    let said = page(&world).await;
-    assert_eq!((said["reloads"].as_u64(), said["failed_reloads"].as_u64()), (Some(1), Some(0)));
-    let names: Vec<_> = said["routes"].as_array().expect("a list").iter().map(|r| r["path"].clone()).collect();
+    let shown = page(&world).await;
+    assert_eq!((shown["reloads"].as_u64(), shown["failed_reloads"].as_u64()), (Some(1), Some(0)));
+    let names: Vec<_> = shown["routes"].as_array().expect("a list").iter().map(|r| r["path"].clone()).collect();
     assert_eq!(names, ["/api/{service}/{*path}", "/shop/*"]);
 }
 

@@ -1,4 +1,4 @@
-//! Routes of one's own: which request goes where, and what becomes of it on the way.
+//! The routes of a configuration: which requests each one takes, and how it changes requests and responses.
 
 use http::Method;
 use integration::client::KEY;

@@ -1,4 +1,4 @@
-//! Routing, streaming, and what the gateway answers by itself.
+//! Routing by path, bodies that stream, and the pages that the gateway answers by itself.
 
 use http::Method;
 use integration::client::KEY;
@@ -64,7 +64,7 @@ async fn trailers_pass_both_ways() {
     let mock = Mock::start(Kind::User, 0).await.expect("a mock");
     let world = World::of(&service("echo", &[&mock])).await;
     let mut stream = TcpStream::connect(world.address).await.expect("it listens");
-    // The echo gives back the body that it got, trailers and all.
+    // The echo sends the body back with its trailers.
     let request = format!(
         "POST /api/echo/echo/body HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\nTE: trailers\r\nTrailer: X-Sum\r\n\
          Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 42\r\n\r\n"

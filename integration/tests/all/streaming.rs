@@ -1,4 +1,4 @@
-//! WebSockets and event streams: through routes, keys, limits and breakers, and for as long as they like.
+//! WebSockets and event streams: they pass routes, keys, limits and breakers, and last for as long as they like.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ async fn an_instance_that_refuses_an_upgrade_is_heard_and_a_tripped_one_is_left_
     }
     mock.behave(|behaviour| behaviour.reset = false);
     assert_eq!(WebSocket::open(world.address, PATH, &[K]).await.err(), Some(503));
-    // A WebSocket is a probe as good as any: where nothing else comes, nobody else can heal it.
+    // An upgrade may be the probe of an open breaker: an instance that serves only WebSockets gets no other request.
     eventually("it is probed", || async { WebSocket::open(world.address, PATH, &[K]).await.is_ok() }).await;
     assert_eq!(world.service("user_service").await["instances"][0]["breaker"]["state"], "closed");
 }
@@ -77,7 +77,7 @@ async fn a_websocket_has_no_total_deadline_but_ends_when_nothing_comes_for_long(
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1) {
         assert!(echoes(&mut socket, "still here").await, "after {:?}", began.elapsed());
-        // The pace of talking: less than the idle deadline.
+        // Messages follow each other faster than the idle deadline.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let silent = Instant::now();

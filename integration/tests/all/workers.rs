@@ -1,4 +1,4 @@
-//! Several workers: connections, picks and pools over all of them.
+//! Several workers: how connections are shared out, how instances are picked, and how pools follow Consul.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One keep-alive connection that asks once and stays.
+/// Sends a request on a connection that stays open. Returns the response as it came.
 async fn ask(stream: &mut TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: test-api-key\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it listens");
@@ -36,7 +36,7 @@ async fn of_sixteen_connections_no_worker_of_four_has_more_than_two_more_than_an
         "workers = 4\n[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n",
     ))
     .await;
-    // None of ours but these: the world's own client has not asked anything yet.
+    // No other connection is open: the world's own client has not sent a request.
     let mut streams = connections(&world, 16).await;
     for stream in &mut streams {
         assert!(ask(stream, "/health").await.starts_with("HTTP/1.1 200"));
@@ -84,7 +84,7 @@ async fn soon_after_a_deregistration_no_worker_holds_an_idle_connection_to_it() 
     assert!(gone.elapsed() < std::time::Duration::from_millis(100), "{:?}", gone.elapsed());
 }
 
-/// CPU time that a program has taken, all its threads.
+/// The CPU time that all threads of a program have used.
 #[cfg(target_os = "linux")]
 fn spent(process: u32) -> std::time::Duration {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
@@ -103,7 +103,7 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
     std::fs::write(&file, format!("workers = 4\n{listeners}{rest}")).expect("a file");
     let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
     let mut command = Command::new("/bin/sh");
-    // Four epolls, their wakers, listeners: some fifty; and a few for clients.
+    // Four epolls, their wakers and the listeners take about fifty descriptors. A few are left for clients.
     command.args(["-c", "ulimit -n 70; exec \"$@\"", "sh"]).arg(lictor).args(["run", "--config"]).arg(&file);
     command.env_remove("CONSUL_HTTP_ADDR").env_remove("LICTOR_CONFIG").env_remove("LICTOR_ADMIN");
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -112,7 +112,7 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
     let client = Client::new(addresses[0]);
     eventually("it is ready", || async { client.get("/health").await.status == 200 }).await;
 
-    // So many that workers race for the descriptors they give up, and would lose them all to connections.
+    // So many connections that the workers compete for the reserve descriptors that they release to accept and close.
     let (mut served, mut refused) = (Vec::new(), 0);
     let all = async {
         for number in 0..2000 {
@@ -124,12 +124,12 @@ async fn without_descriptors_four_workers_close_who_comes_at_once_spin_on_nothin
             }
         }
     };
-    // A pause of 50 ms before each would take longer.
+    // If each refusal began with a pause of 50 ms, all would take longer than this.
     let patience = std::time::Duration::from_secs(30);
     tokio::time::timeout(patience, all).await.expect("each is answered or closed, at once");
     assert!(served.len() >= 4 && refused >= 1900, "{} served, {refused} refused", served.len());
     let before = spent(gateway.id());
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // time to spin in
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // a worker that spins would do so in this time
     let busy = spent(gateway.id()) - before;
     assert!(busy < std::time::Duration::from_millis(100), "{busy:?} of half a second");
     drop(served);

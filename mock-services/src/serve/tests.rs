@@ -1,4 +1,4 @@
-//! Misbehaving on command, seen on the wire.
+//! What a mock that misbehaves on command sends over its connections.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{Kind, Mock};
 
-/// Sends one request with `Connection: close` and reads whatever comes until the end.
+/// Sends one request, which has `Connection: close`, and reads until the connection ends.
 async fn ask(mock: &Mock, request: &str) -> (String, std::io::Result<()>) {
     let mut stream = TcpStream::connect(mock.address).await.unwrap();
     stream.write_all(request.replace('\n', "\r\n").as_bytes()).await.unwrap();
@@ -27,7 +27,7 @@ async fn mock() -> Mock {
 
 #[tokio::test]
 async fn a_well_behaved_instance_answers_and_says_who_it_is() {
-    let mock = Mock::called(Some("ada".into()), Kind::User, 0).await.unwrap();
+    let mock = Mock::named(Some("ada".into()), Kind::User, 0).await.unwrap();
     let (answer, end) = ask(&mock, USERS).await;
     assert!(end.is_ok() && answer.starts_with("HTTP/1.1 200 ") && answer.contains("x-instance: ada"), "{answer}");
     assert_eq!((mock.hits(), mock.seen()[0].line.as_str()), (1, "GET /users"));
@@ -112,7 +112,7 @@ async fn a_dropped_instance_is_gone_as_if_killed() {
     let mock = mock().await;
     let (address, mut stream) = (mock.address, TcpStream::connect(mock.address).await.unwrap());
     drop(mock);
-    // Once its connections are closed, its listener is, too: both end with the same task.
+    // Its connections and its listener close at the same time, because one task owns both.
     assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
     assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }

@@ -1,18 +1,20 @@
-//! The whole of it: `cargo bench-peers`, and the two things that this program is for its own use, `--backend` and
-//! `--on`.
+//! The run of `cargo bench-peers` from its arguments to its report. The program also starts itself, with `--backend` as what
+//! stands behind the proxies, and with `--on` to pin a proxy to its CPUs.
 
-mod answer;
 mod backend;
 mod drawing;
 mod figures;
 mod load;
+mod measure;
+mod mode;
 mod open;
 mod peers;
 mod poll;
 mod program;
 mod report;
-mod scenarios;
-mod stage;
+mod response;
+mod scenario;
+mod setup;
 mod summary;
 mod system;
 mod tables;
@@ -26,9 +28,10 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use integration::process::root;
 
-use report::Setting;
-use scenarios::{GATEWAY, Measured, REST, Scenario};
-use stage::{Options, Stage};
+use measure::{Measured, measure};
+use report::Conditions;
+use scenario::{GATEWAY, REST, Scenario};
+use setup::{Options, Setup};
 use system::Outcome;
 
 /// Runs what the arguments say.
@@ -54,7 +57,7 @@ fn bench(mut options: Options) -> Outcome<()> {
     }
     let readme = root().join("README.md");
     if options.write {
-        // An hour of measuring for nothing would be a pity.
+        // README.md must have room for the summary: better an error now than after an hour of measuring.
         summary::replace(&read(&readme)?, "")?;
     }
     system::heed_signals()?;
@@ -62,23 +65,23 @@ fn bench(mut options: Options) -> Outcome<()> {
     if !GATEWAY.iter().chain(REST).all(|cpu| system::may_use(*cpu)) {
         return Err("CPUs 0 and 1 are needed: one for what is measured, one for the rest".into());
     }
-    let setting = Setting::look();
-    // Before this thread stays on one CPU: building takes all that there are.
-    let stage = Stage::set(options)?;
+    let conditions = Conditions::now();
+    // Setting up builds the gateway, on all CPUs. So this thread is pinned to one only after it.
+    let setup = Setup::prepare(options)?;
     system::pin(REST)?;
-    let measured = stage.options.scenario.iter().map(|scenario| scenario.measure(&stage));
+    let measured = setup.options.scenario.iter().map(|scenario| measure(*scenario, &setup));
     let measured = measured.collect::<Outcome<Vec<Measured>>>()?;
-    println!("{}", report::report(&stage, &setting, &measured));
-    if let Some(file) = &stage.options.json {
-        let figures = serde_json::to_string_pretty(&report::figures(&stage, &setting, &measured));
+    println!("{}", report::report(&setup, &conditions, &measured));
+    if let Some(file) = &setup.options.json {
+        let figures = serde_json::to_string_pretty(&report::figures(&setup, &conditions, &measured));
         write(file, &figures.map_err(|error| error.to_string())?)?;
     }
-    if stage.options.write {
+    if setup.options.write {
         let versions: Vec<(&str, &str)> =
-            stage.found.iter().map(|found| (found.peer.name, found.version.as_str())).collect();
-        let table = summary::summary(&setting, &measured, &versions, stage.options.rate);
+            setup.found.iter().map(|found| (found.peer.name, found.version.as_str())).collect();
+        let table = summary::summary(&conditions, &measured, &versions, setup.options.rate);
         write(&readme, &summary::replace(&read(&readme)?, &table)?)?;
-        write(&root().join(summary::DRAWING), &summary::drawing(&setting, &measured))?;
+        write(&root().join(summary::DRAWING), &summary::drawing(&conditions, &measured))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `cargo bench-peers`: the gateway beside other reverse proxies, the same work for each, in turn, on one machine.
+//! `cargo bench-peers` measures the gateway beside other reverse proxies: the same work for each, in turn, on one machine.
 
 #[cfg(target_os = "linux")]
 mod linux;

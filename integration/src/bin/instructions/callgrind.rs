@@ -1,4 +1,4 @@
-//! Counts by callgrind, and its file read: <https://valgrind.org/docs/manual/cl-format.html>.
+//! Runs callgrind and reads the file that it writes: <https://valgrind.org/docs/manual/cl-format.html>.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Instructions: all, by the crate whose source they come from (inlined or not), and by function. And calls.
+/// What callgrind counted: the instructions in all, by the crate whose source they come from, inlined or not, and by function;
+/// and the calls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Costs {
     pub(crate) total: f64,
@@ -17,12 +18,12 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// A crate's part.
+    /// The instructions that come from a crate.
     pub(crate) fn of(&self, name: &str) -> f64 {
         self.crates.get(name).copied().unwrap_or_default()
     }
 
-    /// As it is recorded: whole instructions, without functions.
+    /// The JSON that is recorded: whole instructions, without functions.
     pub(crate) fn json(&self) -> Value {
         let whole = |cost: f64| cost.round() as i64;
         let parts = self.crates.iter().map(|(name, &cost)| (name.clone(), json!(whole(cost))));
@@ -30,7 +31,7 @@ impl Costs {
         json!({ "all": whole(self.total), "by crate": parts })
     }
 
-    /// What was recorded.
+    /// Reads the JSON that was recorded.
     pub(crate) fn from_json(recorded: &Value) -> Result<Costs, String> {
         let total = recorded["all"].as_f64().ok_or("the budget has no such scenario: cargo instructions --record")?;
         let parts = recorded["by crate"].as_object().into_iter().flatten();
@@ -38,7 +39,7 @@ impl Costs {
         Ok(Costs { total, crates, ..Costs::default() })
     }
 
-    /// Why these are too many, and whose they are.
+    /// Why these are too many, and which crates grew; none when they are within the budget.
     pub(crate) fn over(&self, budget: &Costs, tolerance: f64) -> Option<String> {
         if self.total <= budget.total * tolerance {
             return None;
@@ -53,7 +54,7 @@ impl Costs {
     }
 }
 
-/// What one request costs, from two runs.
+/// What one request costs, by the difference of two runs.
 pub(crate) fn difference(few: &Costs, many: &Costs, requests: f64) -> Costs {
     fn each<K: Ord + Clone>(few: &BTreeMap<K, f64>, many: &BTreeMap<K, f64>, requests: f64) -> BTreeMap<K, f64> {
         many.iter().map(|(name, cost)| (name.clone(), (cost - few.get(name).unwrap_or(&0.0)) / requests)).collect()
@@ -140,7 +141,7 @@ fn named(known: &mut HashMap<String, String>, value: &str) -> String {
     }
 }
 
-/// Whose source a file is: `…/hyper-1.12.0/src/proto/h1/conn.rs` is hyper's.
+/// The crate that a source file belongs to: `hyper` for `…/hyper-1.12.0/src/proto/h1/conn.rs`.
 fn owner(file: &str) -> &str {
     if file.contains("/rustc/") || file.contains("/library/") {
         return "std";

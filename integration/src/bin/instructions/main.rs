@@ -1,7 +1,7 @@
-//! How many instructions a request costs, counted by callgrind: a figure without noise, held to a recorded budget.
+//! Counts the instructions of a request by callgrind: a figure without noise, which is held to a recorded budget.
 //!
-//! A run of 1,000 requests is taken from one of 11,000, so that start and end cost nothing. It counts this process's own
-//! instructions, not the kernel's.
+//! The count of a run with 1,000 requests is subtracted from that of a run with 11,000, so that start and end cost nothing. It
+//! has the instructions of this process, not those of the kernel.
 
 mod callgrind;
 mod files;
@@ -14,11 +14,11 @@ use std::process::ExitCode;
 
 use callgrind::{Costs, difference};
 
-/// What is shipped allocates by it.
+/// The allocator of the program that is shipped.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The paths that are counted: the measuring sticks' own configurations.
+/// The scenarios that are counted, each with the configuration that `cargo bench-peers` measures it with.
 const SCENARIOS: [(&str, &str); 3] = [
     ("bare", include_str!("../../../measure/bare.toml")),
     ("full", include_str!("../../../measure/full.toml")),
@@ -28,7 +28,7 @@ const SCENARIOS: [(&str, &str); 3] = [
 const FEW: usize = 1_000;
 const MANY: usize = 11_000;
 
-/// By how much a path may grow over its budget: a compiler's mood, not a feature.
+/// By how much a scenario may exceed its budget: as much as inlining may change by itself, and less than a feature costs.
 const TOLERANCE: f64 = 1.03;
 
 const USAGE: &str =
@@ -60,10 +60,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why it ends otherwise than well.
+/// Why the program ends with an error.
 enum Refusal {
     Failed(String),
-    /// Nothing can be said here: the budget was recorded with another toolchain.
+    /// The figures cannot be compared: the budget was recorded with another toolchain.
     Elsewhere(String),
 }
 
@@ -73,24 +73,25 @@ impl<T: Into<String>> From<T> for Refusal {
     }
 }
 
-/// What callgrind watches.
+/// Runs one scenario: what callgrind executes.
 fn run(scenario: &str, requests: &str) -> Result<(), Refusal> {
     let toml = SCENARIOS.iter().find(|(name, _)| *name == scenario).ok_or(USAGE)?.1;
     Ok(rig::run(toml, requests.parse().map_err(|_| USAGE)?)?)
 }
 
-/// What a request of each scenario costs.
+/// Counts what a request of each scenario costs.
 fn measure() -> Result<Vec<(&'static str, Costs)>, String> {
     SCENARIOS.iter().map(|&(name, _)| Ok((name, cost(name)?))).collect()
 }
 
+/// Counts what a request of one scenario costs.
 fn cost(scenario: &str) -> Result<Costs, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let count = |requests| callgrind::count(&this, scenario, requests);
     Ok(difference(&count(FEW)?, &count(MANY)?, (MANY - FEW) as f64))
 }
 
-/// Whose instructions they are, a row for each crate.
+/// The instructions by the crate that they come from, a row for each.
 fn table(found: &[(&str, Costs)]) -> String {
     let mut crates: Vec<&String> = found.iter().flat_map(|(_, costs)| costs.crates.keys()).collect();
     crates.sort();
@@ -110,12 +111,12 @@ fn table(found: &[(&str, Costs)]) -> String {
     text
 }
 
-/// The budget's file, in the repository.
+/// The path of the budget.
 fn budget() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("measure/instructions.json")
 }
 
-/// What the figures hold for: another compiler or another libc counts otherwise.
+/// The compiler and the libc. Figures of another toolchain cannot be compared.
 fn toolchain() -> Result<String, String> {
     Ok(format!(
         "{}; {}",
@@ -124,6 +125,7 @@ fn toolchain() -> Result<String, String> {
     ))
 }
 
+/// Writes the budget.
 fn record() -> Result<(), Refusal> {
     let found = measure()?;
     print!("{}", table(&found));
@@ -133,6 +135,7 @@ fn record() -> Result<(), Refusal> {
     Ok(std::fs::write(budget(), text + "\n").map_err(|error| format!("{}: {error}", budget().display()))?)
 }
 
+/// Compares with the budget.
 fn check() -> Result<(), Refusal> {
     let text = std::fs::read_to_string(budget()).map_err(|error| format!("{}: {error}", budget().display()))?;
     let recorded: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
@@ -160,7 +163,7 @@ fn walked(scenario: &str) -> Result<BTreeSet<String>, Refusal> {
     Ok(files)
 }
 
-/// Where a scenario's instructions are, function by function.
+/// Prints a scenario's instructions by function, those with most first.
 fn functions(scenario: &str) -> Result<(), Refusal> {
     let costs = cost(scenario)?;
     let mut rows: Vec<_> = costs.functions.iter().filter(|(_, cost)| **cost >= 20.0).collect();

@@ -1,7 +1,6 @@
-//! What stands behind every proxy: `bench-peers --backend`, two listening addresses, one thread, and as little work as
-//! possible.
+//! The backend behind every proxy, `bench-peers --backend`: two listening addresses, one thread, and as little work as possible.
 //!
-//! `/bytes/N` is answered with N bytes; a body is read and thrown away; all else gets 512 bytes of JSON.
+//! It answers `/bytes/N` with N bytes and everything else with 512 bytes of JSON. Bodies of requests are read and thrown away.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,23 +10,23 @@ use rustix::event::epoll::EventFlags;
 use super::poll::Poll;
 use super::system::Outcome;
 
-/// A chunk of a large body, and what one connection may do before the next one has its turn.
+/// A piece of a large body: the most that one connection sends before the next one has its turn.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
-/// A client that is served.
+/// A connection that is served.
 struct Served {
     socket: TcpStream,
-    /// What has come of a head that is not complete.
+    /// The part that has arrived of an incomplete head.
     head: Vec<u8>,
-    /// Of a body that is thrown away.
+    /// Bytes of the request's body that are still to be thrown away.
     to_skip: u64,
-    /// Of a large answer.
+    /// Bytes of a large response that are still to be sent.
     to_send: u64,
-    /// What of a small answer has not been taken yet.
+    /// The part of a small response that the socket has not taken yet.
     unsent: Vec<u8>,
 }
 
-/// Serves for ever. Says on stdout where.
+/// Serves for ever. Prints its two ports first.
 pub(crate) fn serve() -> Outcome<()> {
     let failed = |error: std::io::Error| format!("the backend: {error}");
     let mut poll = Poll::new()?;
@@ -38,7 +37,7 @@ pub(crate) fn serve() -> Outcome<()> {
         println!("{}", listener.local_addr().map_err(failed)?.port());
         listeners.push(listener);
     }
-    let small = small();
+    let small = small_response();
     let mut clients: Vec<Option<Served>> = vec![None, None];
     let mut free = Vec::new();
     let mut buffer = vec![0; ZEROS.len()];
@@ -48,11 +47,11 @@ pub(crate) fn serve() -> Outcome<()> {
         for number in &ready {
             if let Some(listener) = listeners.get(*number) {
                 while let Ok((socket, _)) = listener.accept() {
-                    let place = free.pop().unwrap_or(clients.len());
+                    let number = free.pop().unwrap_or(clients.len());
                     socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).map_err(failed)?;
-                    poll.add(&socket, place, EventFlags::IN)?;
+                    poll.add(&socket, number, EventFlags::IN)?;
                     let served = Served { socket, head: Vec::new(), to_skip: 0, to_send: 0, unsent: Vec::new() };
-                    if place == clients.len() { clients.push(Some(served)) } else { clients[place] = Some(served) }
+                    if number == clients.len() { clients.push(Some(served)) } else { clients[number] = Some(served) }
                 }
                 continue;
             }
@@ -69,7 +68,7 @@ pub(crate) fn serve() -> Outcome<()> {
     }
 }
 
-/// A queue that 10,000 clients at once fit in, and no waiting in accept.
+/// Listens with a long queue, for 10,000 clients that come at once, and without blocking.
 fn listen() -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -78,8 +77,9 @@ fn listen() -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// An answer with 512 bytes of JSON. It says nothing about caching but what HAProxy asks for to store it, a validator.
-fn small() -> Vec<u8> {
+/// A response with 512 bytes of JSON. Of the fields about caching it has only a validator, without which HAProxy does not
+/// store it.
+fn small_response() -> Vec<u8> {
     let frame = r#"[{"id":1,"name":""}]"#;
     let body = format!(r#"[{{"id":1,"name":"{}"}}]"#, "a".repeat(512 - frame.len()));
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: \"1\"\r\nContent-Length: 512\r\n\r\n";
@@ -87,12 +87,12 @@ fn small() -> Vec<u8> {
 }
 
 impl Served {
-    /// Whether the client has to read before anything else happens.
+    /// Whether the client must read before anything else can happen.
     fn waits(&self) -> bool {
         self.to_send > 0 || !self.unsent.is_empty()
     }
 
-    /// One read or one write. An error ends the connection.
+    /// Reads or writes once. An error ends the connection.
     fn turn(&mut self, buffer: &mut [u8], small: &[u8]) -> std::io::Result<()> {
         if self.waits() {
             return self.push();
@@ -119,10 +119,10 @@ impl Served {
         Ok(())
     }
 
-    /// Takes a head, or what there is of one. Says what is left.
+    /// Takes a head, or a part of one, and answers a request without a body. Returns the bytes after it.
     fn head<'a>(&mut self, bytes: &'a [u8], small: &[u8]) -> std::io::Result<&'a [u8]> {
         let before = self.head.len();
-        // The usual case has the whole head in one piece.
+        // In the usual case a head arrives in one piece.
         if before > 0 {
             self.head.extend_from_slice(bytes);
         }
@@ -133,7 +133,7 @@ impl Served {
             }
             return if self.head.len() > 64 * 1024 { Err(ErrorKind::InvalidData.into()) } else { Ok(&[]) };
         };
-        let (length, large) = wanted(&all[..end + 4]).ok_or(ErrorKind::InvalidData)?;
+        let (length, large) = lengths(&all[..end + 4]).ok_or(ErrorKind::InvalidData)?;
         self.head.clear();
         self.to_skip = length;
         if let Some(large) = large {
@@ -147,34 +147,34 @@ impl Served {
     }
 
     fn answer(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let sent = if self.unsent.is_empty() { some(self.socket.write(bytes))? } else { 0 };
+        let sent = if self.unsent.is_empty() { taken(self.socket.write(bytes))? } else { 0 };
         self.unsent.extend_from_slice(&bytes[sent..]);
         Ok(())
     }
 
     fn push(&mut self) -> std::io::Result<()> {
         if !self.unsent.is_empty() {
-            let sent = some(self.socket.write(&self.unsent))?;
+            let sent = taken(self.socket.write(&self.unsent))?;
             self.unsent.drain(..sent);
             return Ok(());
         }
         let here = self.to_send.min(ZEROS.len() as u64) as usize;
-        self.to_send -= some(self.socket.write(&ZEROS[..here]))? as u64;
+        self.to_send -= taken(self.socket.write(&ZEROS[..here]))? as u64;
         Ok(())
     }
 }
 
-/// How much was taken: nothing when the client has to read first.
-fn some(result: std::io::Result<usize>) -> std::io::Result<usize> {
+/// How much the socket took: nothing when its buffer is full.
+fn taken(result: std::io::Result<usize>) -> std::io::Result<usize> {
     match result {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
         other => other,
     }
 }
 
-/// The length of a request's body, and of the answer if it asks for a large one. No length is understood but
-/// `Content-Length`.
-fn wanted(head: &[u8]) -> Option<(u64, Option<u64>)> {
+/// Returns the length of a request's body, and of its response if that is a large one; none for a head that it does not
+/// understand. Bodies must have a `Content-Length`.
+fn lengths(head: &[u8]) -> Option<(u64, Option<u64>)> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut fields);
     request.parse(head).ok()?;
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_small_answer_is_as_long_as_it_says() {
-        let text = String::from_utf8(small()).expect("text");
+        let text = String::from_utf8(small_response()).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         assert!(head.ends_with("Content-Length: 512"));
         assert_eq!(body.len(), 512);
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_request_says_what_it_sends_and_what_it_wants() {
-        assert_eq!(wanted(b"GET /users HTTP/1.1\r\nHost: a\r\n\r\n"), Some((0, None)));
-        assert_eq!(wanted(b"GET /bytes/77 HTTP/1.1\r\nHost: a\r\n\r\n"), Some((0, Some(77))));
-        assert_eq!(wanted(b"POST /sink HTTP/1.1\r\ncontent-length: 9\r\n\r\n"), Some((9, None)));
-        assert_eq!(wanted(b"POST /sink HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), None);
+        assert_eq!(lengths(b"GET /users HTTP/1.1\r\nHost: a\r\n\r\n"), Some((0, None)));
+        assert_eq!(lengths(b"GET /bytes/77 HTTP/1.1\r\nHost: a\r\n\r\n"), Some((0, Some(77))));
+        assert_eq!(lengths(b"POST /sink HTTP/1.1\r\ncontent-length: 9\r\n\r\n"), Some((9, None)));
+        assert_eq!(lengths(b"POST /sink HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), None);
     }
 }

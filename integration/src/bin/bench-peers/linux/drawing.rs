@@ -1,10 +1,10 @@
-//! A drawing of what a request costs: bars as SVG, for light and dark pages, with the text as text.
+//! Draws the CPU time of a request as bars in SVG, for light and dark pages. Words stay text, so that they can be read aloud.
 
 use std::fmt::Write as _;
 
 use super::figures::times;
 
-/// The two bars of a proxy, in µs.
+/// The two bars of a proxy, in µs of CPU a request.
 pub(crate) struct Bars {
     pub(crate) name: &'static str,
     pub(crate) bare: Option<f64>,
@@ -19,16 +19,16 @@ const BAR: f64 = 16.0;
 const GROUP: f64 = 48.0;
 const TOP: f64 = 64.0;
 
-/// No font is fetched; the page's colours are guessed from what the reader's system prefers.
+/// Fetches no font. The colours follow what the reader's system prefers, which is as a rule what the page follows, too.
 const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .quiet { fill: #59636e } .bare { fill: \
                      #2f6fab } .full { fill: #c2762b } @media (prefers-color-scheme: dark) { text { fill: #f0f6fc } \
                      .quiet { fill: #9198a1 } .bare { fill: #5a9bd8 } .full { fill: #e09a50 } }";
 
-/// Draws them. Multiples are of the bars of `measure`.
-pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
+/// Draws the bars, each with its multiple of the bar of `baseline`.
+pub(crate) fn draw(groups: &[Bars], baseline: &str, date: &str) -> String {
     let height = TOP + GROUP * groups.len() as f64 + 8.0;
     let most = groups.iter().flat_map(|group| [group.bare, group.full]).flatten().fold(1e-9, f64::max);
-    let base = groups.iter().find(|group| group.name == measure);
+    let base = groups.iter().find(|group| group.name == baseline);
     let title = "CPU time of a request in µs: less is better";
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -36,7 +36,7 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
          <text x=\"8\" y=\"20\">{title}</text>\n\
          <text x=\"8\" y=\"40\" class=\"quiet\">{}, one worker each; in brackets: multiples of {}</text>\n",
         escape(date),
-        escape(measure)
+        escape(baseline)
     );
     let legend = [("bare", "bare", 500.0), ("full", "full: key, limit, breaker", 550.0)];
     for (class, label, x) in legend {
@@ -57,7 +57,7 @@ pub(crate) fn draw(groups: &[Bars], measure: &str, date: &str) -> String {
         for ((class, figure, base), y) in both.into_iter().zip([top, top + BAR + 2.0]) {
             let Some(figure) = figure else { continue };
             let width = figure / most * LONGEST;
-            let factor = times(Some(figure), base).filter(|_| group.name != measure);
+            let factor = times(Some(figure), base).filter(|_| group.name != baseline);
             let factor = factor.map(|factor| format!(" ({factor:.2} x)")).unwrap_or_default();
             let _ = writeln!(
                 text,

@@ -1,8 +1,8 @@
-//! What was measured: figures by name, of every round, and what becomes of them in a table.
+//! Figures by name, of every round, and the tables that show them.
 
 use std::collections::BTreeMap;
 
-/// What one round of one proxy came to.
+/// The figures of one round of one proxy.
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All rounds of a row.
@@ -11,20 +11,20 @@ pub(crate) struct Row {
     pub(crate) rounds: Vec<Figures>,
 }
 
-/// How a column is made of the rounds' figures.
+/// How a cell shows the rounds' figures.
 #[derive(Clone, Copy)]
 pub(crate) enum Show {
-    /// The one in the middle, with so many decimals.
+    /// The median, with so many decimals.
     Median(usize),
-    /// From the least to the most.
+    /// From the smallest to the largest.
     Range(usize),
-    /// The median as a multiple of the first row's that has this name.
+    /// The median as a multiple of the median of the first row with this name.
     Times(&'static str),
-    /// The same, of the row that begins like this one, up to its comma, and goes on like this.
+    /// The same for the row whose name is this row's up to its comma, followed by this text.
     TimesOwn(&'static str),
-    /// The most of all rounds.
+    /// The largest of all rounds.
     Most(usize),
-    /// All rounds together.
+    /// The sum of all rounds.
     Sum,
 }
 
@@ -40,13 +40,13 @@ impl Row {
         self.rounds.iter().filter_map(|figures| figures.get(key).copied()).collect()
     }
 
-    /// The figure in the middle.
+    /// The median of a figure over all rounds.
     pub(crate) fn median(&self, key: &str) -> Option<f64> {
         median(self.all(key))
     }
 }
 
-/// The one in the middle, or between the two in the middle.
+/// The figure in the middle, or the mean of the two in the middle.
 pub(crate) fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
@@ -54,12 +54,12 @@ pub(crate) fn median(mut all: Vec<f64>) -> Option<f64> {
     Some(if all.len() % 2 == 1 { upper } else { (all[middle - 1] + upper) / 2.0 })
 }
 
-/// How many times `other` a figure is.
+/// A figure as a multiple of another one.
 pub(crate) fn times(figure: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(figure? / other.filter(|other| *other > 0.0)?)
 }
 
-/// A table for people. What a row has not is a dash.
+/// A table in Markdown. Where a row has no figure, the cell is a dash.
 pub(crate) fn table(rows: &[Row], columns: &[Column]) -> String {
     let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
     let mut text = format!("| | {} |\n| --- |{}\n", titles.join(" | "), " ---: |".repeat(columns.len()));
@@ -95,7 +95,7 @@ fn multiple(rows: &[Row], row: &Row, whose: &str, key: &str) -> Option<String> {
     times(row.median(key), other).map(|times| format!("{times:.2}"))
 }
 
-/// With commas between thousands.
+/// A figure as text, with commas between thousands.
 pub(crate) fn number(figure: f64, decimals: usize) -> String {
     let text = format!("{figure:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));

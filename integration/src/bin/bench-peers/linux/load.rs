@@ -1,5 +1,5 @@
-//! The generator's connections, and the closed loop: each connection sends its next request when the answer to the
-//! last is complete.
+//! The generator's connections, and the closed loop: each connection sends its next request when the response to its last
+//! one is complete.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,29 +7,29 @@ use std::net::{SocketAddr, TcpStream};
 use hdrhistogram::Histogram;
 use rustix::event::epoll::EventFlags;
 
-use super::answer::{Answer, Reader};
 use super::poll::Poll;
+use super::response::{Reader, Response};
 use super::system::{Outcome, go_on, now, thread_cpu};
 
-/// What a request looks like, and where it goes.
+/// The requests of a generator, and where they go.
 #[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) address: SocketAddr,
     /// Whole requests, sent in turn.
     pub(crate) requests: Vec<Vec<u8>>,
-    /// A new connection for each.
+    /// Each request has a new connection.
     pub(crate) fresh: bool,
 }
 
-/// What a window of time came to. Times are in nanoseconds.
+/// What a generator counted in a window of time. Times are in nanoseconds.
 pub(crate) struct Tally {
     pub(crate) answers: u64,
     /// Connections that broke, and answers other than 200.
     pub(crate) errors: u64,
     pub(crate) latency: Histogram<u64>,
-    /// How late requests were sent; in an open loop only.
+    /// How late requests were sent, in an open loop.
     pub(crate) lateness: Histogram<u64>,
-    /// How many of them found no free connection.
+    /// How many requests found no free connection when they were due, in an open loop.
     pub(crate) waited: u64,
     pub(crate) seconds: f64,
     /// CPU time of the generator.
@@ -38,7 +38,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> Outcome<Tally> {
-        // From a nanosecond to a minute, three digits.
+        // From a nanosecond to a minute, with three significant digits.
         let empty = || Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|error| error.to_string());
         let (latency, lateness) = (empty()?, empty()?);
         Ok(Tally { answers: 0, errors: 0, latency, lateness, waited: 0, seconds: 0.0, generator: 0 })
@@ -49,17 +49,17 @@ impl Tally {
 struct Client {
     socket: Option<TcpStream>,
     reader: Reader,
-    /// When its request was due; for a closed loop, when it was sent.
+    /// When its request was due; in a closed loop, when it was sent.
     due: u64,
-    /// Connecting is under way, and the request is sent when it is through.
+    /// The connection is not established yet; its request is sent when it is.
     connecting: bool,
 }
 
 /// What happened to a connection.
 pub(crate) enum Event {
-    /// An answer to the request that was due at this time.
+    /// It got a response with 200 to the request that was due at this time.
     Answered(u64),
-    /// It broke, or the answer was another one than hoped for.
+    /// It broke, or got another response.
     Failed,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Connects, unless every request brings its own connection.
+    /// Opens the connections, unless each request has a new one.
     pub(crate) fn new(work: Work, connections: usize) -> Outcome<Load> {
         let idle = |_| Client { socket: None, reader: Reader::default(), due: 0, connecting: false };
         let clients = (0..connections).map(idle).collect();
@@ -94,7 +94,7 @@ impl Load {
         let client = &mut self.clients[number];
         client.due = due;
         if client.socket.is_none() {
-            let socket = begin(self.work.address).map_err(|error| format!("connecting: {error}"))?;
+            let socket = begin_to_connect(self.work.address).map_err(|error| format!("connecting: {error}"))?;
             self.poll.add(&socket, number, EventFlags::OUT)?;
             client.socket = Some(socket);
             client.connecting = true;
@@ -108,15 +108,15 @@ impl Load {
         let request = &self.work.requests[self.next % self.work.requests.len()];
         self.next += 1;
         if let Some(mut socket) = self.clients[number].socket.as_ref()
-            // An empty buffer has room for a hundred bytes; a connection that takes less has broken, which reading
-            // tells.
+            // The socket's buffer is empty and has room for a hundred bytes, so a connection that takes less has broken. The
+            // next read reports it.
             && !matches!(socket.write(request), Ok(length) if length == request.len())
         {
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// Reads what there is for a connection that epoll named.
+    /// Reads from a connection for which epoll reported an event.
     pub(crate) fn read(&mut self, number: usize) -> Outcome<Option<Event>> {
         let client = &mut self.clients[number];
         let Some(mut socket) = client.socket.as_ref() else { return Ok(None) };
@@ -130,20 +130,20 @@ impl Load {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Ok(length) if length > 0 => length,
             _ => {
-                let answer = client.reader.end();
+                let response = client.reader.end();
                 self.close(number);
-                return Ok(Some(answer.map_or(Event::Failed, |answer| self.verdict(number, answer))));
+                return Ok(Some(response.map_or(Event::Failed, |response| self.event(number, response))));
             }
         };
         match client.reader.take(&self.buffer[..length]) {
-            Ok((taken, Some(answer))) if taken == length => {
-                if self.work.fresh || answer.closes {
+            Ok((taken, Some(response))) if taken == length => {
+                if self.work.fresh || response.closes {
                     self.close(number);
                 }
-                Ok(Some(self.verdict(number, answer)))
+                Ok(Some(self.event(number, response)))
             }
             Ok((_, None)) => Ok(None),
-            // Nonsense, or more than was asked for.
+            // It is not HTTP, or more than one response.
             _ => {
                 self.close(number);
                 Ok(Some(Event::Failed))
@@ -151,8 +151,8 @@ impl Load {
         }
     }
 
-    fn verdict(&self, number: usize, answer: Answer) -> Event {
-        if answer.status == 200 { Event::Answered(self.clients[number].due) } else { Event::Failed }
+    fn event(&self, number: usize, response: Response) -> Event {
+        if response.status == 200 { Event::Answered(self.clients[number].due) } else { Event::Failed }
     }
 
     fn close(&mut self, number: usize) {
@@ -166,8 +166,8 @@ impl Load {
         (0..self.clients.len()).try_for_each(|number| self.send(number, now()))
     }
 
-    /// A window of the closed loop, which must have begun: answers that come in it are counted; the latency, of
-    /// requests sent in it.
+    /// Runs the closed loop, which must have begun, for some seconds. All responses that arrive are counted; latency counts
+    /// for requests that were sent in this time.
     pub(crate) fn window(&mut self, seconds: f64) -> Outcome<Tally> {
         let mut tally = Tally::new()?;
         let mut ready = Vec::with_capacity(256);
@@ -204,8 +204,8 @@ impl Load {
     }
 }
 
-/// Begins to connect.
-fn begin(address: SocketAddr) -> std::io::Result<TcpStream> {
+/// Begins to connect, without waiting for the connection.
+fn begin_to_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;

@@ -1,14 +1,14 @@
-//! The open loop: requests are due at fixed times, whatever became of those before them.
+//! The open loop: requests are due at fixed times, whether or not those before them have been answered.
 
 use std::collections::VecDeque;
 
 use super::load::{Event, Load, Tally, Work};
 use super::system::{Outcome, go_on, now, thread_cpu};
 
-/// How long answers are awaited after the last request was due.
+/// How long the loop waits for answers after the last request was due, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// When requests are due.
+/// When requests are due. Times are in nanoseconds.
 pub(crate) struct Schedule {
     start: u64,
     rate: u64,
@@ -17,49 +17,49 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// So many a second, beginning at `start`.
+    /// A schedule of `rate` requests a second that begins at `start`.
     pub(crate) fn new(start: u64, rate: u64, seconds: f64) -> Schedule {
         Schedule { start, rate, total: (rate as f64 * seconds) as u64, next: 0 }
     }
 
-    /// When the next one is due.
+    /// When the next request is due; none after the last.
     fn due(&self) -> Option<u64> {
         let offset = u128::from(self.next) * 1_000_000_000 / u128::from(self.rate);
         (self.next < self.total).then_some(self.start + offset as u64)
     }
 
-    /// Takes the next one, if it is due.
+    /// Takes the next request if it is due. Returns when it was.
     fn take(&mut self, now: u64) -> Option<u64> {
         let due = self.due().filter(|due| *due <= now)?;
         self.next += 1;
         Some(due)
     }
 
-    /// When it is over, answered or not.
+    /// When the loop ends, even if answers are missing.
     fn end(&self) -> u64 {
         self.start + self.total * 1_000_000_000 / self.rate + PATIENCE
     }
 }
 
-/// Connections that take requests when they are due.
+/// Connections that send requests when these are due.
 pub(crate) struct OpenLoop {
     load: Load,
     free: VecDeque<usize>,
-    /// Since when there has been none for what is due.
+    /// Since when no connection has been free for requests that are due.
     starved: Option<u64>,
 }
 
 impl OpenLoop {
-    /// Connects.
+    /// Opens the connections.
     pub(crate) fn new(work: Work, connections: usize) -> Outcome<OpenLoop> {
         Ok(OpenLoop { load: Load::new(work, connections)?, free: (0..connections).collect(), starved: None })
     }
 
-    /// A window: `rate` requests in each of so many seconds, and what became of each.
+    /// Sends `rate` requests in each of so many seconds. Returns what became of them.
     pub(crate) fn window(&mut self, rate: u64, seconds: f64) -> Outcome<Tally> {
         let mut tally = Tally::new()?;
         let mut ready = Vec::with_capacity(256);
-        // A little ahead, so that the first one is not late.
+        // It begins in a millisecond, so that the first request is not late.
         let mut schedule = Schedule::new(now() + 1_000_000, rate, seconds);
         let (start, spent) = (now(), thread_cpu());
         let mut missing = schedule.total;
@@ -97,7 +97,7 @@ impl OpenLoop {
         Ok(tally)
     }
 
-    /// Sends all that is due, on connections that are free.
+    /// Sends the requests that are due, on connections that are free.
     fn send_due(&mut self, schedule: &mut Schedule, tally: &mut Tally) -> Outcome<()> {
         loop {
             let moment = now();

@@ -1,4 +1,4 @@
-//! Waiting for many sockets and for one moment: epoll, and a timer that is exact to microseconds.
+//! Waits for many sockets and for one moment, by epoll and a timer that is exact to microseconds.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,13 +11,13 @@ use rustix::time::{
 
 use super::system::Outcome;
 
-/// No socket has this number: the timer has it.
+/// The number of the timer, which no socket has.
 const TIMER: u64 = u64::MAX;
 
-/// However little happens, whoever waits looks up this often.
+/// The longest wait, after which a caller can see that somebody pressed Ctrl-C.
 const AT_MOST: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// What is waited for.
+/// The sockets and the moment that are waited for.
 pub(crate) struct Poll {
     epoll: OwnedFd,
     timer: OwnedFd,
@@ -25,31 +25,31 @@ pub(crate) struct Poll {
 }
 
 impl Poll {
-    /// Nothing to wait for yet.
+    /// A poll without sockets.
     pub(crate) fn new() -> Outcome<Poll> {
         let failed = |error: Errno| format!("epoll: {error}");
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
-        // A timerfd and not epoll's own timeout: that is a thread's, late by its timer slack of 50 µs.
+        // epoll's own timeout would be late by the thread's timer slack of 50 µs; a timerfd is not.
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK);
         let timer = timer.map_err(failed)?;
-        // Edge-triggered: being set again clears it, so that nobody has to read it.
+        // Edge-triggered, because setting the timer again clears it: nobody has to read it.
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET).map_err(failed)?;
         Ok(Poll { epoll, timer, events: Vec::with_capacity(256) })
     }
 
-    /// Waits for a socket from now on, which `number` will name.
+    /// Adds a socket, which `number` identifies from now on.
     pub(crate) fn add(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
         let data = EventData::new_u64(number as u64);
         epoll::add(&self.epoll, socket.as_fd(), data, flags).map_err(|error| format!("epoll: {error}"))
     }
 
-    /// Waits for something else of a socket.
+    /// Changes the events that are waited for on a socket.
     pub(crate) fn change(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
         let data = EventData::new_u64(number as u64);
         epoll::modify(&self.epoll, socket.as_fd(), data, flags).map_err(|error| format!("epoll: {error}"))
     }
 
-    /// Wakes at this moment of the clock that only goes forward.
+    /// Sets the timer to a moment of the monotonic clock, in nanoseconds.
     pub(crate) fn wake_at(&self, moment: u64) -> Outcome<()> {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let it_value = Timespec { tv_sec: (moment / 1_000_000_000) as i64, tv_nsec: (moment % 1_000_000_000) as i64 };
@@ -59,7 +59,7 @@ impl Poll {
             .map_err(|error| format!("timer: {error}"))
     }
 
-    /// Waits, at most a tenth of a second. `ready` gets the numbers of the sockets that something happened to.
+    /// Waits for events, at most a tenth of a second. `ready` gets the numbers of the sockets that have some.
     pub(crate) fn wait(&mut self, ready: &mut Vec<usize>) -> Outcome<()> {
         self.events.clear();
         ready.clear();

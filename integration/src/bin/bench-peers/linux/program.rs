@@ -1,5 +1,5 @@
-//! Programs that are measured: started on their CPUs, observed through /proc with all their children, and ended with
-//! their handle.
+//! Programs that are measured: started on their CPUs, observed through /proc with all their children, and killed when their
+//! handle is dropped.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,23 +12,23 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::system::{Outcome, now, pause};
 
-/// A program at work, in a process group of its own. Dropped, the whole group is killed.
+/// A running program in a process group of its own. Dropping it kills the whole group.
 pub(crate) struct Program {
     pub(crate) child: Child,
     name: String,
 }
 
-/// CPU time so far of a program and its children.
+/// The CPU time that a program and its children have used so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spent {
-    /// By thread, nanoseconds.
+    /// By thread, in nanoseconds.
     threads: HashMap<u32, u64>,
-    /// Ticks of /proc/PID/stat, which counts threads that have ended, too.
+    /// Ticks of /proc/PID/stat, which includes threads that have ended.
     user: u64,
     system: u64,
 }
 
-/// CPU time between two moments, nanoseconds.
+/// The CPU time between two moments, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) total: f64,
@@ -36,27 +36,27 @@ pub(crate) struct Cost {
 }
 
 impl Program {
-    /// Starts a program; what it says goes to `said`.
-    pub(crate) fn start(name: &str, cpus: &[usize], command: &[String], out: Stdio, said: &Path) -> Outcome<Program> {
+    /// Starts a program on these CPUs, with its standard error in a file.
+    pub(crate) fn start(name: &str, cpus: &[usize], command: &[String], out: Stdio, stderr: &Path) -> Outcome<Program> {
         let failed = |error: std::io::Error| format!("{name} cannot be started: {error}");
         let list = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut starter = Command::new(std::env::current_exe().map_err(failed)?);
         starter.args(["--on", &list, &std::process::id().to_string()]).args(command);
-        // Go's scheduler would use as many threads as the machine has cores.
+        // Without this, Go's scheduler would use as many threads as the machine has cores.
         starter.env("GOMAXPROCS", cpus.len().to_string()).env("RUST_LOG", "warn");
-        starter.stdin(Stdio::null()).stdout(out).stderr(File::create(said).map_err(failed)?).process_group(0);
+        starter.stdin(Stdio::null()).stdout(out).stderr(File::create(stderr).map_err(failed)?).process_group(0);
         let child = starter.spawn().map_err(failed)?;
         Ok(Program { child, name: name.to_owned() })
     }
 
-    /// Waits until `ready`; ten seconds at most.
-    pub(crate) fn until(&mut self, said: &Path, mut ready: impl FnMut() -> bool) -> Outcome<()> {
+    /// Waits until the program is ready, ten seconds at most. An error quotes the end of its standard error.
+    pub(crate) fn until(&mut self, stderr: &Path, mut ready: impl FnMut() -> bool) -> Outcome<()> {
         let deadline = now() + 10_000_000_000;
         while !ready() {
             super::system::go_on()?;
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || now() > deadline {
-                let words = fs::read_to_string(said).unwrap_or_default();
+                let words = fs::read_to_string(stderr).unwrap_or_default();
                 let last = words.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
                 return Err(format!("{} does not answer: {}", self.name, last.join("\n")));
             }
@@ -65,7 +65,7 @@ impl Program {
         Ok(())
     }
 
-    /// CPU time so far.
+    /// The CPU time that it has used so far.
     pub(crate) fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for process in tree(self.child.id()) {
@@ -75,7 +75,7 @@ impl Program {
                 spent.threads.insert(thread, time.unwrap_or(0));
             }
             let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            // After the name, which may hold anything.
+            // The fields are counted after the program's name, which may contain anything.
             let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
             let ticks = |at: usize| fields.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
             spent.user += ticks(11);
@@ -84,7 +84,7 @@ impl Program {
         spent
     }
 
-    /// Resident memory in KiB, all processes together.
+    /// Resident memory in KiB, of all processes together.
     pub(crate) fn memory(&self) -> f64 {
         let of = |process| {
             let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -105,8 +105,8 @@ impl Drop for Program {
 }
 
 impl Spent {
-    /// What was spent since `before`: the scheduler's exact times of the threads, or, should a thread have ended in
-    /// between and taken its time with it, the ticks if they are more.
+    /// The CPU time since `before`: the exact times of the threads, by the scheduler. When a thread has ended in between, its
+    /// exact time is lost, and the ticks count if they are more.
     pub(crate) fn since(&self, before: &Spent) -> Cost {
         let exact: u64 = self
             .threads
@@ -118,13 +118,13 @@ impl Spent {
         let system = self.system.saturating_sub(before.system) as f64 * tick;
         let ended = before.threads.keys().any(|thread| !self.threads.contains_key(thread));
         let total = if ended { (exact as f64).max(user + system) } else { exact as f64 };
-        // Ticks tell how the exact time divides.
+        // The exact time is divided into user and system as the ticks are.
         let share = if user + system > 0.0 { user / (user + system) } else { 0.0 };
         Cost { total, user: total * share }
     }
 }
 
-/// A process and all that it started.
+/// A process and its descendants.
 fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
@@ -143,13 +143,13 @@ fn numbers(folder: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Time that a CPU was busy for anybody, in seconds since the machine began.
+/// The time that a CPU was busy, in seconds since the machine started.
 pub(crate) fn busy(cpu: usize) -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let name = format!("cpu{cpu} ");
     let Some(line) = stat.lines().find_map(|line| line.strip_prefix(&name)) else { return 0.0 };
     let ticks: Vec<f64> = line.split_whitespace().filter_map(|text| text.parse().ok()).collect();
-    // user, nice, system; idle and waiting are 3 and 4; irq, softirq, steal.
+    // user, nice, system, irq, softirq and steal; 3 and 4 are idle and iowait.
     let sum: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
     sum / rustix::param::clock_ticks_per_second() as f64
 }

@@ -1,4 +1,4 @@
-//! The report: the machine, who took part, a table for each scenario; and the figures of every round as JSON.
+//! The report: the machine, the proxies and a table for each scenario in Markdown, and the figures of every round as JSON.
 
 use std::fs;
 use std::process::Command;
@@ -8,63 +8,65 @@ use integration::process::root;
 use serde_json::{Map, Value, json};
 
 use super::figures::table;
-use super::scenarios::{Measured, Scenario};
-use super::stage::Stage;
+use super::measure::Measured;
+use super::scenario::Scenario;
+use super::setup::Setup;
 
-/// Where and when, with what.
-pub(crate) struct Setting {
+/// When, where and with which sources a run took place.
+pub(crate) struct Conditions {
     pub(crate) date: String,
     cpu: String,
     kernel: String,
     virtual_machine: bool,
     load: String,
     command: String,
-    /// Of the repository.
+    /// The repository's commit.
     commit: String,
     compiler: String,
 }
 
-impl Setting {
-    /// Looks around.
-    pub(crate) fn look() -> Setting {
+impl Conditions {
+    /// The conditions of this moment.
+    pub(crate) fn now() -> Conditions {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let cpus = read("/proc/cpuinfo");
         let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
         let many = cpus.lines().filter(|line| line.starts_with("processor")).count();
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let load = read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
-        let dirty = if said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty() {
+        let dirty = if output_of("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty() {
             ""
         } else {
             " and changes"
         };
-        Setting {
+        Conditions {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect(),
             cpu: format!("{many} x {}", model.trim_start_matches([':', ' ', '\t'])),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             virtual_machine: cpus.contains(" hypervisor"),
             load,
             command: format!("cargo bench-peers {}", arguments.join(" ")).trim_end().to_owned(),
-            commit: format!("{}{dirty}", said("git", &["rev-parse", "--short", "HEAD"])),
-            compiler: said("rustc", &["--version"]),
+            commit: format!("{}{dirty}", output_of("git", &["rev-parse", "--short", "HEAD"])),
+            compiler: output_of("rustc", &["--version"]),
         }
     }
 
-    /// The machine in a few words.
+    /// A short description of the machine.
     pub(crate) fn machine(&self) -> String {
         let kind = if self.virtual_machine { " (virtual machine)" } else { "" };
         format!("{}{kind}, Linux {}", self.cpu, self.kernel)
     }
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+/// What a program prints.
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(root()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// All of it, in Markdown.
-pub(crate) fn report(stage: &Stage, setting: &Setting, measured: &[Measured]) -> String {
-    let versions: Vec<_> = stage.found.iter().map(|found| format!("{} {}", found.peer.name, found.version)).collect();
+/// The report in Markdown.
+pub(crate) fn report(setup: &Setup, conditions: &Conditions, measured: &[Measured]) -> String {
+    let versions: Vec<_> = setup.found.iter().map(|found| format!("{} {}", found.peer.name, found.version)).collect();
     let mut text = format!(
         "{}, {}; load average before: {}. {}; Lictor at commit {}, release profile, {}. The proxy alone is pinned to \
          CPU 0; the generator and the backend (both this program, one thread each) share CPU 1, and each proxy has \
@@ -75,32 +77,32 @@ pub(crate) fn report(stage: &Stage, setting: &Setting, measured: &[Measured]) ->
          0* is the share of that CPU which somebody else had, the kernel's interrupts included, in the worst round. \
          The row without a proxy is what generator and backend take by themselves. Configurations: \
          `integration/measure/peers/` and `integration/measure/*.toml`. To repeat: `{}`.\n",
-        setting.date,
-        setting.machine(),
-        setting.load,
+        conditions.date,
+        conditions.machine(),
+        conditions.load,
         versions.join(", "),
-        setting.commit,
-        setting.compiler,
-        setting.command,
+        conditions.commit,
+        conditions.compiler,
+        conditions.command,
     );
-    if !stage.missing.is_empty() {
-        text += &format!("\nNot on this machine, or older than its sources: {}.\n", stage.missing.join(", "));
+    if !setup.missing.is_empty() {
+        text += &format!("\nNot on this machine, or older than its sources: {}.\n", setup.missing.join(", "));
     }
     for measured in measured {
         let table = table(&measured.rows, &measured.columns);
         text += &format!("\n### {}\n\n{}\n\n{table}", measured.scenario.name(), measured.words);
     }
-    let notes = stage.notes.borrow();
+    let notes = setup.notes.borrow();
     if !notes.is_empty() {
         text += &format!("\nWhat went wrong:\n\n- {}\n", notes.join("\n- "));
     }
     text
 }
 
-/// The figures of every round.
-pub(crate) fn figures(stage: &Stage, setting: &Setting, measured: &[Measured]) -> Value {
+/// The figures of every round, as JSON.
+pub(crate) fn figures(setup: &Setup, conditions: &Conditions, measured: &[Measured]) -> Value {
     let versions: Map<String, Value> =
-        stage.found.iter().map(|found| (found.peer.name.to_owned(), json!(found.version))).collect();
+        setup.found.iter().map(|found| (found.peer.name.to_owned(), json!(found.version))).collect();
     let scenarios: Map<String, Value> = measured
         .iter()
         .map(|measured| {
@@ -109,18 +111,18 @@ pub(crate) fn figures(stage: &Stage, setting: &Setting, measured: &[Measured]) -
         })
         .collect();
     json!({
-        "date": setting.date,
-        "machine": setting.machine(),
-        "commit": setting.commit,
-        "command": setting.command,
+        "date": conditions.date,
+        "machine": conditions.machine(),
+        "commit": conditions.commit,
+        "command": conditions.command,
         "versions": versions,
-        "not_on_this_machine": stage.missing,
-        "went_wrong": *stage.notes.borrow(),
+        "not_on_this_machine": setup.missing,
+        "went_wrong": *setup.notes.borrow(),
         "scenarios": scenarios,
     })
 }
 
-/// A figure of a scenario, if both were measured.
+/// The median of a figure of a row, if that was measured.
 pub(crate) fn figure(measured: &[Measured], scenario: Scenario, row: &str, key: &str) -> Option<f64> {
     let measured = measured.iter().find(|measured| measured.scenario == scenario)?;
     measured.rows.iter().find(|found| found.name == row)?.median(key)

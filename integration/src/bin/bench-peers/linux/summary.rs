@@ -1,19 +1,20 @@
-//! What the repository's README shows: a small table between two marks, and a drawing.
+//! The summary in the repository's README: a small table between two marks, and a drawing.
 
 use super::drawing::{Bars, draw};
 use super::figures::{number, times};
-use super::peers::{MEASURE, PEERS};
-use super::report::{Setting, figure};
-use super::scenarios::{Measured, Scenario};
+use super::measure::Measured;
+use super::peers::{BASELINE, PEERS};
+use super::report::{Conditions, figure};
+use super::scenario::Scenario;
 use super::system::Outcome;
 
 const BEGIN: &str = "<!-- bench-peers:begin -->";
 const END: &str = "<!-- bench-peers:end -->";
 
-/// The drawing, from the repository.
+/// The path of the drawing from the repository's root.
 pub(crate) const DRAWING: &str = "integration/measure/peers.svg";
 
-/// Puts `inner` between the marks.
+/// Replaces what stands between the marks.
 pub(crate) fn replace(text: &str, inner: &str) -> Outcome<String> {
     let missing = || format!("README.md has no {BEGIN} followed by {END}: there the table would go");
     let begin = text.find(BEGIN).ok_or_else(missing)? + BEGIN.len();
@@ -21,8 +22,8 @@ pub(crate) fn replace(text: &str, inner: &str) -> Outcome<String> {
     Ok(format!("{}\n{}\n{}", &text[..begin], inner.trim_end(), &text[end..]))
 }
 
-/// The small table, with what it means.
-pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&str, &str)], rate: u64) -> String {
+/// The table, with a sentence that explains it.
+pub(crate) fn summary(conditions: &Conditions, measured: &[Measured], versions: &[(&str, &str)], rate: u64) -> String {
     let columns = [
         (Scenario::Bare, "cpu_us", 1, true),
         (Scenario::Full, "cpu_us", 1, true),
@@ -35,13 +36,13 @@ pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&st
         "![CPU time of a request, by proxy]({DRAWING})\n\n\
          | {}, µs of CPU a request | bare | full | cached | p99 ms at {}/s | MiB | KiB an idle connection |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        setting.date,
+        conditions.date,
         number(rate as f64, 0)
     );
     for (name, version) in versions {
         let cells = columns.map(|(scenario, key, decimals, ratio)| {
             let own = figure(measured, scenario, name, key);
-            let factor = times(own, figure(measured, scenario, MEASURE, key)).filter(|_| ratio && *name != MEASURE);
+            let factor = times(own, figure(measured, scenario, BASELINE, key)).filter(|_| ratio && *name != BASELINE);
             let factor = factor.map(|factor| format!(" ({factor:.2} x)")).unwrap_or_default();
             own.map_or_else(|| "-".into(), |own| format!("{}{factor}", number(own, decimals)))
         });
@@ -49,14 +50,14 @@ pub(crate) fn summary(setting: &Setting, measured: &[Measured], versions: &[(&st
     }
     text + &format!(
         "\nBare is routing and round robin, full is a key, a limit and a breaker besides; in brackets: multiples of \
-         {MEASURE}. One worker\neach, alone on its CPU, {}. `cargo bench-peers` repeats it;\n`integration/README.md` \
+         {BASELINE}. One worker\neach, alone on its CPU, {}. `cargo bench-peers` repeats it;\n`integration/README.md` \
          says what is pinned where and what is switched on.\n",
-        setting.machine()
+        conditions.machine()
     )
 }
 
-/// The drawing of bare and full.
-pub(crate) fn drawing(setting: &Setting, measured: &[Measured]) -> String {
+/// A drawing of the CPU times of bare and full.
+pub(crate) fn drawing(conditions: &Conditions, measured: &[Measured]) -> String {
     let groups: Vec<Bars> = PEERS
         .iter()
         .filter_map(|peer| {
@@ -65,7 +66,7 @@ pub(crate) fn drawing(setting: &Setting, measured: &[Measured]) -> String {
             (bars.bare.is_some() || bars.full.is_some()).then_some(bars)
         })
         .collect();
-    draw(&groups, MEASURE, &setting.date)
+    draw(&groups, BASELINE, &conditions.date)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is asked of Linux: clocks, CPUs, open files, a pause, and word of Ctrl-C.
+//! What the benchmark needs of Linux: clocks, CPUs, open files, pauses, and the signals that end it.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -9,26 +9,26 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_par
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What ends a run: the reason, in words.
+/// A result whose error is the reason in words.
 pub(crate) type Outcome<T> = Result<T, String>;
 
-/// The open files that a run needs: both ends of every connection, with room.
+/// The open files that a run needs: both ends of every connection, and some more.
 const OPEN_FILES: u64 = 40_000;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody wants this to end.
+/// Whether a signal has asked for the end.
 pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// An error as soon as somebody wants this to end.
+/// An error as soon as a signal has asked for the end.
 pub(crate) fn go_on() -> Outcome<()> {
     if stopped() { Err("stopped before all was measured".into()) } else { Ok(()) }
 }
 
-/// From now on Ctrl-C and SIGTERM only set a mark that every loop looks at, so that what was started is ended; a
-/// second one ends this process at once, and the system ends its children.
+/// From now on Ctrl-C and SIGTERM set a flag that every loop checks, so that programs which were started are ended in order. A
+/// second signal ends this process at once, and the system ends its children.
 pub(crate) fn heed_signals() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let listen = async {
@@ -48,12 +48,12 @@ pub(crate) fn heed_signals() -> Outcome<()> {
     Ok(())
 }
 
-/// Nanoseconds of the clock that only goes forward.
+/// The monotonic clock, in nanoseconds.
 pub(crate) fn now() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
-/// Nanoseconds that this thread has spent on a CPU.
+/// The CPU time of this thread, in nanoseconds.
 pub(crate) fn thread_cpu() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)
 }
@@ -63,7 +63,7 @@ fn nanoseconds(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Keeps this thread, and what it starts, on some CPUs.
+/// Pins this thread, and the programs that it starts, to some CPUs.
 pub(crate) fn pin(cpus: &[usize]) -> Outcome<()> {
     let mut set = CpuSet::new();
     cpus.iter().for_each(|cpu| set.set(*cpu));
@@ -75,19 +75,20 @@ pub(crate) fn may_use(cpu: usize) -> bool {
     sched_getaffinity(None).is_ok_and(|set| set.is_set(cpu))
 }
 
-/// As many open files as the idle connections need, for this process and what it starts.
+/// Raises the limit of open files for this process and the programs that it starts.
 pub(crate) fn raise_open_files() -> Outcome<()> {
     let now = getrlimit(Resource::Nofile);
     let most = now.maximum.unwrap_or(u64::MAX);
     let wanted = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES.max(most)) };
-    // Only root may go beyond the hard limit; what is allowed is enough for all but the idle connections.
+    // Only root may raise the hard limit. Below it there is enough for all scenarios but `idle`.
     setrlimit(Resource::Nofile, wanted)
         .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }))
         .map_err(|error| format!("the number of open files cannot be raised: {error}"))
 }
 
-/// `bench-peers --on CPUS PARENT PROGRAM …`: becomes the program, on these CPUs, and gets SIGTERM when its parent has
-/// gone. A program of its own because what runs between fork and exec would be unsafe code.
+/// Runs `bench-peers --on CPUS PARENT PROGRAM …`: pins this process to the CPUs, lets the system send it SIGTERM when its
+/// parent ends, and replaces it by the program. Returns why that failed. It takes a process of its own because code between
+/// fork and exec would be unsafe.
 pub(crate) fn become_program(mut arguments: impl Iterator<Item = String>) -> String {
     let cpus: Vec<usize> = arguments.next().iter().flat_map(|list| list.split(',')).flat_map(str::parse).collect();
     let parent = arguments.next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
@@ -98,7 +99,7 @@ pub(crate) fn become_program(mut arguments: impl Iterator<Item = String>) -> Str
     if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
         return error.to_string();
     }
-    // It may have gone before the signal was asked for.
+    // The parent may have ended before the signal was set.
     if getppid() != parent {
         return "the parent has gone".into();
     }
@@ -106,13 +107,13 @@ pub(crate) fn become_program(mut arguments: impl Iterator<Item = String>) -> Str
     format!("{program}: {error}")
 }
 
-/// The pace of looking for something that another program does.
+/// Pauses between two looks at what another program does.
 #[expect(clippy::disallowed_methods, reason = "the one pause of a program that has no runtime while it measures")]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Pauses as long as this, or until somebody wants an end.
+/// Pauses for some seconds, or until a signal asks for the end.
 pub(crate) fn settle(seconds: f64) -> Outcome<()> {
     let end = now() + (seconds * 1e9) as u64;
     while now() < end {

@@ -1,19 +1,19 @@
-//! Configurations with parts: `#: bare full` begins what only these scenarios have, `#: all` what all of them have,
-//! and `#: each` what the scenario with many services has for each of them.
+//! Configurations from templates. A line `#: bare full` begins a part that only these modes have, `#: all` one that all have, and
+//! `#: each` one that is repeated for each of many services.
 
-use super::peers::Mode;
+use super::mode::Mode;
 
-/// What stands for `{…}` in a template.
+/// What replaces the `{…}` of a template.
 pub(crate) struct Values<'a> {
     pub(crate) folder: &'a str,
     pub(crate) port: u16,
-    /// The two instances.
+    /// The ports of the two instances.
     pub(crate) backend: [u16; 2],
-    /// How many services there are.
+    /// The number of services.
     pub(crate) services: usize,
 }
 
-/// The configuration for one scenario.
+/// Fills a template for one mode.
 pub(crate) fn fill(template: &str, mode: Mode, values: &Values<'_>) -> String {
     let mut filled = String::new();
     for part in format!("#: all\n{template}").split("#: ").skip(1) {

@@ -1,4 +1,4 @@
-//! Large bodies, one at a time and many at once, and connections that lie idle.
+//! Large bodies, one at a time and many at once, and idle connections.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 
-use super::answer::Reader;
 use super::poll::Poll;
+use super::response::Reader;
 use super::system::{Outcome, go_on, now};
 
 /// One gibibyte.
 pub(crate) const GIB: u64 = 1 << 30;
 
-/// What a transfer of 1 GiB may take before it counts as stuck.
+/// How long a transfer of 1 GiB may take before it counts as stuck, in nanoseconds.
 const PATIENCE: u64 = 60_000_000_000;
 
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
@@ -30,12 +30,13 @@ fn connect(address: SocketAddr) -> Outcome<TcpStream> {
     connect().map_err(|error: std::io::Error| format!("connecting to {address}: {error}"))
 }
 
-/// One request, and its answer until it is complete: how many bytes came.
+/// Sends one request and reads its response to the end. Returns how many bytes arrived.
 pub(crate) fn exchange(socket: &mut TcpStream, request: &[u8]) -> Outcome<u64> {
     socket.write_all(request).map_err(|error| format!("sending: {error}"))?;
     receive(socket)
 }
 
+/// Reads one response to the end. Returns how many bytes arrived.
 fn receive(socket: &mut TcpStream) -> Outcome<u64> {
     let (mut reader, mut buffer, mut came) = (Reader::default(), vec![0; ZEROS.len()], 0);
     let deadline = now() + PATIENCE;
@@ -61,14 +62,14 @@ pub(crate) fn answers(address: SocketAddr, request: &[u8]) -> bool {
     connect(address).and_then(|mut socket| exchange(&mut socket, request)).is_ok()
 }
 
-/// Fetches `request`, which is answered with 1 GiB. Seconds.
+/// Sends a request that is answered with 1 GiB. Returns the seconds that it took.
 pub(crate) fn down(address: SocketAddr, request: &[u8]) -> Outcome<f64> {
     let start = now();
     let came = exchange(&mut connect(address)?, request)?;
     if came < GIB { Err(format!("{came} bytes came of 1 GiB")) } else { Ok((now() - start) as f64 / 1e9) }
 }
 
-/// Sends 1 GiB after this head. Seconds until it is answered.
+/// Sends this head and 1 GiB. Returns the seconds until it was answered.
 pub(crate) fn up(address: SocketAddr, head: &[u8]) -> Outcome<f64> {
     let start = now();
     let mut socket = connect(address)?;
@@ -87,8 +88,8 @@ pub(crate) fn up(address: SocketAddr, head: &[u8]) -> Outcome<f64> {
     Ok((now() - start) as f64 / 1e9)
 }
 
-/// So many downloads at once for so long; every second one reads no more than 1 MiB/s. `look` is called four times a
-/// second. Says how many bytes came in all.
+/// Runs `many` downloads at once for some seconds; every second one reads at most 1 MiB/s. `look` is called four times a
+/// second. Returns how many bytes arrived in all.
 pub(crate) fn crowd(
     address: SocketAddr,
     request: &[u8],
@@ -111,7 +112,7 @@ pub(crate) fn crowd(
     let (mut turn, mut looks) = (0, 0);
     while now() - start < seconds * 1_000_000_000 {
         go_on()?;
-        // The slow ones have a turn each hundredth of a second.
+        // The slow downloads have a turn each hundredth of a second.
         poll.wake_at(start + turn * 10_000_000)?;
         poll.wait(&mut ready)?;
         for number in &ready {
@@ -136,6 +137,7 @@ pub(crate) fn crowd(
     Ok(sockets.iter().map(|(_, came)| came).sum())
 }
 
+/// Reads once, and adds what arrived to the download's count.
 fn read((socket, came): &mut (TcpStream, u64), buffer: &mut [u8]) -> Outcome<()> {
     match socket.read(buffer) {
         Ok(0) => Err("a download ended too soon".into()),
@@ -148,7 +150,7 @@ fn read((socket, came): &mut (TcpStream, u64), buffer: &mut [u8]) -> Outcome<()>
     }
 }
 
-/// Opens connections until there are so many, one request served on each.
+/// Opens connections until there are `many`, and sends one request on each.
 pub(crate) fn open_until(many: usize, open: &mut Vec<TcpStream>, address: SocketAddr, request: &[u8]) -> Outcome<()> {
     while open.len() < many {
         let mut socket = connect(address)?;

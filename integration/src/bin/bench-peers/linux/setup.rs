@@ -1,4 +1,4 @@
-//! What a run needs: its options, a folder, the backend, and the proxies that this machine has.
+//! What a run of the benchmark needs: its options, a folder, the backend, and the proxies that this machine has.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,7 +12,7 @@ use integration::process::root;
 
 use super::peers::{Found, LICTOR, PEERS};
 use super::program::Program;
-use super::scenarios::{REST, Scenario};
+use super::scenario::{REST, Scenario};
 use super::system::Outcome;
 
 /// Lictor beside other reverse proxies: the same work for each, in turn, on one machine. Prints a report in Markdown.
@@ -60,7 +60,7 @@ fn connections(text: &str) -> Result<usize, String> {
 }
 
 impl Options {
-    /// How many rounds somebody wants.
+    /// The rounds that the command line asks for.
     pub(crate) fn rounds(&self) -> Option<usize> {
         self.rounds.map(usize::from)
     }
@@ -74,7 +74,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Starts it.
+    /// Starts a backend on these CPUs.
     pub(crate) fn start(folder: &Path, cpus: &[usize]) -> Outcome<Backend> {
         let exe = std::env::current_exe().map_err(|error| error.to_string())?;
         let command = [exe.display().to_string(), "--backend".into()];
@@ -88,28 +88,28 @@ impl Backend {
         Ok(Backend { program, ports })
     }
 
-    /// One of the two.
+    /// The address of the first instance.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[0]))
     }
 }
 
-/// All that a run has. Dropped, everything that it started is ended and its files are gone.
-pub(crate) struct Stage {
+/// What is set up for a run. Dropping it ends every program that it started, and removes its files.
+pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) backend: Backend,
     pub(crate) found: Vec<Found>,
-    /// Who was asked for and is not on this machine.
+    /// Proxies that should take part and are not on this machine.
     pub(crate) missing: Vec<&'static str>,
-    /// What went wrong on the way.
+    /// What went wrong during the run, for the report.
     pub(crate) notes: RefCell<Vec<String>>,
     pub(crate) folder: PathBuf,
 }
 
-impl Stage {
-    /// Builds ours, looks for the others, starts the backend.
-    pub(crate) fn set(options: Options) -> Outcome<Stage> {
-        let ours = built()?;
+impl Setup {
+    /// Builds the gateway, looks for the other proxies, and starts the backend.
+    pub(crate) fn prepare(options: Options) -> Outcome<Setup> {
+        let lictor = build()?;
         let folder = std::env::temp_dir().join(format!("bench-peers-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let wanted = |name: &str| {
@@ -117,7 +117,7 @@ impl Stage {
         };
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for peer in PEERS.iter().filter(|peer| wanted(peer.name)) {
-            match peer.find(&ours) {
+            match peer.find(&lictor) {
                 Some(peer) => found.push(peer),
                 None => missing.push(peer.name),
             }
@@ -126,21 +126,21 @@ impl Stage {
             return Err("nobody to measure is on this machine".into());
         }
         let backend = Backend::start(&folder, REST)?;
-        Ok(Stage { options, backend, found, missing, notes: RefCell::default(), folder })
+        Ok(Setup { options, backend, found, missing, notes: RefCell::default(), folder })
     }
 }
 
-impl Drop for Stage {
+impl Drop for Setup {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The gateway as it is shipped, in the profile that is measured, built as it is now.
-fn built() -> Outcome<PathBuf> {
+/// Builds the gateway from its current sources as it is shipped, in the release profile. Returns its program.
+fn build() -> Outcome<PathBuf> {
     eprintln!("Building {LICTOR} (minutes the first time: everything is optimised together)...");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    // The package alone: what tests switch on in shared dependencies is not in what is shipped.
+    // The package alone: together with the tests, cargo would build dependencies with features that are not shipped.
     let arguments = ["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"];
     let status = Command::new(cargo).current_dir(root()).args(arguments).status();
     let status = status.map_err(|error| format!("cargo cannot be run: {error}"))?;
@@ -148,7 +148,7 @@ fn built() -> Outcome<PathBuf> {
         return Err("cargo could not build lictor".into());
     }
     let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-    // target/PROFILE/bench-peers.
+    // This program is target/PROFILE/bench-peers.
     let target = exe.parent().and_then(Path::parent).ok_or("this program does not lie in cargo's target folder")?;
     Ok(target.join("release/lictor"))
 }

@@ -1,54 +1,55 @@
-//! An answer as it comes in, cut wherever TCP cuts it: its status, where it ends, and whether the connection goes on.
+//! A response as it arrives, in whatever pieces TCP delivers: its status, where it ends, and whether the connection stays open.
 
 use super::system::Outcome;
 
-/// More than any of the proxies sends.
+/// The most bytes of a head, more than any of the proxies sends.
 const HEAD: usize = 64 * 1024;
 
-/// What an answer came to.
+/// What is kept of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     /// The server closes the connection.
     pub(crate) closes: bool,
 }
 
-/// Where the reader of a connection is.
+/// Reads the responses of one connection, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    /// What has come of a head that is not complete; empty in the usual case.
+    /// The part that has arrived of an incomplete head; empty in the usual case, in which a head arrives whole.
     head: Vec<u8>,
-    answer: Option<Answer>,
+    /// The response whose body is being read.
+    response: Option<Response>,
     rest: Rest,
 }
 
-/// What is still to come of a body.
+/// What is still to arrive.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Rest {
     #[default]
     Head,
     Bytes(u64),
-    /// Of a chunked body.
+    /// More of a chunked body.
     Chunks(Chunk),
     /// Until the connection ends.
     ToTheEnd,
 }
 
-/// A place in a chunked body.
+/// The position in a chunked body.
 #[derive(Debug, PartialEq, Eq)]
 enum Chunk {
-    /// In a line with a size: the digits so far, and whether they are over.
+    /// In a line with a size: its value so far, and whether its digits have ended.
     Size(u64, bool),
-    /// So many bytes, and the line's end after them.
+    /// In a chunk's data: how many bytes are left, with the line break after them.
     Data(u64),
-    /// In a line after the last chunk: its length so far.
+    /// In a line after the last chunk: its length so far. An empty line ends the body.
     Trailer(usize),
 }
 
 impl Reader {
-    /// Takes what came. Says how much of it belongs to this answer, and the answer if that is complete; the rest of
-    /// the bytes belongs to the next one.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Outcome<(usize, Option<Answer>)> {
+    /// Takes bytes that arrived. Returns how many of them belong to this response, and the response if it is complete; the
+    /// rest of the bytes belongs to the next one.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Outcome<(usize, Option<Response>)> {
         let mut at = 0;
         if self.rest == Rest::Head {
             match self.take_head(bytes)? {
@@ -68,8 +69,8 @@ impl Reader {
                 at += here as usize;
                 *left == 0
             }
-            Rest::Chunks(place) => {
-                let (taken, done) = take_chunks(place, more)?;
+            Rest::Chunks(position) => {
+                let (taken, done) = take_chunks(position, more)?;
                 at += taken;
                 done
             }
@@ -77,21 +78,21 @@ impl Reader {
         Ok((at, if done { self.complete() } else { None }))
     }
 
-    /// The connection ended. An answer whose length nobody said is complete by that.
-    pub(crate) fn end(&mut self) -> Option<Answer> {
+    /// The connection ended, which completes a response without a length.
+    pub(crate) fn end(&mut self) -> Option<Response> {
         if self.rest == Rest::ToTheEnd { self.complete() } else { None }
     }
 
-    fn complete(&mut self) -> Option<Answer> {
+    fn complete(&mut self) -> Option<Response> {
         self.rest = Rest::Head;
-        self.answer.take()
+        self.response.take()
     }
 
-    /// Where in `bytes` the head ends, if it does.
+    /// Returns where in `bytes` the head ends, if it does.
     fn take_head(&mut self, bytes: &[u8]) -> Outcome<Option<usize>> {
         if self.head.is_empty() {
-            if let Some((end, answer, rest)) = parse(bytes)? {
-                (self.answer, self.rest) = (Some(answer), rest);
+            if let Some((end, response, rest)) = parse(bytes)? {
+                (self.response, self.rest) = (Some(response), rest);
                 return Ok(Some(end));
             }
             self.head.extend_from_slice(bytes);
@@ -99,21 +100,21 @@ impl Reader {
         }
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
-        let Some((end, answer, rest)) = parse(&self.head)? else {
+        let Some((end, response, rest)) = parse(&self.head)? else {
             return if self.head.len() > HEAD { Err("an answer's head does not end".into()) } else { Ok(None) };
         };
         self.head.clear();
-        (self.answer, self.rest) = (Some(answer), rest);
+        (self.response, self.rest) = (Some(response), rest);
         Ok(Some(end - before))
     }
 }
 
-fn parse(bytes: &[u8]) -> Outcome<Option<(usize, Answer, Rest)>> {
+fn parse(bytes: &[u8]) -> Outcome<Option<(usize, Response, Rest)>> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut fields);
     let status = head.parse(bytes).map_err(|error| format!("not an answer: {error}"))?;
     let httparse::Status::Complete(end) = status else { return Ok(None) };
-    let mut answer = Answer { status: head.code.unwrap_or(0), closes: head.version == Some(0) };
+    let mut response = Response { status: head.code.unwrap_or(0), closes: head.version == Some(0) };
     let (mut length, mut chunked) = (None, false);
     for field in head.headers.iter() {
         if field.name.eq_ignore_ascii_case("content-length") {
@@ -121,35 +122,35 @@ fn parse(bytes: &[u8]) -> Outcome<Option<(usize, Answer, Rest)>> {
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             chunked = field.value.eq_ignore_ascii_case(b"chunked");
         } else if field.name.eq_ignore_ascii_case("connection") {
-            answer.closes = field.value.eq_ignore_ascii_case(b"close");
+            response.closes = field.value.eq_ignore_ascii_case(b"close");
         }
     }
     let rest = match (chunked, length) {
-        _ if matches!(answer.status, 204 | 304) => Rest::Bytes(0),
+        _ if matches!(response.status, 204 | 304) => Rest::Bytes(0),
         (true, _) => Rest::Chunks(Chunk::Size(0, false)),
         (false, Some(length)) => Rest::Bytes(length),
         (false, None) => Rest::ToTheEnd,
     };
-    Ok(Some((end, answer, rest)))
+    Ok(Some((end, response, rest)))
 }
 
-/// How much of `bytes` is of the body, and whether that ends it.
-fn take_chunks(place: &mut Chunk, bytes: &[u8]) -> Outcome<(usize, bool)> {
+/// Returns how many of `bytes` belong to the body, and whether they end it.
+fn take_chunks(position: &mut Chunk, bytes: &[u8]) -> Outcome<(usize, bool)> {
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        match place {
+        match position {
             Chunk::Data(left) => {
                 let here = (*left).min((bytes.len() - at) as u64);
                 *left -= here;
                 at += here as usize;
                 if *left == 0 {
-                    *place = Chunk::Size(0, false);
+                    *position = Chunk::Size(0, false);
                 }
                 continue;
             }
             Chunk::Size(size, over) => match byte {
-                // The data and the two bytes after it.
-                b'\n' => *place = if *size == 0 { Chunk::Trailer(0) } else { Chunk::Data(*size + 2) },
+                // The data is followed by a line break of two bytes.
+                b'\n' => *position = if *size == 0 { Chunk::Trailer(0) } else { Chunk::Data(*size + 2) },
                 b';' | b'\r' => *over = true,
                 _ if *over => {}
                 byte => {
@@ -178,27 +179,27 @@ mod tests {
         5;x=1\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nA: b\r\n\r\n";
     const EMPTY: &[u8] = b"HTTP/1.1 204 None\r\n\r\n";
 
-    fn read(reader: &mut Reader, parts: &[&[u8]]) -> Vec<Answer> {
-        let mut answers = Vec::new();
+    fn read(reader: &mut Reader, parts: &[&[u8]]) -> Vec<Response> {
+        let mut responses = Vec::new();
         for part in parts {
             let mut rest = *part;
             loop {
-                let (taken, answer) = reader.take(rest).expect("well-formed");
-                answers.extend(answer);
+                let (taken, response) = reader.take(rest).expect("well-formed");
+                responses.extend(response);
                 rest = &rest[taken..];
                 if rest.is_empty() {
                     break;
                 }
             }
         }
-        answers
+        responses
     }
 
     #[test]
     fn answers_are_the_same_wherever_they_are_cut() {
         let all = [PLAIN, CHUNKED, EMPTY, PLAIN].concat();
         let expected = [(200, false), (503, true), (204, false), (200, false)];
-        let expected = expected.map(|(status, closes)| Answer { status, closes });
+        let expected = expected.map(|(status, closes)| Response { status, closes });
         assert_eq!(read(&mut Reader::default(), &[&all]), expected);
         for cut in 1..all.len() {
             assert_eq!(read(&mut Reader::default(), &[&all[..cut], &all[cut..]]), expected, "cut at {cut}");
@@ -211,10 +212,10 @@ mod tests {
     fn an_answer_without_a_length_lasts_until_the_connection_ends() {
         let mut reader = Reader::default();
         assert_eq!(read(&mut reader, &[b"HTTP/1.0 200 OK\r\n\r\nhel", b"lo"]), []);
-        assert_eq!(reader.end(), Some(Answer { status: 200, closes: true }));
+        assert_eq!(reader.end(), Some(Response { status: 200, closes: true }));
         let mut reader = Reader::default();
         assert_eq!(read(&mut reader, &[&PLAIN[..PLAIN.len() - 1]]), []);
-        assert_eq!(reader.end(), None, "an answer that broke off is none");
+        assert_eq!(reader.end(), None, "a response that broke off is none");
     }
 
     #[test]
