@@ -16,7 +16,7 @@ use crate::discovery;
 use crate::filter::cache::Cache;
 use crate::io::Door;
 use crate::plane::{Handoff, Pulse, Wake};
-use crate::proxy::{Parts, Proxy, Waiting};
+use crate::proxy::{Proxy, Resources, Waiting};
 use crate::server::{self, Limits, Server};
 use crate::snapshot::{self, Current, Snapshot};
 use crate::telemetry::Format;
@@ -233,7 +233,7 @@ async fn control(
     let writer = tokio::spawn(snapshot::write(current.clone(), configs, catalog, wake.clone(), retired));
 
     // The workers, each with a proxy of its own.
-    let parts = Parts {
+    let parts = Resources {
         current: current.clone(),
         old: retire,
         pulse: pulse.clone(),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -33,7 +34,7 @@ pub trait Handler: 'static {
     type Sent: Into<Response<Body>>;
 
     /// Answers a request. There is always an answer: an error is one, too.
-    fn call(&self, request: Request<Body>, client: &Rc<Client>) -> MaybeFuture<Self::Sent>;
+    fn call(&self, head: Parts, body: Body, client: &Rc<Client>) -> MaybeFuture<Self::Sent>;
     /// Called when the control plane has a new snapshot.
     fn woken(&self);
     /// Called about ten times a second while the worker lives, for what need not happen at once: flush logs, close old connections.

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -40,7 +41,7 @@ use builtin::{Builtin, Errand};
 use call::Request;
 use error::Error;
 use exchange::{Effects, Exchange, Worker};
-pub use exchange::{Parts, Waiting};
+pub use exchange::{Resources, Waiting};
 use fetch::{Fetched, Wanted};
 pub use respond::Sent;
 use respond::{Outcome, respond};
@@ -54,17 +55,17 @@ pub struct Proxy(Rc<Worker>);
 
 impl Proxy {
     /// A worker's proxy; `access` is where its access lines go, if any are wanted.
-    pub fn new(id: WorkerId, parts: Parts, access: Option<AccessWriter>) -> Proxy {
-        Proxy(Rc::new(Worker::new(id, parts, access)))
+    pub fn new(id: WorkerId, resources: Resources, access: Option<AccessWriter>) -> Proxy {
+        Proxy(Rc::new(Worker::new(id, resources, access)))
     }
 }
 
 impl Handler for Proxy {
     type Sent = Sent;
 
-    fn call(&self, request: http::Request<Body>, client: &Rc<Client>) -> MaybeFuture<Sent> {
+    fn call(&self, head: Parts, body: Body, client: &Rc<Client>) -> MaybeFuture<Sent> {
         let snapshot = newest(&self.0);
-        let received = receive(Exchange::begin(&self.0, request, client), &snapshot);
+        let received = receive(Exchange::begin(&self.0, head, body, client), &snapshot);
         let admitted =
             received.and_then(|received| received.route(&snapshot)).and_then(|routed| routed.admit(&snapshot));
         match admitted {
@@ -154,9 +155,9 @@ fn newest(worker: &Worker) -> Arc<Snapshot> {
     let newest = reader.load();
     if !Arc::ptr_eq(newest, &worker.seen.borrow()) {
         worker.upstreams.follow(&newest.services);
-        worker.parts.pulse.adopted(worker.id, newest.taken.elapsed());
+        worker.resources.pulse.adopted(worker.id, newest.taken.elapsed());
         // When the control plane is behind, freeing the old one here is the lesser evil.
-        let _ = worker.parts.old.try_send(worker.seen.replace(newest.clone()));
+        let _ = worker.resources.old.try_send(worker.seen.replace(newest.clone()));
     }
     newest.clone()
 }
@@ -188,7 +189,6 @@ impl Received {
             Ok(found) => found,
             Err(error) => return Err(Answered::failed(exchange, error).into()),
         };
-        exchange.facts.route = Some(found.entry.route.name.clone());
         exchange.effects.route = Some(found.entry.clone());
         Ok(Routed { exchange, found })
     }
@@ -300,7 +300,7 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
 
 /// The service that a request is for.
 fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result<Rc<LocalService>, Error> {
-    let Exchange { request, effects, facts, .. } = exchange;
+    let Exchange { request, effects, .. } = exchange;
     let route = &found.entry.route;
     if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&request.body).lower() > limit) {
         return Err(Error::BodyTooLarge);
@@ -308,7 +308,6 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
     let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
     // From here on the request keeps its service and its route, not the snapshot.
     let service = service(&effects.worker, snapshot, name, &route.action)?;
-    facts.service = Some(service.shared.label.clone());
     effects.service = Some(service.clone());
     Ok(service)
 }
@@ -326,14 +325,13 @@ fn service(worker: &Worker, snapshot: &Snapshot, name: &str, action: &Action) ->
 
 impl Exchange {
     /// A request that has just come.
-    fn begin(worker: &Rc<Worker>, request: http::Request<Body>, client: &Rc<Client>) -> Box<Exchange> {
+    fn begin(worker: &Rc<Worker>, head: Parts, body: Body, client: &Rc<Client>) -> Box<Exchange> {
         let id = RequestId::new(&mut worker.random.borrow_mut());
-        let target = worker.access.is_some().then(|| Box::new(request.uri().clone()));
+        let target = worker.access.is_some().then(|| Box::new(head.uri.clone()));
         let address = match client.trusted {
-            Some(_) => forwarded::address(client, request.headers()),
+            Some(_) => forwarded::address(client, &head.headers),
             None => client.ip(),
         };
-        let (head, body) = request.into_parts();
         Box::new(Exchange {
             facts: Facts::new(id, Instant::now(), address, head.method.clone(), target),
             effects: Effects { worker: worker.clone(), route: None, service: None },
@@ -367,7 +365,7 @@ impl Effects {
             }
         };
         let (worker, took) = (self.worker.id, (!facts.stream).then_some(duration));
-        let recorder = self.route.as_ref().map_or(&self.worker.parts.unrouted, |entry| &entry.recorder);
+        let recorder = self.route.as_ref().map_or(&self.worker.resources.unrouted, |entry| &entry.recorder);
         recorder.record(worker, status, took);
         if let Some(service) = &self.service {
             let recorder = &service.shared.state.recorder;
@@ -378,6 +376,8 @@ impl Effects {
         }
         // During a panic the writer may be the one that is borrowed.
         if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
+            facts.route = self.route.as_ref().map(|entry| entry.route.name.clone());
+            facts.service = self.service.as_ref().map(|service| service.shared.label.clone());
             let tried: Vec<_> = facts.attempts.earlier().iter().map(exchange::tried).collect();
             access.line(&exchange::line(facts, &tried, status, duration));
         }

@@ -25,9 +25,9 @@ pub struct Facts {
     pub method: Method,
     /// Its target as the client wrote it; only where an access line will want it.
     pub target: Option<Box<Uri>>,
-    /// The name of its route.
+    /// The name of its route; noted at its end, where somebody will read it.
     pub route: Option<Arc<str>>,
-    /// The name of the service that it is for.
+    /// The name of the service that it is for; noted likewise.
     pub service: Option<Arc<str>>,
     /// Who calls.
     pub consumer: Option<Arc<Consumer>>,

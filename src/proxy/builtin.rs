@@ -66,7 +66,7 @@ pub(super) fn page(
 
 /// Alive: every worker turns.
 fn health(worker: &Worker) -> Response<Bytes> {
-    let pulse = &worker.parts.pulse;
+    let pulse = &worker.resources.pulse;
     let silent = pulse.longest_silence();
     let healthy = silent < STUCK;
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -82,13 +82,13 @@ fn health(worker: &Worker) -> Response<Bytes> {
 /// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
 /// outage of Consul would take the whole fleet out.
 fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
-    if worker.parts.pulse.draining.load(Ordering::Relaxed) {
+    if worker.resources.pulse.draining.load(Ordering::Relaxed) {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
     }
     if !snapshot.catalog.complete {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "no_catalog" }));
     }
-    let discovery = worker.parts.discovery.borrow().clone();
+    let discovery = worker.resources.discovery.borrow().clone();
     let why: Vec<_> = discovery
         .providers
         .iter()
@@ -101,7 +101,7 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
 /// The control plane's page.
 pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<Bytes>, Error> {
     let Errand { request, consumer } = errand;
-    let answer = worker.parts.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
+    let answer = worker.resources.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
     match answer.status() {
         StatusCode::NOT_FOUND => Err(Error::NoRoute),
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -114,7 +114,7 @@ pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<By
 
 /// What to say besides the error: what exists, where to look.
 pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
-    let snapshot = worker.parts.current.load();
+    let snapshot = worker.resources.current.load();
     match error {
         Error::NoRoute if client.door == Door::Admin => {
             "This listener has /admin/services, /health and /ready.".to_owned()

@@ -28,7 +28,7 @@ use crate::worker::WorkerId;
 
 /// What every worker's proxy is made from.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct Resources {
     /// Where snapshots are published.
     pub current: Current,
     /// Where snapshots go when nobody needs them any more.
@@ -57,7 +57,7 @@ pub struct Waiting(pub(super) Arc<Fills<Error>>);
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
-    pub(super) parts: Parts,
+    pub(super) resources: Resources,
     pub(super) reader: RefCell<Reader>,
     /// The snapshot that its own state follows.
     pub(super) seen: RefCell<Arc<Snapshot>>,
@@ -100,11 +100,11 @@ pub(super) struct Effects {
 
 impl Worker {
     /// A worker that has answered nothing yet.
-    pub(super) fn new(id: WorkerId, parts: Parts, access: Option<AccessWriter>) -> Worker {
-        let (reader, seen) = (parts.current.reader(), parts.current.load());
+    pub(super) fn new(id: WorkerId, resources: Resources, access: Option<AccessWriter>) -> Worker {
+        let (reader, seen) = (resources.current.reader(), resources.current.load());
         let config = &seen.config;
         let settings = Settings {
-            connector: parts.connector.clone(),
+            connector: resources.connector.clone(),
             idle: (config.pool.idle / config.workers).max(1),
             idle_age: config.pool.idle_age,
         };
@@ -112,7 +112,7 @@ impl Worker {
         upstreams.follow(&seen.services);
         Worker {
             id,
-            parts,
+            resources,
             reader: RefCell::new(reader),
             seen: RefCell::new(seen),
             upstreams,

@@ -148,7 +148,7 @@ async fn alone(
     // An unsafe method that succeeded changed what is stored of its address (RFC 9111 section 4.4).
     if !reads && passed.response.status().as_u16() < 400 {
         let target = &request.target;
-        worker.parts.cache.changed(text(target.host.as_ref()).unwrap_or_default(), target.path());
+        worker.resources.cache.changed(text(target.host.as_ref()).unwrap_or_default(), target.path());
     }
     Ok(passed)
 }
@@ -166,7 +166,7 @@ fn look(worker: &Worker, request: &Request, address: Address<'_>, headers: &Head
         form: address.form,
         has_body: !http_body::Body::is_end_stream(body),
     };
-    worker.parts.cache.find(&head.method, headers, &place, now)
+    worker.resources.cache.find(&head.method, headers, &place, now)
 }
 
 fn text(host: Option<&HeaderValue>) -> Option<&str> {
@@ -175,7 +175,7 @@ fn text(host: Option<&HeaderValue>) -> Option<&str> {
 
 /// An answer from the store.
 fn hit(worker: &Worker, entry: Arc<Entry>, headers: &HeaderMap) -> Reply {
-    worker.parts.cache.count(worker.id, Event::Hit);
+    worker.resources.cache.count(worker.id, Event::Hit);
     given(entry, Given::Hit, headers)
 }
 
@@ -186,7 +186,7 @@ fn given(entry: Arc<Entry>, how: Given, headers: &HeaderMap) -> Reply {
 
 /// Counts a request that goes past the cache.
 fn past(worker: &Worker, facts: &mut Facts) {
-    worker.parts.cache.count(worker.id, Event::Bypassed);
+    worker.resources.cache.count(worker.id, Event::Bypassed);
     facts.cache = "pass";
 }
 
@@ -199,13 +199,13 @@ async fn together(
 ) -> Result<Reply, Error> {
     let Shared { mut call, mut fetch, headers } = shared;
     for _ in 0..ROUNDS {
-        match worker.parts.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
+        match worker.resources.waiting.0.enter(&fetch.key.full, fetch.key.epoch) {
             Role::Lead(lead) => return self::lead(worker, request, call, facts, (fetch, headers), lead).await,
             // Who wants it fresh from the instance is not served by what was asked for before.
             Role::Follow(_) if fetch.why == Forward::Request => break,
             Role::Follow(outcome) => match follow(outcome, &call).await? {
                 Followed::Entry(entry) if entry.fits(&headers) => {
-                    worker.parts.cache.count(worker.id, Event::Coalesced);
+                    worker.resources.cache.count(worker.id, Event::Coalesced);
                     return Ok(given(entry, Given::Collapsed(fetch.why), &headers));
                 }
                 Followed::Alone => break,
@@ -246,13 +246,13 @@ async fn lead(
         return Ok(hit(worker, entry, &headers));
     }
     let why = fetch.why;
-    let Some(filling) = worker.parts.cache.hold() else {
+    let Some(filling) = worker.resources.cache.hold() else {
         lead.tell(Outcome::Pass);
         past(worker, facts);
         let passed = alone(worker, request, &mut call, facts, Instant::now()).await?;
         return Ok(Reply::Passed(passed, Some(why)));
     };
-    worker.parts.cache.count(worker.id, if fetch.stale.is_some() { Event::Stale } else { Event::Miss });
+    worker.resources.cache.count(worker.id, if fetch.stale.is_some() { Event::Stale } else { Event::Miss });
     let (tell, told) = oneshot::channel();
     let headers = Rc::new(headers);
     let fill = Fill {
@@ -266,7 +266,7 @@ async fn lead(
     };
     tokio::task::spawn_local(fill.run(facts.began, tell));
     let Ok(Led { brought, attempts }) = told.await else {
-        worker.parts.pulse.panics.fetch_add(1, Ordering::Relaxed);
+        worker.resources.pulse.panics.fetch_add(1, Ordering::Relaxed);
         return Err(Error::Panicked);
     };
     facts.attempts = attempts;

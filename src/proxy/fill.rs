@@ -76,7 +76,7 @@ impl Fill {
             return;
         }
         // An answer that may not be stored is the first client's alone.
-        let cache = self.worker.parts.cache.clone();
+        let cache = self.worker.resources.cache.clone();
         let life = match passed.pace.stream {
             true => None,
             false => cache.judge(self.policy(), &self.headers, status, passed.response.headers()),
@@ -105,7 +105,7 @@ impl Fill {
 
     /// What is stored, as a 304 says that it is now.
     fn revalidated(&self, answer: &HeaderMap) -> Option<Arc<Entry>> {
-        let cache = &self.worker.parts.cache;
+        let cache = &self.worker.resources.cache;
         let (entry, for_all) = cache.revalidated(&self.fetch, self.policy(), &self.headers, answer, self.worker.id)?;
         self.lead.tell(if for_all { reusable(&entry) } else { Outcome::Pass });
         Some(entry)
@@ -113,7 +113,7 @@ impl Fill {
 
     /// Reads the whole answer, for the client and for the store. One that grows too large is the client's alone.
     async fn store(self, life: Life, now: Instant, head: http::response::Parts, mut body: Body, tee: Tee) {
-        let cache = &self.worker.parts.cache;
+        let cache = &self.worker.resources.cache;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
         loop {

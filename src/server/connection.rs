@@ -129,16 +129,18 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
     fn call(&self, request: Request<Incoming>) -> ResponseFuture<H> {
         let shared = &self.0;
         let number = shared.control.begin();
-        let mut request = Some(request.map(|body| RequestBody::wrap(body, number, &shared.control)));
+        let (head, body) = request.into_parts();
+        let mut request = Some((head, RequestBody::wrap(body, number, &shared.control)));
         let mut answer = None;
         // A panic in a request must not end the worker, nor the connection. Request and answer go in and out by reference: what a
         // caught closure owns is copied twice.
         let called = catch_unwind(AssertUnwindSafe(|| {
-            answer = request.take().map(|request| shared.handler.call(request, &shared.client));
+            answer = request.take().map(|(head, body)| shared.handler.call(head, body, &shared.client));
         }));
         match answer.filter(|_| called.is_ok()) {
             Some(MaybeFuture::Ready(response)) => ResponseFuture::Ready(Some(shared.finish(response.into()))),
             Some(MaybeFuture::Pending(response)) => ResponseFuture::Pending(response, shared.clone()),
+            // It panicked before it had an answer.
             None => ResponseFuture::Ready(Some(shared.finish(shared.panicked()))),
         }
     }

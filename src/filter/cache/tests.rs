@@ -161,9 +161,10 @@ fn what_an_answer_says_of_itself_is_not_what_was_said_to_whom_it_was_stored_for(
     let limit = Some(Remaining { policy: HeaderValue::from_static("q=9"), left: HeaderValue::from_static("r=8") });
     let expected = [("age", "7"), ("cache-status", "lictor; hit"), ("x-request-id", "second"), ("x-own", "kept")];
     let limits = [("ratelimit-policy", "q=9"), ("ratelimit", "r=8")];
-    for (answer, more) in
-        [(entry.answer(own(limit), entry.age(Instant::now())), &limits[..]), (entry.answer(own(None), entry.age(Instant::now())), &[])]
-    {
+    for (answer, more) in [
+        (entry.answer(own(limit), entry.age(Instant::now())), &limits[..]),
+        (entry.answer(own(None), entry.age(Instant::now())), &[]),
+    ] {
         let wanted = headers(&[&expected[..], more, &[("content-length", "4")]].concat());
         let mut answer = answer;
         assert!(answer.remove(header::DATE).is_some(), "an answer without a date is of now");

@@ -20,7 +20,7 @@ use crate::filter::cache::Cache;
 use crate::io::body::Body;
 use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
-use crate::proxy::{Parts, Proxy, Sent, Waiting};
+use crate::proxy::{Proxy, Resources, Sent, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
@@ -153,7 +153,7 @@ impl Rig {
         let peers: Vec<_> = plays.iter().map(peer).collect();
         let current = Current::new(snapshot(&config, peers.len()));
         let (_, discovery) = watch::channel(Arc::default());
-        let parts = Parts {
+        let parts = Resources {
             current: current.clone(),
             old: mpsc::channel(8).0,
             pulse: Pulse::new(1),
@@ -202,7 +202,8 @@ impl Rig {
             request = request.header(name, value);
         }
         let request = request.header("x-api-key", "test").body(body).expect("a request");
-        self.proxy.call(request, &self.client)
+        let (head, body) = request.into_parts();
+        self.proxy.call(head, body, &self.client)
     }
 
     /// A request with its whole answer: status, body or why it broke.

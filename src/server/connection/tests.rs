@@ -21,8 +21,8 @@ struct Paths;
 impl Handler for Paths {
     type Sent = Response<Body>;
 
-    fn call(&self, request: Request<Body>, _: &Rc<Client>) -> MaybeFuture<Response<Body>> {
-        MaybeFuture::Pending(Box::pin(by_path(request)))
+    fn call(&self, head: http::request::Parts, body: Body, _: &Rc<Client>) -> MaybeFuture<Response<Body>> {
+        MaybeFuture::Pending(Box::pin(by_path(Request::from_parts(head, body))))
     }
 
     fn woken(&self) {}

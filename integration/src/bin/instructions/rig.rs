@@ -12,7 +12,7 @@ use lictor::config::{self, Config, Environment, Overrides};
 use lictor::filter::cache::Cache;
 use lictor::io::{Client, Door, Io};
 use lictor::plane::{Handoff, Pulse};
-use lictor::proxy::{Parts, Proxy, Waiting};
+use lictor::proxy::{Proxy, Resources, Waiting};
 use lictor::server::{self, Limits};
 use lictor::snapshot::{Current, Inputs, Snapshot};
 use lictor::telemetry::metrics::Recorder;
@@ -105,10 +105,10 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn parts(config: &Arc<Config>) -> Parts {
+fn parts(config: &Arc<Config>) -> Resources {
     let inputs = Inputs { config: config.clone(), catalog: catalog(config), now: tokio::time::Instant::now() };
     let snapshot = Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot;
-    Parts {
+    Resources {
         current: Current::new(snapshot),
         old: mpsc::channel(8).0,
         pulse: Pulse::new(1),
