@@ -149,10 +149,11 @@ impl Limits {
         remaining: &mut [Option<Remaining>; 2],
     ) -> Result<(), Duration> {
         let known = consumer.and_then(|consumer| self.known.get(&consumer.limits_key));
-        let plan = match known {
-            Some(known) => known.plan.as_ref(),
-            None => consumer.and_then(|consumer| consumer.plan.as_ref()).and_then(|name| self.plans.get(name)),
-        };
+        let named = consumer.and_then(|consumer| consumer.plan.as_ref());
+        let plan = named.and_then(|name| match known.and_then(|known| known.plan.as_ref()) {
+            Some(meter) if meter.set.name == *name => Some(meter),
+            _ => self.plans.get(name),
+        });
         let of_route = route.and_then(|set| self.routes.get(&set.name));
         if plan.is_none() && of_route.is_none() {
             return Ok(());
