@@ -2,8 +2,9 @@
 //! them again on the way back, in the reverse order.
 //!
 //! A filter is a variant of [`Filter`] and three functions: `before` looks at a request and lets it go on, answers it, or says that
-//! it must wait; `wait` does the waiting, where there is some; `after` adds to an answer. To add one: its file, its place in
-//! [`Filter::ORDER`], its configuration, its tests.
+//! it must wait; `wait` does the waiting, after which `before` is asked again; `after` adds to an answer. To add one: its file; here its
+//! variant with its place in [`Filter::ORDER`], and what it shares ([`Filters`]) or remembers ([`Notes`]), if anything; its
+//! configuration; its tests. The cache is no filter: `proxy/fetch` asks it.
 
 pub mod auth;
 pub mod cache;

@@ -69,7 +69,10 @@ impl Handler for Proxy {
         let admitted =
             received.and_then(|received| received.route(&snapshot)).and_then(|routed| routed.admit(&snapshot));
         match admitted {
-            Ok(admitted) => admitted.fetch(),
+            Ok(admitted) => {
+                let now = admitted.exchange.facts.began;
+                admitted.fetch(now)
+            }
             Err(Halt::Answered(answered)) => MaybeFuture::Ready(answered.send()),
             Err(Halt::Errand(exchange, errand)) => MaybeFuture::Pending(Box::pin(run(exchange, *errand))),
             Err(Halt::Waits(routed, filter)) => MaybeFuture::Pending(Box::pin(resume(*routed, filter))),
@@ -123,7 +126,7 @@ enum Halt {
     Answered(Answered),
     /// The control plane has the page.
     Errand(Box<Exchange>, Box<Errand>),
-    /// This filter lets it wait.
+    /// This filter makes it wait.
     Waits(Box<Routed>, Filter),
 }
 
@@ -222,21 +225,21 @@ impl Routed {
 
 impl Admitted {
     /// Fetches its answer: at once where it is at hand, else by one boxed future.
-    fn fetch(self) -> MaybeFuture<Sent> {
+    fn fetch(self, now: Instant) -> MaybeFuture<Sent> {
         let Admitted { mut exchange, found, service } = self;
         let Exchange { request, effects, facts, client, .. } = &mut *exchange;
-        match fetch::fetch(&effects.worker, request, client, (found, service), facts) {
+        match fetch::fetch(&effects.worker, request, client, (found, service), facts, now) {
             Ok(Fetched::Now(reply)) => MaybeFuture::Ready(respond(exchange, Outcome::Fetched(reply))),
-            Ok(Fetched::Later(wanted)) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted))),
+            Ok(Fetched::Later(wanted)) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted, now))),
             Err(error) => MaybeFuture::Ready(Answered::failed(exchange, error).send()),
         }
     }
 }
 
 /// Fetches what is not at hand, and sends it.
-async fn asked(mut exchange: Box<Exchange>, wanted: Wanted) -> Sent {
+async fn asked(mut exchange: Box<Exchange>, wanted: Wanted, now: Instant) -> Sent {
     let Exchange { request, effects, facts, .. } = &mut *exchange;
-    let reply = fetch::ask(&effects.worker, request, facts, wanted).await;
+    let reply = fetch::ask(&effects.worker, request, facts, wanted, now).await;
     sent(exchange, reply.map(Outcome::Fetched))
 }
 
@@ -246,15 +249,20 @@ async fn run(exchange: Box<Exchange>, errand: Errand) -> Sent {
     sent(exchange, page.map(|page| Outcome::Page(Box::new(page))))
 }
 
-/// Waits for as long as filters ask for it, then goes on at the filter that asked, by the newest snapshot.
+/// Waits for as long as filters ask for it, but not beyond the request's own deadline (`first_byte`, where it has none). Then it goes
+/// on at the filter that asked, by the newest snapshot.
 async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
     loop {
-        filter.wait(&mut routed.exchange.notes).await;
+        let timeouts = &routed.found.entry.route.policy.timeouts;
+        let until = routed.exchange.facts.began + timeouts.total.unwrap_or(timeouts.first_byte);
+        if tokio::time::timeout_at(until, filter.wait(&mut routed.exchange.notes)).await.is_err() {
+            return Answered::failed(routed.exchange, Error::TotalTimeout).send();
+        }
         routed.exchange.entered -= 1;
         let snapshot = newest(&routed.exchange.effects.worker);
         match routed.admit(&snapshot) {
             Ok(admitted) => {
-                return match admitted.fetch() {
+                return match admitted.fetch(Instant::now()) {
                     MaybeFuture::Ready(sent) => sent,
                     MaybeFuture::Pending(sent) => sent.await,
                 };

@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::catalog::Catalog;
-use crate::config::{Breaker, Config};
+use crate::config::Config;
 use crate::filter::Filters;
 use crate::plane::Wake;
 use crate::route::Table;
 use crate::upstream::Service;
-use crate::upstream::instance::Instance;
+
+pub use next::{Effect, Next};
 
 /// How long an extinct service is remembered: until then it is 503 `no_instances`, after it 404.
 const TOMBSTONE: Duration = Duration::from_secs(600);
@@ -57,32 +58,6 @@ pub struct Inputs {
     pub catalog: Arc<Catalog>,
     /// When this is.
     pub now: Instant,
-}
-
-/// What follows.
-#[derive(Debug)]
-pub struct Next {
-    /// The next snapshot.
-    pub snapshot: Snapshot,
-    /// What is to be done to live instances.
-    pub effects: Vec<Effect>,
-    /// One sentence for each service that changed: `orders: +10.0.0.7:8080 -10.0.0.5:8080`.
-    pub changes: Vec<String>,
-    /// When it must run again although nothing changed.
-    pub due: Option<Instant>,
-}
-
-/// Something to be done to a live instance, by the one writer.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// No new picks, idle connections close; requests in flight run to their end.
-    Departed(Arc<Instance>),
-    /// It may be picked (again).
-    Arrived(Arc<Instance>),
-    /// Another process stands at its address: an open breaker is due at once.
-    ProbeNow(Arc<Instance>),
-    /// Another policy holds for its breaker.
-    Tuned(Arc<Instance>, Breaker),
 }
 
 impl Snapshot {

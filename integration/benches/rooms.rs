@@ -11,10 +11,10 @@ use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use lictor::catalog::{Catalog, Check, Endpoint, Health, Key, Registration, Service, ServiceName};
 use lictor::config::{self, Config, Environment, Overrides};
-use lictor::filter::auth::X_API_KEY;
+use lictor::fields::X_API_KEY;
 use lictor::filter::cache::{Cache, Found, Place, Whole};
 use lictor::io::Learnt;
-use lictor::route::Asked;
+use lictor::route::{self, Lookup};
 use lictor::snapshot::{Inputs, Next, Snapshot};
 use lictor::upstream::Upstreams;
 use lictor::upstream::breaker::Failure;
@@ -50,10 +50,11 @@ fn routes(criterion: &mut Criterion) {
         let headers = request();
         for (which, n, is_there) in [("first", 0, true), ("last", count - 1, true), ("missing", count, false)] {
             let (host, path) = (format!("h{}.example.com", n % 10), format!("/a/{n}/x"));
-            let asked = Asked { host: Some(&host), path: &path, query: None, method: &Method::GET, headers: &headers };
-            assert_eq!(snapshot.routes.find(&asked).is_ok(), is_there);
+            let lookup =
+                Lookup { host: Some(&host), path: &path, query: None, method: &Method::GET, headers: &headers };
+            assert_eq!(route::find(&snapshot.routes, &lookup).is_ok(), is_there);
             criterion.bench_function(&format!("route/lookup/{count} routes/{which}"), |b| {
-                b.iter(|| snapshot.routes.find(&asked));
+                b.iter(|| route::find(&snapshot.routes, &lookup));
             });
         }
     }
@@ -100,24 +101,25 @@ fn keys_and_limits(criterion: &mut Criterion) {
     let headers = request();
     criterion.bench_function("auth/known key of 1000", |b| {
         // The first request of each connection: its key is digested.
-        b.iter(|| snapshot.auth.check(&headers, &Learnt::default(), CLIENT, now));
+        b.iter(|| snapshot.filters.auth.check(&headers, &Learnt::default(), CLIENT, now));
     });
-    let consumer = snapshot.auth.check(&headers, &Learnt::default(), CLIENT, now).expect("it is known");
+    let consumer = snapshot.filters.auth.check(&headers, &Learnt::default(), CLIENT, now).expect("it is known");
     let limits = |path| {
-        let asked = Asked { host: None, path, query: None, method: &Method::GET, headers: &headers };
-        snapshot.routes.find(&asked).expect("a route").route.policy.limits.as_deref()
+        let lookup = Lookup { host: None, path, query: None, method: &Method::GET, headers: &headers };
+        route::find(&snapshot.routes, &lookup).expect("a route").entry.route.policy.limits.clone()
     };
     for (whose, route, consumer) in
         [("a consumer's", limits("/api/s"), Some(&**consumer)), ("an address's", limits("/open"), None)]
     {
+        let route = route.as_deref();
         criterion.bench_function(&format!("limit/take one of {whose}, with what is left as a header"), |b| {
             b.iter(|| {
                 let mut remaining = [None, None];
-                snapshot.limits.take(route, consumer, CLIENT, now, &mut remaining).map(|()| remaining)
+                snapshot.filters.limits.take(route, consumer, CLIENT, now, &mut remaining).map(|()| remaining)
             });
         });
         let mut remaining = [None, None];
-        snapshot.limits.take(route, consumer, CLIENT, now, &mut remaining).expect("it is not used up");
+        snapshot.filters.limits.take(route, consumer, CLIENT, now, &mut remaining).expect("it is not used up");
         assert_eq!(remaining.iter().flatten().count(), 1);
     }
 }

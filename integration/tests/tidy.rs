@@ -19,21 +19,25 @@ use modules::Modules;
 /// For each room the rooms that it may import. All may import telemetry.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("worker", &[]),
+    ("fields", &[]),
     ("telemetry", &["worker"]),
     ("catalog", &[]),
     ("io", &[]),
     ("plane", &["worker", "io"]),
-    ("config", &["catalog"]),
+    ("config", &["catalog", "fields"]),
     ("request", &["catalog", "io", "worker"]),
     ("route", &["config", "catalog"]),
     ("discovery", &["config", "catalog", "plane"]),
     ("server", &["config", "plane", "worker", "io"]),
-    ("filter", &["request", "config", "catalog", "plane", "worker", "io"]),
-    ("upstream", &["config", "catalog", "plane", "worker", "io"]),
+    ("filter", &["fields", "request", "config", "catalog", "plane", "worker", "io"]),
+    ("upstream", &["fields", "config", "catalog", "plane", "worker", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
     ("pages", &[]),
     ("terminal", &["pages"]),
-    ("proxy", &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "io"]),
+    (
+        "proxy",
+        &["snapshot", "route", "filter", "upstream", "fields", "request", "config", "catalog", "plane", "worker", "io"],
+    ),
     (
         "admin",
         &["snapshot", "route", "filter", "upstream", "request", "config", "catalog", "plane", "worker", "io", "pages"],
@@ -398,7 +402,7 @@ fn the_files_that_a_get_walks_through_are_listed_and_exist() {
 fn the_checks_themselves_can_fail() {
     assert_eq!(
         imported("a.rs", "use crate::{body::{self, Body}, io};\nuse crate::plane::Wake;\n// crate::app\n"),
-        ["io", "plane"]
+        ["body", "io", "plane"]
     );
     assert_eq!(imported("a/b.rs", "use super::super::app::x;\nuse super::c;"), ["app"]);
     assert_eq!(imported("a.rs", "use super::app;"), ["app"]);

@@ -63,6 +63,7 @@ pub(super) fn fetch(
     client: &Client,
     (found, service): (Found, Rc<LocalService>),
     facts: &mut Facts,
+    now: Instant,
 ) -> Result<Fetched, Error> {
     let accept = if request.target.seen.upgrade { websocket::wanted(&request.head) } else { None };
     let upgrade = accept.and_then(|accept| Some((accept, Upgrade::take(&mut request.head.extensions)?)));
@@ -71,7 +72,7 @@ pub(super) fn fetch(
     if upgrade.is_none() && found.entry.route.policy.cache.enabled {
         let (scheme, host) = forwarded::asked(client, headers);
         let address = Address { scheme, host, form: &found.entry.form };
-        match look(worker, request, address, headers, facts.began) {
+        match look(worker, request, address, headers, now) {
             Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers))),
             Cached::NotCached => return Err(Error::NotCached),
             Cached::Past(why) => {
@@ -111,7 +112,7 @@ impl<'a> Address<'a> {
     }
 }
 
-/// Asks for what is not at hand. `now` is when, which may be a while after the request began.
+/// Asks for what is not at hand. `now` is when it is asked for: a filter may have made the request wait before.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -120,10 +121,10 @@ pub(super) async fn ask(
     request: &mut Request,
     facts: &mut Facts,
     wanted: Wanted,
+    now: Instant,
 ) -> Result<Reply, Error> {
     match wanted {
         Wanted::Alone(mut call, why) => {
-            let now = facts.began;
             let passed = alone(worker, request, &mut call, facts, now).await?;
             Ok(Reply::Passed(passed, why))
         }

@@ -67,7 +67,7 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
             exchange.facts.cache = "miss";
             cache_status(response.headers_mut(), &format!("lictor; fwd={}; stored", why.as_str()));
             response.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
-            say(&mut exchange, response.status(), response.headers_mut());
+            finish_head(&mut exchange, response.status(), response.headers_mut());
             let pace = Pace { idle: FILLING, total: None, stream: false };
             let ending = Ending { began: exchange.facts.began, exchange: Some(exchange), settlement: None };
             return Sent(response.map(|body| follow(body, ending, pace, Instant::now())));
@@ -80,7 +80,7 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
             }
             exchange.facts.stream = pace.stream;
             response.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
-            say(&mut exchange, response.status(), response.headers_mut());
+            finish_head(&mut exchange, response.status(), response.headers_mut());
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 Tunnel::begin(exchange, upgrade, settlement, pace.idle, answered);
                 return Sent(response.map(|_| Body::Empty));
@@ -99,12 +99,13 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
 fn over(mut exchange: Box<Exchange>, mut whole: Response<Bytes>) -> Sent {
     let bodiless = exchange.facts.method == Method::HEAD;
     exchange.facts.bytes = if bodiless { 0 } else { whole.body().len() as u64 };
-    say(&mut exchange, whole.status(), whole.headers_mut());
+    finish_head(&mut exchange, whole.status(), whole.headers_mut());
     Sent(whole.map(Body::from))
 }
 
-/// Gives an answer what every answer has besides its request's id: the changes of its route, and what the filters add.
-fn say(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
+/// Notes an answer's status, and gives it what every answer has besides its request's id: the changes of its route, then what each
+/// filter adds that was entered, the last one first.
+fn finish_head(exchange: &mut Exchange, status: StatusCode, headers: &mut HeaderMap) {
     exchange.facts.status = Some(status);
     let Some(entry) = &exchange.effects.route else { return };
     rewrite::apply(&entry.route.response_headers, headers);
@@ -126,7 +127,8 @@ fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Re
     };
     exchange.facts.cache = word;
     let status = HeaderValue::from_maybe_shared(Bytes::from(status));
-    // The stored fields have a place for it, which the filter would otherwise not use. What a route changes is changed first.
+    // Stored fields keep an empty place for `RateLimit`: it is filled here, so that the filter's `after` need not append. Where the
+    // route changes fields, that comes first, and it is left to `after`.
     let unchanged = exchange.effects.route.as_ref().is_some_and(|entry| entry.route.response_headers.is_empty());
     let own = Own {
         status: status.unwrap_or_else(|_| HeaderValue::from_static("lictor")),

@@ -16,6 +16,8 @@ use tokio::time::{Instant, advance};
 use self::rig::{OK, Play, Rig, paused, turn};
 use crate::io::body::{Body, Error};
 use crate::plane::{Handler, MaybeFuture};
+use crate::telemetry::Format;
+use crate::telemetry::access::AccessLog;
 use crate::upstream::ServiceState;
 use crate::upstream::breaker::{Failure, State};
 
@@ -306,6 +308,61 @@ fn a_stream_outlives_its_instances_departure_for_five_minutes_and_not_for_ever()
         turn().await;
         assert_eq!((rig.instance(0).totals().in_flight, rig.instance(0).totals().failures, rig.idle()), (0, 0, 0));
     });
+}
+
+#[test]
+fn a_filter_that_waits_lets_the_request_go_on_where_it_stopped() {
+    paused(async {
+        let rig = Rig::new(&[OK], "[api]\nlimits = [\"5/min\"]\n");
+        let began = Instant::now();
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
+        assert_eq!((answer.status().as_u16(), began.elapsed().as_secs()), (200, 1));
+        let left = answer.headers()["ratelimit"].to_str().expect("text");
+        assert!(left.contains("r=4"), "the filter behind it was entered once: {left}");
+    });
+}
+
+#[test]
+fn a_wait_ends_with_the_requests_own_deadline_and_its_answer_still_leaves_by_the_one_exit() {
+    paused(async {
+        let rig = Rig::new(&[OK], "[timeouts]\ntotal = \"500ms\"\n");
+        let began = Instant::now();
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
+        assert_eq!((answer.status().as_u16(), began.elapsed().as_millis()), (504, 500));
+        assert!(answer.headers().contains_key("x-request-id"));
+        assert_eq!(rig.peers[0].requests(), 0);
+    });
+}
+
+/// Hands what is written to a test.
+struct Lines(std::sync::mpsc::Sender<Vec<u8>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.send(bytes.to_vec()).map(|()| bytes.len()).map_err(std::io::Error::other)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_names_every_attempt_with_its_instance_and_why_there_was_another() {
+    let (lines, written) = std::sync::mpsc::channel();
+    let log = AccessLog::start(Format::Json, Lines(lines)).expect("a thread");
+    paused(async {
+        let rig = Rig::logging(&[Play::Break(""), Play::Break("")], NEVER_TRIPS, Some(log.writer()));
+        assert_eq!(rig.get().await, 502);
+        rig.proxy.tick();
+    });
+    let line = written.recv().expect("a line");
+    let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+    assert_eq!((&line["attempts"], &line["reason"], &line["blame"]), (&2.into(), &"reset".into(), &"upstream".into()));
+    assert_eq!((&line["route"], &line["service"]), (&"api".into(), &"orders".into()));
+    let tried = line["tried"].as_array().expect("one earlier attempt");
+    assert_eq!((tried.len(), &tried[0]["why"]), (1, &"reset".into()));
+    assert_ne!(tried[0]["instance"], line["instance"]);
 }
 
 #[test]

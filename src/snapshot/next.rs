@@ -5,15 +5,41 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Effect, Inputs, Next, RETURN, Snapshot, TOMBSTONE, TOMBSTONES};
+use super::{Inputs, RETURN, Snapshot, TOMBSTONE, TOMBSTONES};
 use crate::catalog::{self, Key, ServiceName};
-use crate::config::Config;
+use crate::config::{Breaker, Config};
 use crate::filter::Filters;
 use crate::route::Table;
 use crate::upstream::ServiceState;
 use crate::upstream::instance::Instance;
 use crate::upstream::recent::Budget;
 use crate::upstream::{Member, Service};
+
+/// What follows.
+#[derive(Debug)]
+pub struct Next {
+    /// The next snapshot.
+    pub snapshot: Snapshot,
+    /// What is to be done to live instances.
+    pub effects: Vec<Effect>,
+    /// One sentence for each service that changed: `orders: +10.0.0.7:8080 -10.0.0.5:8080`.
+    pub changes: Vec<String>,
+    /// When it must run again although nothing changed.
+    pub due: Option<Instant>,
+}
+
+/// Something to be done to a live instance, by the one writer.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// No new picks, idle connections close; requests in flight run to their end.
+    Departed(Arc<Instance>),
+    /// It may be picked (again).
+    Arrived(Arc<Instance>),
+    /// Another process stands at its address: an open breaker is due at once.
+    ProbeNow(Arc<Instance>),
+    /// Another policy holds for its breaker.
+    Tuned(Arc<Instance>, Breaker),
+}
 
 impl Next {
     /// What follows from a new configuration alone. Limits that stay share their counters with those of the previous snapshot.

@@ -7,6 +7,7 @@ use crate::catalog::{self, Endpoint, Health, Key, Registration, ServiceName};
 use crate::config::{self, Environment, Overrides};
 use crate::fields::X_API_KEY;
 use crate::io::Learnt;
+use crate::upstream::instance::Instance;
 
 fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
     let registration = Registration {

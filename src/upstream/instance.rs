@@ -317,7 +317,8 @@ impl Local {
     /// # Errors
     /// When nobody answers, or not in time.
     pub async fn connect(self: &Rc<Local>, deadline: Duration) -> Result<Lease, ConnectError> {
-        let connection = self.settings.connector.connect(self.instance.key.address, deadline).await?;
+        let io = self.settings.connector.open(self.instance.key.address, deadline).await?;
+        let connection = Connection::new(io);
         Ok(Lease { connection, reused: false, home: self.clone(), sending: None })
     }
 

@@ -5,61 +5,39 @@
 
 mod answer;
 mod body;
+mod connector;
 mod message;
+mod rest;
 
 use std::cell::{RefCell, RefMut};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, Response};
-use socket2::{SockRef, TcpKeepalive};
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::net::TcpSocket;
 use tokio::time::{Instant, Sleep};
 
 use crate::io::Io;
-use crate::io::body::Body;
+use crate::io::body::{Body, Error, Source};
 use crate::io::upgrade::Upgrade;
 use answer::Expected;
-use body::Framing;
+pub use answer::Memory;
+use body::{Framing, Taken};
+pub use connector::{ConnectError, Connector};
 use message::{Fault, Message};
 pub use message::{Fields, Head};
+pub use rest::Rest;
 
 /// The most that an answer's head may have.
 const LARGEST: usize = 64 * 1024;
 
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
 const READ: (usize, usize) = (8 * 1024, 256 * 1024);
-
-/// How connections are made: sockets, or pipes inside this process.
-#[derive(Clone)]
-pub enum Connector {
-    /// TCP with the options that an upstream connection wants.
-    Tcp,
-    /// Whatever is handed out: for tests, and for measuring without sockets.
-    Memory(std::sync::Arc<dyn Fn(SocketAddr) -> io::Result<Io> + Send + Sync>),
-}
-
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connector")
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum ConnectError {
-    /// Refused, unreachable, or any other answer than a connection.
-    Refused(io::Error),
-    /// No answer before the deadline.
-    Timeout,
-}
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -72,29 +50,6 @@ pub enum SendError {
     Body,
     /// The connection broke before the answer's head was complete.
     Reset(io::Error),
-}
-
-/// A header map's memory that waits for its next use: a worker passes it from the head of one message to that of another, so that
-/// neither allocates. It holds one, since requests and answers alternate.
-#[derive(Debug, Default)]
-pub struct Memory(RefCell<HeaderMap>);
-
-impl Memory {
-    /// Memory for more fields than this is not kept.
-    const MOST: usize = 64;
-
-    /// Keeps the memory of a map that nobody needs any more.
-    pub fn keep(&self, mut map: HeaderMap) {
-        map.clear();
-        if map.capacity() <= Memory::MOST {
-            self.0.replace(map);
-        }
-    }
-
-    /// An empty map, in the memory that was kept last.
-    fn take(&self) -> HeaderMap {
-        self.0.take()
-    }
 }
 
 /// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
@@ -141,50 +96,13 @@ enum Phase {
     Over,
 }
 
-impl Connector {
-    /// Connects.
-    ///
-    /// # Errors
-    /// When nobody answers, or not in time.
-    pub async fn connect(&self, address: SocketAddr, deadline: Duration) -> Result<Connection, ConnectError> {
-        let io = match self {
-            Connector::Tcp => match tokio::time::timeout(deadline, tcp(address)).await {
-                Ok(connected) => connected.map_err(ConnectError::Refused)?,
-                Err(_) => return Err(ConnectError::Timeout),
-            },
-            Connector::Memory(make) => match make(address) {
-                // As a packet that nobody answers.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::time::sleep(deadline).await;
-                    return Err(ConnectError::Timeout);
-                }
-                made => made.map_err(ConnectError::Refused)?,
-            },
-        };
-        Ok(Connection::new(io))
-    }
-}
-
-async fn tcp(address: SocketAddr) -> io::Result<Io> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_nodelay(true)?;
-    let stream = socket.connect(address).await?;
-    let options = SockRef::from(&stream);
-    options.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)),
-    )?;
-    // Written bytes that nobody acknowledges for this long mean a dead path, not a slow service.
-    options.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
-    Ok(Io::Tcp(stream))
-}
-
 impl Connection {
     fn state(&self) -> RefMut<'_, State> {
         self.wire.0.borrow_mut()
     }
 
     /// A connection that carried nothing yet.
-    fn new(io: Io) -> Connection {
+    pub(super) fn new(io: Io) -> Connection {
         let (input, message) = (BytesMut::new(), Message::default());
         let state = State {
             io: Some(io),
@@ -279,29 +197,6 @@ impl Connection {
         let mut state = self.state();
         let read = std::mem::take(&mut state.input).freeze();
         state.io.take().map(|io| Upgrade::of(io, read))
-    }
-}
-
-/// Sends what is left of a request; dropped, it leaves that to who reads the answer.
-#[derive(Debug)]
-pub struct Rest(Weak<Wire>);
-
-impl Future for Rest {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.0.upgrade() {
-            // How it ended is seen by who reads on.
-            Some(wire) => wire.0.borrow_mut().poll_send(cx).map(drop),
-            None => Poll::Ready(()),
-        }
-    }
-}
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        let reader = self.0.upgrade().and_then(|wire| wire.0.borrow_mut().driven.take());
-        reader.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -414,6 +309,85 @@ impl State {
             self.read = (self.read * 2).min(READ.1);
         }
         Poll::Ready(read)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        // An upload may go on beside its answer; why it failed is known by who follows it.
+        let sent = match &mut self.driven {
+            Some(reader) => {
+                reader.clone_from(cx.waker());
+                Poll::Pending
+            }
+            None => self.poll_send(cx).map(drop),
+        };
+        if sent.is_ready() && self.lost {
+            self.phase = Phase::Over;
+            return Poll::Ready(Some(Err(Error::Request)));
+        }
+        loop {
+            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
+            let keep_alive = *keep_alive;
+            match framing.take(&mut self.input) {
+                Ok(Taken::Frame(frame)) => {
+                    if framing.is_over() {
+                        self.end(keep_alive);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Taken::End) => {
+                    self.end(keep_alive);
+                    return Poll::Ready(None);
+                }
+                Ok(Taken::More) => {}
+                Err(why) => {
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(Err(Error::Broken(io::Error::new(io::ErrorKind::InvalidData, why)))));
+                }
+            }
+            match std::task::ready!(self.fill(cx)) {
+                Ok(1..) => {}
+                ended => return Poll::Ready(self.broken(ended)),
+            }
+        }
+    }
+
+    /// The instance closed while a body was read: for some bodies that is their end.
+    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<Frame<Bytes>, Error>> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        match (phase, ended) {
+            (Phase::Body(Framing::Close, _), Ok(_)) => None,
+            (_, Ok(_)) => Some(Err(Error::Broken(io::ErrorKind::UnexpectedEof.into()))),
+            (_, Err(error)) => Some(Err(Error::Broken(error))),
+        }
+    }
+}
+
+impl Source for Wire {
+    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.of(message) {
+            Some(mut state) => state.poll_body(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self, message: u64) -> bool {
+        self.of(message).is_none()
+    }
+
+    fn size_hint(&self, message: u64) -> SizeHint {
+        match self.of(message).as_deref() {
+            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => SizeHint::with_exact(*left),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Wire {
+    /// The connection, while it carries the body of this message.
+    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
+        let state = self.0.borrow_mut();
+        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
     }
 }
 

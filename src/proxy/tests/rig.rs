@@ -22,6 +22,7 @@ use crate::io::{Client, Door, Io};
 use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
 use crate::proxy::{Proxy, Resources, Sent, Waiting};
 use crate::snapshot::{Current, Inputs, Snapshot};
+use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
 use crate::upstream::wire::Connector;
@@ -142,6 +143,11 @@ pub(in crate::proxy) struct Rig {
 impl Rig {
     /// `orders` with instances that play these roles, under a configuration.
     pub(in crate::proxy) fn new(plays: &[Play], more: &str) -> Rig {
+        Rig::logging(plays, more, None)
+    }
+
+    /// The same, with a log of its requests.
+    pub(super) fn logging(plays: &[Play], more: &str, access: Option<AccessWriter>) -> Rig {
         let digest: String = config::digest("test").iter().map(|byte| format!("{byte:02x}")).collect();
         let text = format!("workers = 1\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\n{more}");
         let config = config::parse(Some(&text), "test", config::Overrides::default(), &config::Environment::default());
@@ -166,7 +172,7 @@ impl Rig {
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public, &[].into()));
-        Rig { proxy: Proxy::new(WorkerId(0), parts, None), peers, current, client }
+        Rig { proxy: Proxy::new(WorkerId(0), parts, access), peers, current, client }
     }
 
     /// A request under way.

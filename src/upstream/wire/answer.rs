@@ -1,13 +1,14 @@
 //! The head of an answer (RFC 9112 sections 4 and 6.3).
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 
+use super::LARGEST;
 use super::body::Framing;
-use super::{LARGEST, Memory};
 
 /// The most header fields that an answer may have.
 const FIELDS: usize = 100;
@@ -19,6 +20,29 @@ pub(super) struct Answer {
     pub(super) framing: Framing,
     /// Another request may follow on this connection.
     pub(super) keep_alive: bool,
+}
+
+/// A header map's memory that waits for its next use: a worker passes it from the head of one message to that of another, so that
+/// neither allocates. It holds one, since requests and answers alternate.
+#[derive(Debug, Default)]
+pub struct Memory(RefCell<HeaderMap>);
+
+impl Memory {
+    /// Memory for more fields than this is not kept.
+    const MOST: usize = 64;
+
+    /// Keeps the memory of a map that nobody needs any more.
+    pub fn keep(&self, mut map: HeaderMap) {
+        map.clear();
+        if map.capacity() <= Memory::MOST {
+            self.0.replace(map);
+        }
+    }
+
+    /// An empty map, in the memory that was kept last.
+    fn take(&self) -> HeaderMap {
+        self.0.take()
+    }
 }
 
 /// A head that is being received.
@@ -210,25 +234,4 @@ fn number(text: &[u8]) -> Option<u64> {
         sum.checked_mul(10)?.checked_add(digit)
     };
     text.iter().try_fold(0, digit).filter(|&length| length < u64::MAX - 1)
-}
-
-/// The fields of a trailer section, which ends in these bytes (RFC 9112 section 7.1.2).
-pub(super) fn trailers(mut section: Bytes) -> Result<HeaderMap, &'static str> {
-    const BAD: &str = "its trailers are not header fields";
-    // The parser takes a line feed for a line's end: others on the way may not, and see one field where we saw two.
-    if section.iter().zip(std::iter::once(&0).chain(&section)).any(|(&b, &before)| b == b'\n' && before != b'\r') {
-        return Err(BAD);
-    }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let bytes = section.clone();
-    let Ok(httparse::Status::Complete((length, found))) = httparse::parse_headers(&bytes, &mut fields) else {
-        return Err(BAD);
-    };
-    section.advance(length);
-    let mut trailers = HeaderMap::with_capacity(found.len());
-    for field in found {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).or(Err(BAD))?;
-        trailers.append(name, HeaderValue::from_bytes(field.value).or(Err(BAD))?);
-    }
-    if section.is_empty() { Ok(trailers) } else { Err(BAD) }
 }

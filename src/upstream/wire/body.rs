@@ -1,14 +1,11 @@
 //! An answer's body, and where it ends (RFC 9112 sections 6 and 7).
 
-use std::cell::RefMut;
-use std::io;
-use std::task::{Context, Poll};
-
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 
-use super::{Phase, State, Wire, answer};
-use crate::io::body::{Error, Source};
+/// The most fields that a trailer section may have.
+const FIELDS: usize = 100;
 
 /// The most that all extensions of a body's chunks may have: nobody reads them.
 const EXTENSIONS: usize = 16 * 1024;
@@ -131,7 +128,7 @@ impl Chunks {
                         if length == 2 {
                             return Ok(Taken::End);
                         }
-                        return answer::trailers(section).map(|trailers| Taken::Frame(Frame::trailers(trailers)));
+                        return trailers(section).map(|trailers| Taken::Frame(Frame::trailers(trailers)));
                     }
                 },
                 Chunk::Over => return Ok(Taken::End),
@@ -182,83 +179,23 @@ fn section(input: &[u8], seen: usize) -> Result<Option<usize>, &'static str> {
     }
 }
 
-impl Source for Wire {
-    fn poll_frame(&self, message: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.of(message) {
-            Some(mut state) => state.poll_body(cx),
-            None => Poll::Ready(None),
-        }
+/// The fields of a trailer section, which ends in these bytes (RFC 9112 section 7.1.2).
+fn trailers(mut section: Bytes) -> Result<HeaderMap, &'static str> {
+    const BAD: &str = "its trailers are not header fields";
+    // The parser takes a line feed for a line's end: others on the way may not, and see one field where we saw two.
+    if section.iter().zip(std::iter::once(&0).chain(&section)).any(|(&b, &before)| b == b'\n' && before != b'\r') {
+        return Err(BAD);
     }
-
-    fn is_end_stream(&self, message: u64) -> bool {
-        self.of(message).is_none()
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let bytes = section.clone();
+    let Ok(httparse::Status::Complete((length, found))) = httparse::parse_headers(&bytes, &mut fields) else {
+        return Err(BAD);
+    };
+    section.advance(length);
+    let mut trailers = HeaderMap::with_capacity(found.len());
+    for field in found {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).or(Err(BAD))?;
+        trailers.append(name, HeaderValue::from_bytes(field.value).or(Err(BAD))?);
     }
-
-    fn size_hint(&self, message: u64) -> SizeHint {
-        match self.of(message).as_deref() {
-            Some(State { phase: Phase::Body(Framing::Length(left), _), .. }) => SizeHint::with_exact(*left),
-            Some(_) => SizeHint::default(),
-            None => SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl Wire {
-    /// The connection, while it carries the body of this message.
-    fn of(&self, message: u64) -> Option<RefMut<'_, State>> {
-        let state = self.0.borrow_mut();
-        (state.number == message && matches!(state.phase, Phase::Body(..))).then_some(state)
-    }
-}
-
-impl State {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        // An upload may go on beside its answer; why it failed is known by who follows it.
-        let sent = match &mut self.driven {
-            Some(reader) => {
-                reader.clone_from(cx.waker());
-                Poll::Pending
-            }
-            None => self.poll_send(cx).map(drop),
-        };
-        if sent.is_ready() && self.lost {
-            self.phase = Phase::Over;
-            return Poll::Ready(Some(Err(Error::Request)));
-        }
-        loop {
-            let Phase::Body(framing, keep_alive) = &mut self.phase else { return Poll::Ready(None) };
-            let keep_alive = *keep_alive;
-            match framing.take(&mut self.input) {
-                Ok(Taken::Frame(frame)) => {
-                    if framing.is_over() {
-                        self.end(keep_alive);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(Taken::End) => {
-                    self.end(keep_alive);
-                    return Poll::Ready(None);
-                }
-                Ok(Taken::More) => {}
-                Err(why) => {
-                    self.phase = Phase::Over;
-                    return Poll::Ready(Some(Err(Error::Broken(io::Error::new(io::ErrorKind::InvalidData, why)))));
-                }
-            }
-            match std::task::ready!(self.fill(cx)) {
-                Ok(1..) => {}
-                ended => return Poll::Ready(self.broken(ended)),
-            }
-        }
-    }
-
-    /// The instance closed while a body was read: for some bodies that is their end.
-    fn broken(&mut self, ended: io::Result<usize>) -> Option<Result<Frame<Bytes>, Error>> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Over);
-        match (phase, ended) {
-            (Phase::Body(Framing::Close, _), Ok(_)) => None,
-            (_, Ok(_)) => Some(Err(Error::Broken(io::ErrorKind::UnexpectedEof.into()))),
-            (_, Err(error)) => Some(Err(Error::Broken(error))),
-        }
-    }
+    if section.is_empty() { Ok(trailers) } else { Err(BAD) }
 }
