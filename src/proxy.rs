@@ -17,6 +17,7 @@ mod tunnel;
 mod upload;
 mod websocket;
 
+use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -152,8 +153,9 @@ impl From<Answered> for Halt {
     }
 }
 
-/// The newest snapshot; the first look at a new one brings the worker's own state along.
-fn newest(worker: &Worker) -> Arc<Snapshot> {
+/// The newest snapshot; the first look at a new one brings the worker's own state along. It is lent, as all workers would write to the
+/// counter of a shared one.
+fn newest(worker: &Worker) -> Ref<'_, Arc<Snapshot>> {
     let mut reader = worker.reader.borrow_mut();
     let newest = reader.load();
     if !Arc::ptr_eq(newest, &worker.seen.borrow()) {
@@ -162,7 +164,7 @@ fn newest(worker: &Worker) -> Arc<Snapshot> {
         // When the control plane is behind, freeing the old one here is the lesser evil.
         let _ = worker.resources.old.try_send(worker.seen.replace(newest.clone()));
     }
-    newest.clone()
+    worker.seen.borrow()
 }
 
 /// Checks a head. A path of our own is answered here.
@@ -259,8 +261,9 @@ async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
             return Answered::failed(routed.exchange, Error::TotalTimeout).send();
         }
         routed.exchange.entered -= 1;
-        let snapshot = newest(&routed.exchange.effects.worker);
-        match routed.admit(&snapshot) {
+        let worker = routed.exchange.effects.worker.clone();
+        let admitted = routed.admit(&newest(&worker));
+        match admitted {
             Ok(admitted) => {
                 return match admitted.fetch(Instant::now()) {
                     MaybeFuture::Ready(sent) => sent,

@@ -151,7 +151,8 @@ impl Limits {
         let known = consumer.and_then(|consumer| self.known.get(&consumer.limits_key));
         let named = consumer.and_then(|consumer| consumer.plan.as_ref());
         let plan = named.and_then(|name| match known.and_then(|known| known.plan.as_ref()) {
-            Some(meter) if meter.set.name == *name => Some(meter),
+            // Nearly always it is the configuration's own text.
+            Some(meter) if Arc::ptr_eq(&meter.set.name, name) => Some(meter),
             _ => self.plans.get(name),
         });
         let of_route = route.and_then(|set| self.routes.get(&set.name));

@@ -265,7 +265,9 @@ pub(super) struct Rate {
     /// The length of `count` intervals.
     burst: u64,
     /// Its name in headers, as a structured field's string (RFC 9651 section 3.3.3).
-    pub(super) label: String,
+    label: String,
+    /// The beginning of what `RateLimit` says of it: its name, and the parameter for what is left.
+    left_of: String,
 }
 
 /// What a limit still lets through.
@@ -280,7 +282,8 @@ pub(super) struct Left {
 impl Rate {
     pub(super) fn new(limit: &Limit, number: u32, label: String) -> Rate {
         let interval = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
-        Rate { number, interval, burst: interval * u64::from(limit.count), label, limit: limit.clone() }
+        let left_of = format!("{label};r=");
+        Rate { number, interval, burst: interval * u64::from(limit.count), label, left_of, limit: limit.clone() }
     }
 
     /// What a quota leaves that nobody has used.
@@ -349,10 +352,13 @@ impl Rate {
 fn write_left(text: &mut Option<&mut String>, rate: &Rate, left: Left) {
     let Some(text) = text else { return };
     let (mut count, mut whole_in) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let pieces = [&rate.left_of, count.format(left.count), ";t=", whole_in.format(seconds(left.whole_in))];
     let comma = if text.is_empty() { "" } else { ", " };
-    let pieces = [comma, &rate.label, ";r=", count.format(left.count), ";t=", whole_in.format(seconds(left.whole_in))];
     // To its exact size: a text with room to spare costs another allocation when it becomes a header's value.
-    text.reserve_exact(pieces.iter().map(|piece| piece.len()).sum());
+    text.reserve_exact(comma.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>());
+    if !comma.is_empty() {
+        text.push_str(comma);
+    }
     pieces.iter().for_each(|piece| text.push_str(piece));
 }
 
