@@ -41,7 +41,7 @@ pub(super) enum Outcome {
     Fetched(Reply),
 }
 
-/// An answer on its way to the client. Only [`respond`] makes one.
+/// An answer on its way to the client. Only `respond` makes one.
 #[derive(Debug)]
 pub struct Sent(Response<Body>);
 
