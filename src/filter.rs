@@ -34,9 +34,9 @@ pub enum Filter {
     Auth,
     /// How often they may.
     Limit,
-    /// One that lets requests wait, to test that they can.
+    /// One that lets requests wait, to test that they can: the first time, the second time.
     #[cfg(test)]
-    Pause,
+    Pause(u32),
 }
 
 /// What the filters know that is not of one request: part of each snapshot.
@@ -70,9 +70,9 @@ pub struct Notes {
     pub cors: Option<cors::Notes>,
     /// Of limits.
     pub limit: [Option<limit::Remaining>; 2],
-    /// Of the filter that waits.
+    /// How often it has waited.
     #[cfg(test)]
-    pub paused: bool,
+    pub paused: u32,
 }
 
 /// What becomes of a request at a filter.
@@ -107,9 +107,9 @@ impl Filter {
     /// All of them, in the order in which requests pass.
     #[cfg(not(test))]
     pub const ORDER: &[Filter] = &[Filter::Cors, Filter::Auth, Filter::Limit];
-    /// All of them, and one that waits.
+    /// All of them, and one that waits before and behind another.
     #[cfg(test)]
-    pub const ORDER: &[Filter] = &[Filter::Cors, Filter::Auth, Filter::Pause, Filter::Limit];
+    pub const ORDER: &[Filter] = &[Filter::Cors, Filter::Auth, Filter::Pause(1), Filter::Limit, Filter::Pause(2)];
 
     /// Looks at a request on its way in.
     pub fn before(self, filters: &Filters, passing: &mut Passing<'_>) -> Step {
@@ -120,9 +120,11 @@ impl Filter {
             Filter::Auth => auth::before(&filters.auth, passing),
             Filter::Limit => limit::before(&filters.limits, passing),
             #[cfg(test)]
-            Filter::Pause if passing.head.headers.contains_key("x-pause") && !passing.notes.paused => Step::Wait,
+            Filter::Pause(nth) if passing.head.headers.contains_key("x-pause") && passing.notes.paused < nth => {
+                Step::Wait
+            }
             #[cfg(test)]
-            Filter::Pause => Step::Continue,
+            Filter::Pause(_) => Step::Continue,
         }
     }
 
@@ -132,9 +134,9 @@ impl Filter {
             // They know all they need: from the configuration, and from memory.
             Filter::Cors | Filter::Auth | Filter::Limit => {}
             #[cfg(test)]
-            Filter::Pause => {
+            Filter::Pause(_) => {
                 tokio::time::sleep(Duration::from_secs(1)).await; // paused time: the waiting itself
-                _notes.paused = true;
+                _notes.paused += 1;
             }
         }
     }
@@ -150,7 +152,7 @@ impl Filter {
             Filter::Auth => {}
             Filter::Limit => limit::after(&mut notes.limit, headers),
             #[cfg(test)]
-            Filter::Pause => {}
+            Filter::Pause(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 mod caching;
 pub(super) mod rig;
 mod uploading;
+mod waiting;
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -307,30 +308,6 @@ fn a_stream_outlives_its_instances_departure_for_five_minutes_and_not_for_ever()
         assert_eq!((ticks, began.elapsed().as_secs()), (5, 360));
         turn().await;
         assert_eq!((rig.instance(0).totals().in_flight, rig.instance(0).totals().failures, rig.idle()), (0, 0, 0));
-    });
-}
-
-#[test]
-fn a_filter_that_waits_lets_the_request_go_on_where_it_stopped() {
-    paused(async {
-        let rig = Rig::new(&[OK], "[api]\nlimits = [\"5/min\"]\n");
-        let began = Instant::now();
-        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
-        assert_eq!((answer.status().as_u16(), began.elapsed().as_secs()), (200, 1));
-        let left = answer.headers()["ratelimit"].to_str().expect("text");
-        assert!(left.contains("r=4"), "the filter behind it was entered once: {left}");
-    });
-}
-
-#[test]
-fn a_wait_ends_with_the_requests_own_deadline_and_its_answer_still_leaves_by_the_one_exit() {
-    paused(async {
-        let rig = Rig::new(&[OK], "[timeouts]\ntotal = \"500ms\"\n");
-        let began = Instant::now();
-        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
-        assert_eq!((answer.status().as_u16(), began.elapsed().as_millis()), (504, 500));
-        assert!(answer.headers().contains_key("x-request-id"));
-        assert_eq!(rig.peers[0].requests(), 0);
     });
 }
 

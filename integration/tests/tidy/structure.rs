@@ -87,3 +87,54 @@ pub(crate) fn split_types(modules: &Modules) -> Vec<String> {
 fn file(module: &[String]) -> String {
     if module.is_empty() { "the root".to_owned() } else { format!("{}.rs", module.join("/")) }
 }
+
+#[test]
+fn the_checks_of_how_files_hang_together_can_fail() {
+    let read = |files: &[(&'static str, &'static str)]| {
+        Modules::read([("lib.rs", "mod a; mod b; mod x;")].into_iter().chain(files.iter().copied()))
+    };
+    // A circle of three, through an import of an import, a path in code and a file below; `x.rs` and `x/` are one.
+    let circle = read(&[
+        ("a.rs", "use crate::x::{self, inner::Deep as D};"),
+        ("b.rs", "pub use super::a::*;\n// crate::x::X\nfn f() { crate::a::g() }"),
+        ("x.rs", "mod inner; pub use inner::Deep; pub struct X;"),
+        ("x/inner.rs", "use super::super::b::f;\npub struct Deep;\n#[cfg(test)]\nuse super::X;"),
+    ]);
+    let found = "{a, b, x}\n    a -> x: itself, Deep\n    b -> a: *, g\n    x -> b: f";
+    assert_eq!(cycles(&circle), [found]);
+    assert!(calls_upwards(&circle).is_empty() && split_types(&circle).is_empty());
+    let line = read(&[("a.rs", "use crate::b::B;"), ("b.rs", "#[cfg(test)]\nmod tests { use crate::a::A; }")]);
+    assert!(cycles(&line).is_empty());
+
+    // What a file below may take from the one above it, and what not.
+    let above = "pub struct T; pub const C: u8 = 1; pub trait R {} pub fn f() {} pub const fn g() {} mod low; mod side;\n\
+        use side::h;";
+    let fine = "use super::{T, C, R, h};\nimpl R for T {}\nfn f(t: T) { t.run(); self::g(); T::default(); T::Variant }\nfn g() {}";
+    let allowed = read(&[("x.rs", above), ("x/low.rs", fine), ("x/side.rs", "pub fn h() {}")]);
+    assert!(calls_upwards(&allowed).is_empty(), "{:?}", calls_upwards(&allowed));
+    for (below, wrong) in [
+        ("use super::f;", "takes f from x.rs"),
+        ("use super::{T, g as other};", "takes g from x.rs"),
+        ("use crate::x;\nfn a() { x::f() }", "takes f from x.rs"),
+        ("use super::T;\nfn a() { T::new() }", "takes T::new from x.rs"),
+        ("use super::*;", "takes * from x.rs"),
+        ("use super::T;\nimpl<'a> T { fn a() {} }", "adds methods to T of x.rs"),
+        ("impl super::T where u8: Copy { fn a() {} }", "adds methods to T of x.rs"),
+    ] {
+        let found = calls_upwards(&read(&[("x.rs", above), ("x/low.rs", below)]));
+        assert_eq!(found, [format!("x/low.rs: {wrong}")], "{below}");
+    }
+
+    // Methods of one type in two files; two types of one name; a trait's methods, which may stand anywhere.
+    let own = "pub struct T; impl T { fn a() {} }";
+    for (other, split) in [
+        ("use super::a::T; impl T { fn b() {} }", true),
+        ("use super::a; impl<'x> a::T { fn b() {} }", true),
+        ("struct T; impl T { fn b() {} }", false),
+        ("use super::a::T; impl<X: Fn() -> u8> From<X> for T { fn b() -> impl Sized {} }", false),
+    ] {
+        let found = split_types(&read(&[("a.rs", own), ("b.rs", other)]));
+        let expected: &[&str] = if split { &["a.rs: T has methods in a.rs, b.rs"] } else { &[] };
+        assert_eq!(found, expected, "{other}");
+    }
+}

@@ -1,0 +1,27 @@
+//! Requests that a filter lets wait.
+
+use super::*;
+
+#[test]
+fn a_filter_that_waits_lets_the_request_go_on_where_it_stopped() {
+    paused(async {
+        let rig = Rig::new(&[OK], "[api]\nlimits = [\"5/min\"]\n");
+        let began = Instant::now();
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
+        assert_eq!((answer.status().as_u16(), began.elapsed().as_secs()), (200, 2));
+        let left = answer.headers()["ratelimit"].to_str().expect("text");
+        assert!(left.contains("r=4"), "the filter between the two waits was entered once: {left}");
+    });
+}
+
+#[test]
+fn a_wait_ends_with_the_requests_own_deadline_and_its_answer_still_leaves_by_the_one_exit() {
+    paused(async {
+        let rig = Rig::new(&[OK], "[timeouts]\ntotal = \"500ms\"\n");
+        let began = Instant::now();
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
+        assert_eq!((answer.status().as_u16(), began.elapsed().as_millis()), (504, 500));
+        assert!(answer.headers().contains_key("x-request-id"));
+        assert_eq!(rig.peers[0].requests(), 0);
+    });
+}
