@@ -45,7 +45,7 @@ impl Traits {
     pub const NO_TRAILER: Traits = Traits(1 << 6);
     /// Each answer from the store says it anew.
     pub const NOT_STORED: Traits = Traits(1 << 7);
-    /// It describes the body of an answer: a 304 has none and says nothing of it.
+    /// It describes the body of an answer: a 304, which has none, does not go out with it.
     pub const OF_BODY: Traits = Traits(1 << 8);
     /// A cache looks at it in a request.
     pub const HEEDED: Traits = Traits(1 << 9);
@@ -53,6 +53,9 @@ impl Traits {
     pub const UNIQUE: Traits = Traits(1 << 10);
     /// It is part of the key of every stored answer, or seen by no instance: that an answer varies by it adds nothing.
     pub const IN_KEY: Traits = Traits(1 << 11);
+
+    /// It says how the body of an answer is coded: what a 304 says of it does not hold for the stored body (RFC 9111 section 3.2).
+    pub const OF_STORED: Traits = Traits(1 << 12);
 
     /// All of both.
     pub const fn and(self, other: Traits) -> Traits {
@@ -72,6 +75,7 @@ pub const TABLE: &[(&str, Traits)] = &{
     const HOP: T = T::HOP.and(T::ONE_SPELLING).and(T::FIXED);
     const FORWARDED: T = T::ENDS_HERE.and(T::PROTECTED).and(T::ONE_SPELLING);
     const CREDENTIAL: T = T::PROTECTED.and(T::ONE_SPELLING).and(T::HEEDED);
+    const BODY: T = T::OF_BODY.and(T::OF_STORED);
     const FRAMING: T = T::PROTECTED.and(T::ONE_SPELLING).and(T::NO_TRAILER);
     [
         ("accept-encoding", T::ONE_SPELLING),
@@ -80,11 +84,11 @@ pub const TABLE: &[(&str, Traits)] = &{
         ("cache-control", T::PROTECTED.and(T::HEEDED).and(T::NO_TRAILER)),
         ("cache-status", T::NOT_STORED),
         ("connection", HOP.and(T::HEEDED)),
-        ("content-encoding", T::PROTECTED.and(T::OF_BODY).and(T::NO_TRAILER)),
+        ("content-encoding", T::PROTECTED.and(BODY).and(T::NO_TRAILER)),
         ("content-language", T::OF_BODY),
-        ("content-length", FRAMING.and(T::FIXED).and(T::OF_BODY)),
-        ("content-range", T::OF_BODY.and(T::NO_TRAILER)),
-        ("content-type", FRAMING.and(T::OF_BODY)),
+        ("content-length", FRAMING.and(T::FIXED).and(BODY)),
+        ("content-range", T::OF_STORED.and(T::NO_TRAILER)),
+        ("content-type", FRAMING.and(BODY)),
         ("cookie", CREDENTIAL),
         ("date", T::PROTECTED),
         ("etag", T::PROTECTED),
@@ -154,8 +158,8 @@ const fn hash(name: &[u8]) -> usize {
 pub fn of(name: &str) -> Traits {
     match TABLE.get(usize::from(ROWS[hash(name.as_bytes())])) {
         Some((known, traits)) if *known == name => *traits,
-        _ if name.starts_with("x-forwarded-") => Traits::ENDS_HERE.and(Traits::PROTECTED).and(Traits::ONE_SPELLING),
-        _ if name.starts_with("sec-websocket-") => Traits::PROTECTED,
+        _ if name.starts_with("x-forwarded-") => of("x-forwarded-…"),
+        _ if name.starts_with("sec-websocket-") => of("sec-websocket-…"),
         _ => Traits::default(),
     }
 }
@@ -202,6 +206,7 @@ mod tests {
             assert_eq!(of(name), Traits::default(), "{name}");
         }
         assert!(of("x-forwarded-port").any(Traits::ENDS_HERE));
+        assert!(of("sec-websocket-key").any(Traits::PROTECTED));
     }
 
     #[test]

@@ -11,7 +11,6 @@ pub mod cache;
 pub mod cors;
 pub mod limit;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,9 +42,9 @@ pub enum Filter {
 #[derive(Debug)]
 pub struct Filters {
     /// Who may call.
-    pub auth: Arc<Auth>,
+    pub auth: Auth,
     /// How often.
-    pub limits: Arc<Limits>,
+    pub limits: Limits,
 }
 
 /// A request as a filter sees it.
@@ -114,8 +113,10 @@ impl Filter {
     /// Looks at a request on its way in.
     pub fn before(self, filters: &Filters, passing: &mut Passing<'_>) -> Step {
         match self {
-            Filter::Cors if passing.route.cors.is_none() => Step::Continue,
-            Filter::Cors => cors::before(passing),
+            Filter::Cors => match &passing.route.cors {
+                Some(cors) => cors::before(cors, passing),
+                None => Step::Continue,
+            },
             Filter::Auth if !passing.route.policy.auth => Step::Continue,
             Filter::Auth => auth::before(&filters.auth, passing),
             Filter::Limit => limit::before(&filters.limits, passing),
@@ -160,7 +161,7 @@ impl Filter {
 impl Filters {
     /// For a configuration. What clients have used of limits that stay as they are, stays used.
     pub fn new(config: &Config, before: Option<&Filters>) -> Filters {
-        let limits = Limits::new(config, before.map(|before| &*before.limits));
-        Filters { auth: Arc::new(Auth::new(&config.consumers)), limits: Arc::new(limits) }
+        let limits = Limits::new(config, before.map(|before| &before.limits));
+        Filters { auth: Auth::new(&config.consumers), limits }
     }
 }

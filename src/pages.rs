@@ -1,4 +1,4 @@
-//! The admin pages as data: admin writes them as JSON, the terminal reads them, and both name each thing by the same field.
+//! The admin pages as data: admin writes them as JSON, the terminal reads those that it shows, and both name each thing by the same field.
 //!
 //! A page's fields stand in the order in which they are written. The reader may be older or newer than the gateway that it
 //! asks: it ignores fields that it does not know, and takes a default for each that is missing.

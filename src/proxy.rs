@@ -174,6 +174,7 @@ fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received,
         Err(error) => return Err(Answered::failed(exchange, error).into()),
     }
     let path = exchange.request.target.path();
+    // The paths of `builtin::page`, which other requests need not ask.
     let ours = matches!(path, "/health" | "/ready" | "*") || path.starts_with("/admin");
     if !ours && exchange.client.door == Door::Public {
         return Ok(Received(exchange));
@@ -257,9 +258,12 @@ async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
     loop {
         let timeouts = &routed.found.entry.route.policy.timeouts;
         let until = routed.exchange.facts.began + timeouts.total.unwrap_or(timeouts.first_byte);
-        if tokio::time::timeout_at(until, filter.wait(&mut routed.exchange.notes)).await.is_err() {
-            return Answered::failed(routed.exchange, Error::TotalTimeout).send();
+        let waited = tokio::time::timeout_at(until, filter.wait(&mut routed.exchange.notes)).await;
+        if waited.is_err() || until <= Instant::now() {
+            return Answered::failed(routed.exchange, Error::FilterTimeout).send();
         }
+        // Also a wait that is over at once lets other requests go on.
+        tokio::task::yield_now().await;
         routed.exchange.entered -= 1;
         let worker = routed.exchange.effects.worker.clone();
         let admitted = routed.admit(&newest(&worker));
@@ -387,10 +391,8 @@ impl Effects {
         }
         // During a panic the writer may be the one that is borrowed.
         if let Some(Ok(mut access)) = self.worker.access.as_ref().map(|access| access.try_borrow_mut()) {
-            facts.route = self.route.as_ref().map(|entry| entry.route.name.clone());
-            facts.service = self.service.as_ref().map(|service| service.shared.label.clone());
             let tried: Vec<_> = facts.attempts.earlier().iter().map(exchange::tried).collect();
-            access.line(&exchange::line(facts, &tried, status, duration));
+            access.line(&exchange::line(self, facts, &tried, status, duration));
         }
     }
 }

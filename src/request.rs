@@ -25,10 +25,6 @@ pub struct Facts {
     pub method: Method,
     /// Its target as the client wrote it; only where an access line will want it.
     pub target: Option<Box<Uri>>,
-    /// The name of its route; noted at its end, where somebody will read it.
-    pub route: Option<Arc<str>>,
-    /// The name of the service that it is for; noted likewise.
-    pub service: Option<Arc<str>>,
     /// Who calls.
     pub consumer: Option<Arc<Consumer>>,
     /// The tries at instances.
@@ -57,8 +53,6 @@ impl Facts {
             client,
             method,
             target,
-            route: None,
-            service: None,
             consumer: None,
             attempts: Attempts::default(),
             status: None,

@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Cache};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ServiceName};
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::plane::Wake;
@@ -46,7 +46,7 @@ pub struct Snapshot {
     pub filters: Arc<Filters>,
     /// By slot; a slot without a service is free.
     pub services: Vec<Option<Arc<Service>>>,
-    slots: HashMap<Arc<str>, usize, foldhash::fast::FixedState>,
+    slots: HashMap<ServiceName, usize, foldhash::fast::FixedState>,
 }
 
 /// What the next snapshot follows from, besides the one before.

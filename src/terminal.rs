@@ -87,16 +87,21 @@ fn show(answer: &Value, command: &Command, options: &Options) -> Result<String, 
     }
     let style = Style { colour: options.colour && io::stdout().is_terminal() };
     Ok(match command {
-        Command::Services(_) => table::services(&page(answer)?, style),
-        Command::Limits(_) => table::limits(&page(answer)?, style),
-        Command::Cache => table::cache(&page(answer)?, style),
-        Command::ClearCache { .. } => table::cleared(&page(answer)?),
+        Command::Services(_) => table::services(&page(answer, "services")?, style),
+        Command::Limits(_) => table::limits(&page(answer, "limits")?, style),
+        Command::Cache => table::cache(&page(answer, "entries")?, style),
+        Command::ClearCache { .. } => table::cleared(&page(answer, "cleared")?),
     })
 }
 
-/// The page that an answer holds.
-fn page<T: DeserializeOwned>(answer: &Value) -> Result<T, String> {
-    T::deserialize(answer).map_err(|why| format!("the answer is no page of a Lictor ({why}): --json shows it as it is"))
+/// The page that an answer holds. A page may lack what its gateway is too old for, but not `main`, which all have.
+fn page<T: DeserializeOwned>(answer: &Value, main: &str) -> Result<T, String> {
+    let page = if answer.get(main).is_some() {
+        T::deserialize(answer).map_err(|why| why.to_string())
+    } else {
+        Err(format!("it has no `{main}`"))
+    };
+    page.map_err(|why| format!("the answer is not this page of a Lictor ({why}): --json shows it as it is"))
 }
 
 fn write(text: &str, options: &Options) -> Result<(), String> {

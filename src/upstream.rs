@@ -28,8 +28,6 @@ use recent::Budget;
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
-    /// Its name once more, as facts about requests carry it.
-    pub label: Arc<str>,
     /// Its place in the snapshot's list; kept from one snapshot to the next.
     pub slot: usize,
     /// What the catalog says of it.
@@ -101,7 +99,7 @@ pub struct Upstreams {
     /// By slot.
     services: RefCell<Vec<Option<Rc<LocalService>>>>,
     /// The same, by name.
-    by_name: RefCell<HashMap<Arc<str>, Rc<LocalService>, foldhash::fast::FixedState>>,
+    by_name: RefCell<HashMap<ServiceName, Rc<LocalService>, foldhash::fast::FixedState>>,
     pruned: Cell<usize>,
 }
 
@@ -129,7 +127,6 @@ impl Service {
         let member = |m: &Member| Member { instance: m.instance.clone(), weight: m.weight };
         Service {
             name: self.name.clone(),
-            label: self.label.clone(),
             slot: self.slot,
             source: self.source.clone(),
             members: self.members.iter().map(member).collect(),
@@ -158,7 +155,7 @@ impl Upstreams {
     pub fn follow(&self, services: &[Option<Arc<Service>>]) {
         let mut known = self.services.borrow_mut();
         known.resize_with(services.len(), || None);
-        let (mut gone, mut changed): (Vec<Arc<str>>, Vec<Rc<LocalService>>) = Default::default();
+        let (mut gone, mut changed): (Vec<ServiceName>, Vec<Rc<LocalService>>) = Default::default();
         for (mine, theirs) in known.iter_mut().zip(services) {
             let old = mine.as_ref();
             if let (Some(old), Some(new)) = (old, theirs)
@@ -166,7 +163,7 @@ impl Upstreams {
             {
                 continue;
             }
-            gone.extend(old.map(|old| old.shared.label.clone()));
+            gone.extend(old.map(|old| old.shared.name.clone()));
             if let (Some(old), None) = (old, theirs) {
                 old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
             }
@@ -179,7 +176,7 @@ impl Upstreams {
         // A name may have gone from one slot and come to another.
         let mut by_name = self.by_name.borrow_mut();
         gone.iter().for_each(|name| drop(by_name.remove(name)));
-        by_name.extend(changed.into_iter().map(|service| (service.shared.label.clone(), service)));
+        by_name.extend(changed.into_iter().map(|service| (service.shared.name.clone(), service)));
     }
 
     /// The service of a name.
@@ -245,7 +242,8 @@ impl LocalService {
     /// # Errors
     /// Why there is none.
     pub fn pick(&self, tried: &[usize]) -> Result<Pick, Unavailable> {
-        let mut refused = Refused::default();
+        // Those that refused a permit; almost always none.
+        let mut refused = Vec::new();
         let mut now = None;
         // A request that began with this snapshot is not lost when the next one has none of its instances: where all have
         // departed since, one of them is asked all the same.
@@ -254,7 +252,7 @@ impl LocalService {
             let eligible = |index: usize| {
                 let instance = &self.slots[index].local.instance;
                 let here = late || !instance.departed();
-                here && !tried.contains(&index) && !refused.contains(index) && instance.sound(&mut now)
+                here && !tried.contains(&index) && !refused.contains(&index) && instance.sound(&mut now)
             };
             let Some(member) = next_turn(&self.slots, eligible) else {
                 let mut all = self.shared.members.iter().filter(|member| member.weight > 0);
@@ -269,7 +267,7 @@ impl LocalService {
                 return Ok(Pick { local: local.clone(), permit, member });
             }
             // Another worker took the last probe between our look and our grasp.
-            refused.add(member);
+            refused.push(member);
         }
     }
 
@@ -326,7 +324,7 @@ impl LocalService {
 }
 
 impl Slot {
-    /// Its credit under another weight: no more than the larger of both could have earned, or owed.
+    /// Its credit under another weight: no more than that weight could have earned, no less than the larger of both could owe.
     fn credit_at(&self, weight: i64) -> i64 {
         if self.weight == 0 { 0 } else { self.credit.get().clamp(-weight.max(self.weight), weight) }
     }
@@ -354,20 +352,6 @@ fn next_turn(slots: &[Slot], mut eligible: impl FnMut(usize) -> bool) -> Option<
     let (index, richest) = best?;
     slots[index].credit.set(richest - total);
     Some(index)
-}
-
-/// Members that refused a permit during one pick; almost always none.
-#[derive(Default)]
-struct Refused(Vec<usize>);
-
-impl Refused {
-    fn contains(&self, member: usize) -> bool {
-        self.0.contains(&member)
-    }
-
-    fn add(&mut self, member: usize) {
-        self.0.push(member);
-    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerId(pub usize);
 
-/// One value for each worker, each on cache lines of its own. Only its worker writes a value, and whoever asks reads them all:
-/// so a worker counts without a lock, and without taking a cache line from another.
+/// One value for each worker, each on cache lines of its own. As a rule only its worker writes a value, and whoever asks reads them
+/// all: so a worker counts without a lock, and without taking a cache line from another.
 #[derive(Debug)]
 pub struct PerWorker<T>(Box<[Padded<T>]>);
 

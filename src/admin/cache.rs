@@ -6,7 +6,7 @@ use http::Response;
 use super::query::Query;
 use super::response::{bad_request, json};
 use super::sources::Sources;
-use crate::filter::cache::{Event, Figures};
+use crate::filter::cache::Event;
 use crate::pages::cache::{Cleared, Page, Service};
 
 /// Figures of the cache.
@@ -21,20 +21,16 @@ pub(super) fn page(sources: &Sources) -> Page {
         entries: figures.entries,
         bytes: figures.bytes,
         size: figures.size,
-        hits: count(&figures, Event::Hit),
-        misses: count(&figures, Event::Miss),
-        stale: count(&figures, Event::Stale),
-        revalidated: count(&figures, Event::Revalidated),
-        stored: count(&figures, Event::Stored),
-        coalesced: count(&figures, Event::Coalesced),
-        bypassed: count(&figures, Event::Bypassed),
+        hits: figures.count(Event::Hit),
+        misses: figures.count(Event::Miss),
+        stale: figures.count(Event::Stale),
+        revalidated: figures.count(Event::Revalidated),
+        stored: figures.count(Event::Stored),
+        coalesced: figures.count(Event::Coalesced),
+        bypassed: figures.count(Event::Bypassed),
         cleared: figures.cleared,
         services,
     }
-}
-
-fn count(figures: &Figures, event: Event) -> u64 {
-    figures.events[event as usize]
 }
 
 /// Clears all, or what belongs to a service, or what lies at or below a path; says how many answers went.

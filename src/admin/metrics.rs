@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, header};
 
 use super::sources::Sources;
 use crate::catalog::ProviderStatus;
-use crate::filter::cache::{Event, Figures};
+use crate::filter::cache::Event;
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Kind};
 use crate::telemetry::process;
 use crate::worker::WorkerId;
@@ -55,20 +55,16 @@ fn cache(page: &mut Exposition, sources: &Sources) {
         ("coalesced", Event::Coalesced),
         ("bypass", Event::Bypassed),
     ] {
-        family.sample(&[("result", result)], count(&figures, event));
+        family.sample(&[("result", result)], figures.count(event));
     }
     let help = "Answers stored.";
-    page.single("lictor_cache_stored_total", Kind::Counter, help, count(&figures, Event::Stored));
+    page.single("lictor_cache_stored_total", Kind::Counter, help, figures.count(Event::Stored));
     let help = "Stored answers that an instance said still hold.";
-    page.single("lictor_cache_revalidated_total", Kind::Counter, help, count(&figures, Event::Revalidated));
+    page.single("lictor_cache_revalidated_total", Kind::Counter, help, figures.count(Event::Revalidated));
     page.single("lictor_cache_cleared_total", Kind::Counter, "Answers cleared by hand.", figures.cleared);
     page.single("lictor_cache_entries", Kind::Gauge, "Answers in the store.", figures.entries);
     page.single("lictor_cache_bytes", Kind::Gauge, "Bytes in the store.", figures.bytes);
     page.single("lictor_cache_size_bytes", Kind::Gauge, "Bytes that the store may hold.", figures.size);
-}
-
-fn count(figures: &Figures, event: Event) -> u64 {
-    figures.events[event as usize]
 }
 
 fn discovery(page: &mut Exposition, sources: &Sources) {

@@ -193,7 +193,8 @@ fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: 
 
 /// Puts what only a start can change back to what it was, and returns the names of what the file changes there.
 ///
-/// Nothing is left out by `..`: a new key does not compile until a line here says when it holds.
+/// Nothing is left out by `..`: a new section, or a new key outside of sections, does not compile until a line here says when it
+/// holds. A new key in a section holds when its section does.
 fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let Config {
         // Only a start can change these: threads, sockets, the stores and the providers exist since then.

@@ -108,6 +108,13 @@ pub struct Figures {
     pub services: Vec<(Arc<str>, u64, u64)>,
 }
 
+impl Figures {
+    /// How often something happened.
+    pub fn count(&self, event: Event) -> u64 {
+        self.events[event as usize]
+    }
+}
+
 impl Cache {
     /// An empty one.
     pub fn new(bounds: &Bounds, workers: usize) -> Arc<Cache> {

@@ -27,8 +27,7 @@ pub fn preflight_for(head: &Parts) -> Option<Method> {
 }
 
 /// Answers a preflight; of any other request it notes where it comes from.
-pub(super) fn before(passing: &mut Passing<'_>) -> Step {
-    let Some(cors) = &passing.route.cors else { return Step::Continue };
+pub(super) fn before(cors: &Cors, passing: &mut Passing<'_>) -> Step {
     let notes = passing.notes.cors.get_or_insert_default();
     notes.origin = passing.head.headers.get(header::ORIGIN).cloned();
     match &notes.preflight {

@@ -49,6 +49,8 @@ pub struct Limits {
     plans: Meters,
     /// By the name of the set. Several routes may share one.
     routes: Meters,
+    /// The same by the place of the set in memory, which is found sooner than a name. It holds the sets, so that they stay there.
+    by_place: HashMap<usize, (Arc<LimitSet>, Arc<Meter>), FixedState>,
     /// The number of the next limit that was not there before.
     next_number: u32,
     /// Whether answers say what is left.
@@ -115,15 +117,17 @@ impl Limits {
         let shared = before.map_or_else(|| Arc::new(Shared::new(&config.rate_limits)), |before| before.shared.clone());
         let consumers = slots(&config.consumers, before.map(|before| &before.consumers));
         let mut next_number = before.map_or(1, |before| before.next_number);
-        let of_routes = config.routes.iter().filter_map(|route| route.policy.limits.as_ref());
+        let of_routes = || config.routes.iter().filter_map(|route| route.policy.limits.as_ref());
         let plans = meters(&config.plans, consumers.len(), before.map(|before| &before.plans), &mut next_number);
-        let routes = meters(of_routes, consumers.len(), before.map(|before| &before.routes), &mut next_number);
+        let routes = meters(of_routes(), consumers.len(), before.map(|before| &before.routes), &mut next_number);
         let known = |consumer: &config::Consumer| {
             let key = LimitsKey::of(Source::Configuration, &consumer.name);
             let plan = consumer.plan.as_ref().and_then(|set| plans.get(&set.name)).cloned();
             Some((key, Known { slot: consumers.get(&key)?.slot, plan }))
         };
+        let placed = |set: &Arc<LimitSet>| Some((place(set), (set.clone(), routes.get(&set.name)?.clone())));
         Limits {
+            by_place: of_routes().filter_map(placed).collect(),
             known: config.consumers.iter().filter_map(known).collect(),
             plans,
             routes,
@@ -151,11 +155,14 @@ impl Limits {
         let known = consumer.and_then(|consumer| self.known.get(&consumer.limits_key));
         let named = consumer.and_then(|consumer| consumer.plan.as_ref());
         let plan = named.and_then(|name| match known.and_then(|known| known.plan.as_ref()) {
-            // Nearly always it is the configuration's own text.
-            Some(meter) if Arc::ptr_eq(&meter.set.name, name) => Some(meter),
+            Some(meter) if meter.set.name == *name => Some(meter),
             _ => self.plans.get(name),
         });
-        let of_route = route.and_then(|set| self.routes.get(&set.name));
+        let of_route = route.and_then(|set| match self.by_place.get(&place(set)) {
+            Some((_, meter)) => Some(meter),
+            // The route is of another configuration than these limits.
+            None => self.routes.get(&set.name),
+        });
         if plan.is_none() && of_route.is_none() {
             return Ok(());
         }
@@ -280,6 +287,10 @@ fn slots(written: &[config::Consumer], before: Option<&Arc<Consumers>>) -> Arc<C
         }
     }
     consumers
+}
+
+fn place(set: &LimitSet) -> usize {
+    std::ptr::from_ref(set).addr()
 }
 
 fn value(text: String) -> HeaderValue {

@@ -114,12 +114,12 @@ pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<By
 
 /// What to say besides the error: what exists, where to look.
 pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
-    let snapshot = worker.resources.current.load();
     match error {
         Error::NoRoute if client.door == Door::Admin => {
             "This listener has /admin/services, /health and /ready.".to_owned()
         }
         Error::NoRoute => {
+            let snapshot = worker.resources.current.load();
             let mut hint = snapshot.routes.overview();
             hint = if hint.is_empty() {
                 "There are /health and /ready.".into()

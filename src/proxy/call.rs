@@ -66,6 +66,8 @@ pub(super) enum Reply {
         how: Given,
         /// The client has it already, by its own conditions: it gets a 304.
         known: bool,
+        /// When it was looked for: its age counts to then.
+        now: Instant,
     },
     /// An answer that is stored while it is passed on, and why it was asked for.
     Filling(Box<Response<Body>>, Forward),
@@ -109,6 +111,9 @@ pub(super) struct Settlement {
     /// The route's `idle` and the request's end, for what is left of an upload: whatever holds for its answer.
     pub(super) deadlines: (Duration, Option<Instant>),
 }
+
+/// How long what goes on for hours may go on with a departed instance (it may have departed by mistake).
+pub(super) const DEPARTED: Duration = Duration::from_secs(300);
 
 /// How long a body may take.
 #[derive(Clone, Copy, Debug)]

@@ -85,6 +85,8 @@ pub(super) enum Error {
     IdleTimeout,
     /// The whole took too long.
     TotalTimeout,
+    /// What a filter waited for did not come in time.
+    FilterTimeout,
     /// A panic, caught.
     Panicked,
 }
@@ -158,6 +160,9 @@ impl Error {
             Error::IdleTimeout => is(504, "idle_timeout", Upstream, "The instance stopped in the middle of its answer"),
             Error::TotalTimeout => {
                 is(504, "total_timeout", Upstream, "The request took longer than [timeouts] total allows")
+            }
+            Error::FilterTimeout => {
+                is(504, "filter_timeout", Gateway, "What the gateway needed to know before did not come in time")
             }
             Error::Panicked => is(500, "panic", Gateway, "The gateway failed on this request; its log says where"),
         }

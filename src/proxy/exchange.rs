@@ -124,7 +124,13 @@ impl Worker {
 }
 
 /// What the access line says of a request.
-pub(super) fn line<'a>(facts: &'a Facts, tried: &'a [EarlierAttempt], status: u16, duration: Duration) -> Line<'a> {
+pub(super) fn line<'a>(
+    effects: &'a Effects,
+    facts: &'a Facts,
+    tried: &'a [EarlierAttempt],
+    status: u16,
+    duration: Duration,
+) -> Line<'a> {
     Line {
         time: SystemTime::now(),
         request_id: facts.id.as_str(),
@@ -134,8 +140,8 @@ pub(super) fn line<'a>(facts: &'a Facts, tried: &'a [EarlierAttempt], status: u1
         status,
         bytes: facts.bytes,
         duration,
-        route: facts.route.as_deref().unwrap_or_default(),
-        service: facts.service.as_deref().unwrap_or_default(),
+        route: effects.route.as_ref().map(|entry| &*entry.route.name).unwrap_or_default(),
+        service: effects.service.as_ref().map(|service| service.shared.name.as_str()).unwrap_or_default(),
         instance: facts.attempts.last().map(|attempt| attempt.instance),
         attempts: facts.attempts.count(),
         tried,

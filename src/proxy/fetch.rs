@@ -73,7 +73,7 @@ pub(super) fn fetch(
         let (scheme, host) = forwarded::asked(client, headers);
         let address = Address { scheme, host, form: &found.entry.form };
         match look(worker, request, address, headers, now) {
-            Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers))),
+            Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers, now))),
             Cached::NotCached => return Err(Error::NotCached),
             Cached::Past(why) => {
                 past(worker, facts);
@@ -175,14 +175,14 @@ fn text(host: Option<&HeaderValue>) -> Option<&str> {
 }
 
 /// An answer from the store.
-fn hit(worker: &Worker, entry: Arc<Entry>, headers: &HeaderMap) -> Reply {
+fn hit(worker: &Worker, entry: Arc<Entry>, headers: &HeaderMap, now: Instant) -> Reply {
     worker.resources.cache.count(worker.id, Event::Hit);
-    given(entry, Given::Hit, headers)
+    given(entry, Given::Hit, headers, now)
 }
 
-fn given(entry: Arc<Entry>, how: Given, headers: &HeaderMap) -> Reply {
+fn given(entry: Arc<Entry>, how: Given, headers: &HeaderMap, now: Instant) -> Reply {
     let known = entry.known_to(headers);
-    Reply::Stored { entry, how, known }
+    Reply::Stored { entry, how, known, now }
 }
 
 /// Counts a request that goes past the cache.
@@ -207,29 +207,26 @@ async fn together(
             Role::Follow(outcome) => match follow(outcome, &call).await? {
                 Followed::Entry(entry) if entry.fits(&headers) => {
                     worker.resources.cache.count(worker.id, Event::Coalesced);
-                    return Ok(given(entry, Given::Collapsed(fetch.why), &headers));
+                    return Ok(given(entry, Given::Collapsed(fetch.why), &headers, Instant::now()));
                 }
                 Followed::Alone => break,
                 Followed::Entry(_) | Followed::Again => {}
             },
         }
-        match look(worker, request, Address::of(&call), &headers, Instant::now()) {
+        let now = Instant::now();
+        match look(worker, request, Address::of(&call), &headers, now) {
             Cached::Fetch(next) => fetch = next,
-            Cached::Fresh(entry) => return Ok(hit(worker, entry, &headers)),
+            Cached::Fresh(entry) => return Ok(hit(worker, entry, &headers, now)),
             Cached::Past(_) | Cached::NotCached => break,
         }
     }
     past(worker, facts);
     // The instances of its service may have changed while it waited.
-    if let Some(newest) = same_service(worker, &call.service) {
+    if let Some(newest) = worker.upstreams.named(call.service.shared.name.as_str()) {
         call.service = newest;
     }
     let passed = alone(worker, request, &mut call, facts, Instant::now()).await?;
     Ok(Reply::Passed(passed, Some(fetch.why)))
-}
-
-fn same_service(worker: &Worker, service: &LocalService) -> Option<Rc<LocalService>> {
-    worker.upstreams.service(service.shared.slot).filter(|now| now.shared.name == service.shared.name)
 }
 
 /// The one who asks. The asking is on a task of its own: it goes on when its client leaves.
@@ -242,9 +239,10 @@ async fn lead(
     lead: Lead<Error>,
 ) -> Result<Reply, Error> {
     // Another's fill may have ended between our look and our grasp.
-    if let Cached::Fresh(entry) = look(worker, request, Address::of(&call), &headers, Instant::now()) {
+    let now = Instant::now();
+    if let Cached::Fresh(entry) = look(worker, request, Address::of(&call), &headers, now) {
         lead.tell(Outcome::Stored(entry.clone()));
-        return Ok(hit(worker, entry, &headers));
+        return Ok(hit(worker, entry, &headers, now));
     }
     let why = fetch.why;
     let Some(filling) = worker.resources.cache.hold() else {
@@ -272,12 +270,9 @@ async fn lead(
     };
     facts.attempts = attempts;
     match brought? {
-        Brought::Refreshed(entry) => Ok(given(entry, Given::Revalidated(why), &headers)),
+        Brought::Refreshed(entry) => Ok(given(entry, Given::Revalidated(why), &headers, Instant::now())),
         Brought::Filling(response) => Ok(Reply::Filling(response, why)),
-        Brought::Passed(passed) => {
-            facts.cache = "pass";
-            Ok(Reply::Passed(passed, Some(why)))
-        }
+        Brought::Passed(passed) => Ok(Reply::Passed(passed, Some(why))),
     }
 }
 

@@ -48,13 +48,16 @@ pub(super) async fn forward(
     let body = std::mem::take(&mut request.body);
     let (mut body, progress) = match http_body::Body::is_end_stream(&body) {
         true => (Body::Empty, None),
-        false => upload::follow(body, policy.timeouts.idle, policy.body),
+        false => {
+            let (body, progress) = upload::follow(body, policy.timeouts.idle, policy.body);
+            (body, Some(progress))
+        }
     };
     let repeatable =
         progress.is_none() && call.upgrade.is_none() && policy.retry.methods.contains(&request.head.method);
     let sending = Sending { worker, request, call, progress, repeatable };
     let mut tried: Vec<usize> = Vec::new();
-    // The best that was brought so far: it stands when nobody else can be asked.
+    // What the last attempt brought: it stands when nobody else can be asked.
     let mut last: Option<Box<Result<Answered, Error>>> = None;
     call.service.shared.budget.request(worker.id, now);
     let brought = loop {
@@ -194,7 +197,7 @@ impl Sending<'_> {
         }
         Err(match error {
             ConnectError::Refused(error) => {
-                tracing::debug!("cannot connect to an instance: {error}");
+                tracing::debug!(instance = %local.instance.key.address, request_id = self.call.id.as_str(), "cannot connect: {error}");
                 (Outcome::ConnectRefused, Error::ConnectRefused)
             }
             ConnectError::Timeout => (Outcome::ConnectTimeout, Error::ConnectTimeout),
@@ -269,11 +272,11 @@ impl Sending<'_> {
             (None, Missed::Total) => (Outcome::TotalTimeout, Error::TotalTimeout, None),
             (None, Missed::Late) => (Outcome::FirstByteTimeout, Error::FirstByteTimeout, None),
             (None, Missed::Refused(SendError::BadAnswer(error))) => {
-                tracing::debug!("an instance's answer is not HTTP: {error}");
+                tracing::debug!(instance = %evidence.1.instance().key.address, request_id = self.call.id.as_str(), "the answer is not HTTP: {error}");
                 (Outcome::BadAnswer, Error::BadAnswer, None)
             }
             (None, Missed::Refused(SendError::Reset(error))) => {
-                tracing::debug!("an instance reset the connection: {error}");
+                tracing::debug!(instance = %evidence.1.instance().key.address, request_id = self.call.id.as_str(), "the connection was reset: {error}");
                 (Outcome::Reset, Error::Reset, None)
             }
             (None, Missed::Refused(SendError::Unwritten(body))) => (Outcome::Unwritten, Error::Reset, Some(body)),

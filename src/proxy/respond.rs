@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::call::{Given, Pace, Passed, Reply, Settlement};
+use super::call::{DEPARTED, Given, Pace, Passed, Reply, Settlement};
 use super::error::{self, Error};
 use super::exchange::Exchange;
 use super::rewrite;
@@ -27,9 +27,6 @@ const FILLING: Duration = Duration::from_secs(24 * 3600);
 
 /// A body that has come for this long proves its instance: the verdict need not wait for the end of a stream.
 const PROVEN: Duration = Duration::from_secs(5);
-
-/// How long what goes on for hours may go on with a departed instance (it may have departed by mistake).
-const DEPARTED: Duration = Duration::from_secs(300);
 
 /// What a request is answered with. What is large is boxed: it is passed on several times.
 pub(super) enum Outcome {
@@ -53,14 +50,14 @@ impl From<Sent> for Response<Body> {
 
 /// Sends an answer.
 pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
-    let whole = match outcome {
+    let mut whole = match outcome {
         Outcome::Page(page) => *page,
         Outcome::Failed(error, hint) => {
             exchange.facts.because(error.reason(), error.blame().as_str());
             error::page(&error, &exchange.facts.id, &hint)
         }
-        Outcome::Fetched(Reply::Stored { entry, how, known }) => {
-            let response = stored(&mut exchange, &entry, how, known);
+        Outcome::Fetched(Reply::Stored { entry, how, known, now }) => {
+            let response = stored(&mut exchange, &entry, (how, known), now);
             return over(exchange, response);
         }
         Outcome::Fetched(Reply::Filling(mut response, why)) => {
@@ -90,7 +87,6 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
             return Sent(response.map(|body| follow(body, ending, pace, answered)));
         }
     };
-    let mut whole = whole;
     whole.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
     over(exchange, whole)
 }
@@ -115,8 +111,7 @@ fn finish_head(exchange: &mut Exchange, status: StatusCode, headers: &mut Header
 }
 
 /// An answer from the store, or 304 when the client has it already.
-fn stored(exchange: &mut Exchange, entry: &Entry, how: Given, known: bool) -> Response<Bytes> {
-    let now = if how == Given::Hit { exchange.facts.began } else { Instant::now() };
+fn stored(exchange: &mut Exchange, entry: &Entry, (how, known): (Given, bool), now: Instant) -> Response<Bytes> {
     let age = entry.age(now);
     let mut number = itoa::Buffer::new();
     let ttl = number.format(entry.ttl(age));

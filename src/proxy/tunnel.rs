@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::call::Settlement;
+use super::call::{DEPARTED, Settlement};
 use super::exchange::Exchange;
 use crate::io::upgrade::{Stream, Upgrade};
 use crate::upstream::instance::InFlight;
@@ -27,9 +27,6 @@ const HALF: Duration = Duration::from_secs(10);
 
 /// How often a tunnel looks whether its instance is still there.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// How long a tunnel may go on with an instance that departed: it may have departed by mistake.
-const DEPARTED: Duration = Duration::from_secs(300);
 
 /// Everything that a tunnel keeps while it lasts.
 pub(super) struct Tunnel {

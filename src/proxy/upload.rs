@@ -45,11 +45,8 @@ struct Upload {
     left: u64,
 }
 
-/// Follows a body; `None` when there is nothing to follow.
-pub(super) fn follow(body: Body, idle: Duration, limit: Option<u64>) -> (Body, Option<Rc<Progress>>) {
-    if http_body::Body::is_end_stream(&body) {
-        return (Body::Empty, None);
-    }
+/// Follows a body that is not empty.
+pub(super) fn follow(body: Body, idle: Duration, limit: Option<u64>) -> (Body, Rc<Progress>) {
     let progress = Rc::new(Progress {
         moved: Cell::new(Instant::now()),
         waiting: Cell::new(false),
@@ -58,7 +55,7 @@ pub(super) fn follow(body: Body, idle: Duration, limit: Option<u64>) -> (Body, O
     });
     let left = limit.unwrap_or(u64::MAX);
     let upload = Upload { body, progress: progress.clone(), idle, timer: None, left };
-    (Body::Followed(Box::pin(upload)), Some(progress))
+    (Body::Followed(Box::pin(upload)), progress)
 }
 
 impl Upload {

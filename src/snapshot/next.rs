@@ -97,7 +97,7 @@ impl Next {
             let until = since + TOMBSTONE;
             if index < surplus || until <= inputs.now {
                 let service = self.snapshot.services[slot].take();
-                service.map(|service| self.snapshot.slots.remove(&service.label));
+                service.map(|service| self.snapshot.slots.remove(&service.name));
             } else {
                 self.due = Some(self.due.map_or(until, |due| due.min(until)));
             }
@@ -106,7 +106,7 @@ impl Next {
 
     fn slot(&mut self, name: &ServiceName) -> usize {
         let Snapshot { slots, services, .. } = &mut self.snapshot;
-        *slots.entry(name.as_str().into()).or_insert_with(|| match services.iter().position(Option::is_none) {
+        *slots.entry(name.clone()).or_insert_with(|| match services.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
                 services.push(None);
@@ -165,7 +165,6 @@ impl Next {
         self.changes.extend(change.sentence(&source.name));
         Service {
             name: source.name.clone(),
-            label: source.name.as_str().into(),
             slot,
             source: source.clone(),
             members,

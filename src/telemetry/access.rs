@@ -59,7 +59,7 @@ pub struct Line<'a> {
     pub route: &'a str,
     /// The service's name.
     pub service: &'a str,
-    /// The instance that answered.
+    /// The instance that was tried last: who answered, if anybody did.
     pub instance: Option<SocketAddr>,
     /// How many attempts there were, the last one included.
     pub attempts: u32,

@@ -69,7 +69,12 @@ impl Client {
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(|error| self.no_answer(&error))?;
         match status {
-            200 => Ok(serde_json::from_str(&text).unwrap_or_default()),
+            200 => serde_json::from_str(&text).map_err(|_| {
+                format!(
+                    "{} answers {path} with something that is not JSON: is it the admin address of a Lictor?",
+                    self.base
+                )
+            }),
             401 => {
                 Err("the gateway does not know this key: set LICTOR_API_KEY to one of a consumer with the role admin"
                     .into())

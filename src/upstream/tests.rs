@@ -25,7 +25,6 @@ fn local(worker: usize, instances: &[Arc<Instance>], weights: &[u32], old: Optio
     let name = ServiceName::new("x").expect("a name");
     let source = catalog::Service { name: name.clone(), provider: "file", endpoints: vec![], unroutable: vec![] };
     let service = Service {
-        label: name.as_str().into(),
         name,
         slot: 0,
         source: Arc::new(source),
@@ -111,5 +110,35 @@ proptest! {
         for sum in sums {
             prop_assert!((sum as f64 - 4.0 * picks as f64 / count as f64).abs() <= 4.0);
         }
+    }
+}
+
+/// Services of these names, each with one instance, in slots of this order.
+fn services(names: &[Option<&str>], instances: &[Arc<Instance>]) -> Vec<Option<Arc<Service>>> {
+    let service = |(slot, name): (usize, &Option<&str>)| {
+        let shared = local(0, instances, &[1], None).shared.clone();
+        let name = ServiceName::new((*name)?).expect("a name");
+        let (source, members) =
+            (shared.source.clone(), Box::new([Member { instance: instances[0].clone(), weight: 1 }]));
+        let (state, budget) = (shared.state.clone(), shared.budget.clone());
+        Some(Arc::new(Service { name, slot, source, members, departed: Box::default(), state, budget, gone: None }))
+    };
+    names.iter().enumerate().map(service).collect()
+}
+
+#[test]
+fn a_service_is_found_by_its_name_also_when_it_has_changed_its_slot() {
+    let instances = instances(1);
+    let settings = Settings { connector: wire::Connector::Tcp, idle: 1, idle_age: Duration::ZERO };
+    let upstreams = Upstreams::new(WorkerId(0), settings);
+    let slot = |name| upstreams.named(name).map(|service| service.shared.slot);
+    for (names, at) in [
+        ([Some("a"), Some("b"), None], [Some(0), Some(1), None]),
+        ([Some("b"), Some("a"), None], [Some(1), Some(0), None]),
+        ([None, Some("c"), Some("a")], [Some(2), None, Some(1)]),
+        ([None, None, None], [None; 3]),
+    ] {
+        upstreams.follow(&services(&names, &instances));
+        assert_eq!(["a", "b", "c"].map(slot), at, "{names:?}");
     }
 }

@@ -10,6 +10,8 @@ use integration::websocket::WebSocket;
 use integration::world::{World, config, service};
 use lictor::config::{Config, Environment, Overrides, digest, parse};
 use mock_services::{Kind, Mock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const KEYS: [&str; 3] = ["partner-key", "app-key", "staff-key"];
 
@@ -162,6 +164,28 @@ async fn the_terminal_explains_why_there_is_no_answer() {
     assert!(!ok && output.contains("is it the admin address"), "{output}");
     let (ok, output) = outcome(&["cache", "clear", "--path", "x", "--admin", &admin], KEY).await;
     assert!(!ok && output.contains("begins with /"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terminal_takes_no_other_programs_answer_for_a_page() {
+    for (answer, command, why) in [
+        ("200 OK\r\n\r\n<html>Welcome", "services", "is not JSON"),
+        ("200 OK\r\n\r\n{\"status\":\"ok\"}", "services", "no `services`"),
+        ("200 OK\r\n\r\n{\"limits\":7}", "limits", "--json shows it"),
+        ("503 Service Unavailable\r\n\r\n{\"detail\":\"Too much is asked\"}", "cache", "503: Too much is asked"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            stream.read(&mut [0; 4096]).await?;
+            stream
+                .write_all(format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nConnection: close\r\n", 1)).as_bytes())
+                .await
+        });
+        let (ok, output) = outcome(&[command, "--admin", &address], KEY).await;
+        assert!(!ok && output.contains(why), "{answer}: {output}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,8 +44,8 @@ pub(super) fn consumers(
     let consumers: Vec<Consumer> = written.into_iter().map(|(_, consumer)| consumer).collect();
     if !consumers.is_empty() {
         // The file beats the environment. Where both have the same key there is nothing to warn of.
-        let unused = |key: &&str| !consumers.iter().any(|consumer| consumer.keys.contains(&digest(key)));
-        if from_env.is_some_and(|key| unused(&key)) {
+        let unused = |key: &str| !consumers.iter().any(|consumer| consumer.keys.contains(&digest(key)));
+        if from_env.is_some_and(|key| unused(key)) {
             warnings.push("[[consumer]] of the file holds; the environment's LICTOR_API_KEY opens nothing".into());
         }
         return (consumers, None);

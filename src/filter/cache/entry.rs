@@ -93,8 +93,8 @@ impl Entry {
     pub(super) fn headers_after(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.remove(header::DATE);
-        // A 304 has no body: what it says of one is not about the stored one.
-        let counts = |name: &HeaderName| !fields::of(name.as_str()).any(Traits::OF_BODY);
+        // A 304 has no body: what it says of one's coding is not about the stored one.
+        let counts = |name: &HeaderName| !fields::of(name.as_str()).any(Traits::OF_STORED);
         for name in answer.keys().filter(|name| counts(name)) {
             headers.remove(name);
         }

@@ -137,6 +137,22 @@ async fn what_is_too_old_is_asked_about_and_a_304_makes_it_fresh_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_304_changes_the_language_that_is_stored_and_not_the_coding_of_a_body_that_it_lacks() {
+    let cache = cache();
+    let stored = [("content-language", "de"), ("content-encoding", "gzip"), ("cache-control", "max-age=1")];
+    fill(&cache, "/a", &[], &stored, "body");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let answer = headers(&[("content-language", "en"), ("content-encoding", "br"), ("content-range", "bytes 0-0/9")]);
+    let fetch = fetch(&cache, "/a", &[]);
+    let (entry, _) = cache.revalidated(&fetch, &POLICY, &HeaderMap::new(), &answer, WORKER).expect("it was stale");
+    assert_eq!(
+        (&entry.headers["content-language"], &entry.headers["content-encoding"]),
+        (&"en".parse().expect("a value"), &"gzip".parse().expect("a value"))
+    );
+    assert!(!entry.headers.contains_key("content-range"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_304_that_another_cache_kept_for_a_while_makes_an_answer_only_as_fresh_as_it_says() {
     let cache = cache();
     fill(&cache, "/a", &[], &[("etag", "\"1\""), ("cache-control", "max-age=10")], "body");

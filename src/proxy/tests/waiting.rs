@@ -22,6 +22,19 @@ fn a_wait_ends_with_the_requests_own_deadline_and_its_answer_still_leaves_by_the
         let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
         assert_eq!((answer.status().as_u16(), began.elapsed().as_millis()), (504, 500));
         assert!(answer.headers().contains_key("x-request-id"));
+        let page = answer.into_body().collect().await.expect("a page").to_bytes();
+        assert!(page.windows(14).any(|word| word == b"filter_timeout"), "no instance is blamed: {page:?}");
         assert_eq!(rig.peers[0].requests(), 0);
+    });
+}
+
+#[test]
+fn the_age_of_an_answer_from_the_store_counts_to_the_look_and_not_to_the_begin_of_its_request() {
+    paused(async {
+        let rig = Rig::new(&[OK], "[api]\ncache = { ttl = \"30s\" }\n");
+        assert_eq!(rig.get().await, 200);
+        turn().await;
+        let hit = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty).await;
+        assert_eq!((&hit.headers()["age"], rig.peers[0].requests()), (&"2".parse().expect("a value"), 1));
     });
 }

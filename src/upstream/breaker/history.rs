@@ -41,7 +41,7 @@ impl Iterator for OpenTimes {
     }
 }
 
-/// Counts failures in a row, by failsafe. Times are at least 1 ms, the unit of [`Breaker::due`].
+/// Counts failures in a row, by failsafe. Times are at least 1 ms, the unit of `Breaker::due`.
 fn consecutive_failures(policy: &config::Breaker) -> ConsecutiveFailures<OpenTimes> {
     let open = policy.open.max(Duration::from_millis(1));
     let times = OpenTimes { next: open, longest: policy.open_max.max(open) };
