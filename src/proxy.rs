@@ -342,7 +342,7 @@ impl Exchange {
     /// A request that has just come.
     fn begin(worker: &Rc<Worker>, head: Parts, body: Body, client: &Rc<Client>) -> Box<Exchange> {
         let id = RequestId::new(&mut worker.random.borrow_mut());
-        let target = worker.access.is_some().then(|| Box::new(head.uri.clone()));
+        let target = worker.access.is_some().then(|| head.uri.clone());
         let address = match client.trusted {
             Some(_) => forwarded::address(client, &head.headers),
             None => client.ip(),

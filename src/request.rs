@@ -24,7 +24,7 @@ pub struct Facts {
     /// Its method.
     pub method: Method,
     /// Its target as the client wrote it; only where an access line will want it.
-    pub target: Option<Box<Uri>>,
+    pub target: Option<Uri>,
     /// Who calls.
     pub consumer: Option<Arc<Consumer>>,
     /// The tries at instances.
@@ -45,7 +45,7 @@ pub struct Facts {
 
 impl Facts {
     /// What is known of a request that has just begun.
-    pub fn new(id: RequestId, began: Instant, client: IpAddr, method: Method, target: Option<Box<Uri>>) -> Facts {
+    pub fn new(id: RequestId, began: Instant, client: IpAddr, method: Method, target: Option<Uri>) -> Facts {
         Facts {
             id,
             began,

@@ -136,7 +136,7 @@ pub(super) fn line<'a>(
         request_id: facts.id.as_str(),
         client: facts.client,
         method: facts.method.as_str(),
-        path: facts.target.as_deref().map(Uri::path).unwrap_or_default(),
+        path: facts.target.as_ref().map(Uri::path).unwrap_or_default(),
         status,
         bytes: facts.bytes,
         duration,

@@ -32,8 +32,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\
 
 /// Sends so many requests through a gateway of this configuration, one after the other on one connection.
 pub(crate) fn run(toml: &str, requests: usize) -> Result<(), String> {
-    let config = config::parse(Some(toml), "instructions", Overrides::default(), &Environment::default());
-    let config = Arc::new(config.map_err(|errors| errors.to_string())?);
+    let config = Arc::new(config(toml)?);
     let runtime = tokio::runtime::LocalRuntime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let handler = Rc::new(Proxy::new(WorkerId(0), parts(&config), None));
@@ -42,6 +41,11 @@ pub(crate) fn run(toml: &str, requests: usize) -> Result<(), String> {
         tokio::task::spawn_local(served);
         ask(&mut client, requests).await.map_err(|error| error.to_string())
     })
+}
+
+pub(crate) fn config(toml: &str) -> Result<Config, String> {
+    let config = config::parse(Some(toml), "instructions", Overrides::default(), &Environment::default());
+    config.map_err(|errors| errors.to_string())
 }
 
 async fn ask(client: &mut DuplexStream, requests: usize) -> std::io::Result<()> {
@@ -81,12 +85,11 @@ async fn instance(mut stream: DuplexStream) {
     }
 }
 
-fn connector() -> Connector {
-    Connector::Memory(Arc::new(|_| {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        tokio::task::spawn_local(instance(theirs));
-        Ok(Io::Memory(ours))
-    }))
+/// A connection to a new instance.
+pub(crate) fn connect() -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::task::spawn_local(instance(theirs));
+    ours
 }
 
 fn who() -> Client {
@@ -105,7 +108,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn parts(config: &Arc<Config>) -> Resources {
+pub(crate) fn parts(config: &Arc<Config>) -> Resources {
     let inputs = Inputs { config: config.clone(), catalog: catalog(config), now: tokio::time::Instant::now() };
     let snapshot = Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot;
     Resources {
@@ -114,7 +117,7 @@ fn parts(config: &Arc<Config>) -> Resources {
         pulse: Pulse::new(1),
         handoff: Handoff::new().0,
         discovery: watch::channel(Arc::default()).1,
-        connector: connector(),
+        connector: Connector::Memory(Arc::new(|_| Ok(Io::Memory(connect())))),
         cache: Cache::new(&config.store, 1),
         waiting: Waiting::default(),
         unrouted: Arc::new(Recorder::new(1)),
