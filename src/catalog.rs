@@ -21,6 +21,11 @@ impl ServiceName {
         ok.then(|| ServiceName(text.into()))
     }
 
+    /// The same text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -99,7 +99,7 @@ pub struct Upstreams {
     /// By slot.
     services: RefCell<Vec<Option<Rc<LocalService>>>>,
     /// The same, by name.
-    by_name: RefCell<HashMap<ServiceName, Rc<LocalService>, foldhash::fast::FixedState>>,
+    by_name: RefCell<HashMap<Arc<str>, Rc<LocalService>, foldhash::fast::FixedState>>,
     pruned: Cell<usize>,
 }
 
@@ -155,7 +155,7 @@ impl Upstreams {
     pub fn follow(&self, services: &[Option<Arc<Service>>]) {
         let mut known = self.services.borrow_mut();
         known.resize_with(services.len(), || None);
-        let (mut gone, mut changed): (Vec<ServiceName>, Vec<Rc<LocalService>>) = Default::default();
+        let (mut gone, mut changed): (Vec<Arc<str>>, Vec<Rc<LocalService>>) = Default::default();
         for (mine, theirs) in known.iter_mut().zip(services) {
             let old = mine.as_ref();
             if let (Some(old), Some(new)) = (old, theirs)
@@ -163,7 +163,7 @@ impl Upstreams {
             {
                 continue;
             }
-            gone.extend(old.map(|old| old.shared.name.clone()));
+            gone.extend(old.map(|old| old.shared.name.shared()));
             if let (Some(old), None) = (old, theirs) {
                 old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
             }
@@ -176,7 +176,7 @@ impl Upstreams {
         // A name may have gone from one slot and come to another.
         let mut by_name = self.by_name.borrow_mut();
         gone.iter().for_each(|name| drop(by_name.remove(name)));
-        by_name.extend(changed.into_iter().map(|service| (service.shared.name.clone(), service)));
+        by_name.extend(changed.into_iter().map(|service| (service.shared.name.shared(), service)));
     }
 
     /// The service of a name.

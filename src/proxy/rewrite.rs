@@ -168,7 +168,9 @@ struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     fn of(rules: &'a HeaderRules, headers: &HeaderMap) -> Option<Rules<'a>> {
-        (!rules.is_empty()).then(|| Rules { rules, aliases: aliases(rules, headers) })
+        let HeaderRules { remove, set, add } = rules;
+        let any = !(remove.is_empty() && set.is_empty() && add.is_empty());
+        any.then(|| Rules { rules, aliases: aliases(rules, headers) })
     }
 
     /// Whether they replace or remove this field.

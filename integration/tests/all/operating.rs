@@ -10,7 +10,7 @@ use integration::websocket::WebSocket;
 use integration::world::{World, config, service};
 use lictor::config::{Config, Environment, Overrides, digest, parse};
 use mock_services::{Kind, Mock};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 const KEYS: [&str; 3] = ["partner-key", "app-key", "staff-key"];
@@ -172,13 +172,15 @@ async fn the_terminal_takes_no_other_programs_answer_for_a_page() {
         ("200 OK\r\n\r\n<html>Welcome", "services", "is not JSON"),
         ("200 OK\r\n\r\n{\"status\":\"ok\"}", "services", "no `services`"),
         ("200 OK\r\n\r\n{\"limits\":7}", "limits", "--json shows it"),
-        ("503 Service Unavailable\r\n\r\n{\"detail\":\"Too much is asked\"}", "cache", "503: Too much is asked"),
+        ("503 Service Unavailable\r\n\r\n{\"detail\":\"Too much is asked\"}", "limits", "503: Too much is asked"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await?;
-            stream.read(&mut [0; 4096]).await?;
+            let (stream, _) = listener.accept().await?;
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
             stream
                 .write_all(format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nConnection: close\r\n", 1)).as_bytes())
                 .await

@@ -45,7 +45,7 @@ pub(super) fn consumers(
     if !consumers.is_empty() {
         // The file beats the environment. Where both have the same key there is nothing to warn of.
         let unused = |key: &str| !consumers.iter().any(|consumer| consumer.keys.contains(&digest(key)));
-        if from_env.is_some_and(|key| unused(key)) {
+        if from_env.is_some_and(unused) {
             warnings.push("[[consumer]] of the file holds; the environment's LICTOR_API_KEY opens nothing".into());
         }
         return (consumers, None);
