@@ -72,3 +72,6 @@ const PAGES: [&str; 7] = [
     "GET /admin/config",
     "GET /admin/metrics",
 ];
+
+#[cfg(test)]
+mod tests;

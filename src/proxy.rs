@@ -322,20 +322,15 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
     }
     let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
     // From here on the request keeps its service and its route, not the snapshot.
-    let service = service(&effects.worker, snapshot, name, &route.action)?;
-    effects.service = Some(service.clone());
-    Ok(service)
-}
-
-/// The service of a name, as this worker knows it.
-fn service(worker: &Worker, snapshot: &Snapshot, name: &str, action: &Action) -> Result<Rc<LocalService>, Error> {
-    let unknown = || match (snapshot.catalog.complete, action) {
+    let unknown = || match (snapshot.catalog.complete, &route.action) {
         (false, _) => Error::NoCatalog,
         // The operator says that it exists.
         (true, Action::Forward { service: Target::Named(_), .. }) => Error::NoInstances,
         (true, _) => Error::NoService,
     };
-    worker.upstreams.named(name).ok_or_else(unknown)
+    let service = effects.worker.upstreams.named(name).ok_or_else(unknown)?;
+    effects.service = Some(service.clone());
+    Ok(service)
 }
 
 impl Exchange {

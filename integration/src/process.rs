@@ -111,15 +111,28 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("integration lies in the repository").to_owned()
 }
 
+/// The cargo that runs this program, in the repository. `cargo run` has described its package in variables that build scripts of
+/// others watch: with them, these scripts would all run again.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// The workspace's own programs, built as they are now. The profile, the packages and their features are those that this program
 /// was built with, so that cargo finds all dependencies built and only links.
 ///
 /// # Errors
 /// What cargo said.
 pub fn built(names: &[&str]) -> Result<Vec<PathBuf>, String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root()).args(["build", "--quiet"]);
+    let mut command = cargo();
+    command.args(["build", "--quiet"]);
     // Features are unified over the packages that are named, not over those that are built.
     for package in ["lictor", "mock-services", "integration"] {
         command.args(["--package", package]);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
-use integration::process::root;
+use integration::process::{cargo, root};
 use integration::training;
 
-/// How often each client asks in a lesson: the counts are in proportion to each other long before.
+/// How many requests each client sends in each part of the training: the counts are in proportion to each other long before.
 const ASKS: usize = 1000;
 
 #[tokio::main]
@@ -79,14 +79,13 @@ impl Tool {
     /// The package alone: what tests switch on in shared dependencies is not in what is shipped. With a target named, flags
     /// are not for what only runs while it is built.
     fn build(&self, folder: &Path, flag: &str) -> Result<PathBuf, String> {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let own = std::env::var("RUSTFLAGS").map(|flags| flags.split_whitespace().collect::<Vec<_>>().join("\x1f"));
         let own = std::env::var("CARGO_ENCODED_RUSTFLAGS").or(own).unwrap_or_default();
         let flags = if own.is_empty() { flag.to_owned() } else { format!("{own}\x1f{flag}") };
-        let mut command = Command::new(cargo);
+        let mut command = cargo();
         command.args(["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"]);
         command.args(["--target", &self.host, "--target-dir"]).arg(folder).env("CARGO_ENCODED_RUSTFLAGS", flags);
-        let status = command.current_dir(root()).status();
+        let status = command.status();
         match status.map_err(|error| format!("cargo cannot be run: {error}"))?.success() {
             true => Ok(folder.join(&self.host).join("release/lictor")),
             false => Err("cargo could not build lictor".into()),

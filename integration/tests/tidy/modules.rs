@@ -259,6 +259,22 @@ impl Module {
     }
 }
 
+/// Every path that a file imports or names, with what `super` and `self` lead to: `crate::io::Body`, `hyper::server`.
+pub(crate) fn paths(file: &str, text: &str) -> BTreeSet<Vec<String>> {
+    let (module, here) = (Module::read(text), module_path(file));
+    let written = module.imported.into_values().chain(module.globs).chain(module.paths);
+    let whole = |path: Vec<String>| {
+        let ups = path.iter().take_while(|part| *part == "super").count();
+        let own = path.first().is_some_and(|first| first == "self");
+        if ups == 0 && !own {
+            return path;
+        }
+        let above = &here[..here.len().saturating_sub(ups)];
+        [&["crate".to_owned()], above, &path[ups.max(1)..]].concat()
+    };
+    written.map(whole).collect()
+}
+
 fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
@@ -283,4 +299,13 @@ fn methods_of(all: &[&str]) -> Option<Vec<String>> {
         }
     }
     Some(path)
+}
+
+#[test]
+fn paths_are_read_from_imports_and_from_code() {
+    let text = "use super::super::app::x;\nuse crate::{body::{self, Body}, io::*};\nfn f() { self::g(); toml::from_str(\"a::b\") }";
+    let found: Vec<_> = paths("a/b.rs", text).into_iter().map(|path| path.join("::")).collect();
+    let expected =
+        ["crate::a::b::g", "crate::app::x", "crate::body", "crate::body::Body", "crate::io", "toml::from_str"];
+    assert_eq!(found, expected);
 }

@@ -112,7 +112,7 @@ async fn a_dropped_instance_is_gone_as_if_killed() {
     let mock = mock().await;
     let (address, mut stream) = (mock.address, TcpStream::connect(mock.address).await.unwrap());
     drop(mock);
-    // Its connections and its listener close at the same time, because one task owns both.
+    // The task that accepts owns both: when it ends, its listener closes, and its connections are aborted.
     assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
     assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }

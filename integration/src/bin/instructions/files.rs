@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use integration::process::{cargo, root};
 
 use crate::callgrind::{self, Costs, difference};
 use crate::map;
@@ -17,7 +18,7 @@ const MANY: usize = 1_100;
 /// far below.
 const CALLS: f64 = 0.5;
 
-/// How many files a GET of the scenario `full` may walk through: 60 % of the 42 before the second plan.
+/// How many files a GET of the scenario `full` may walk through: 60 % of the 42 at commit ae9caad (integration/README.md).
 const MOST: usize = 25;
 
 /// The files that a request of a scenario walks through, from `src/`.
@@ -62,18 +63,10 @@ fn compare(walked: &BTreeSet<String>, listed: &[String]) -> Result<(), String> {
 
 /// Builds this program without optimisation, whatever the development profile says; its path.
 fn build() -> Result<PathBuf, String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root()).args(["build", "--quiet", "--package", "integration", "--bin", "instructions"]);
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--package", "integration", "--bin", "instructions"]);
     // Where the profile already says so, these change nothing, and nothing is built twice.
     command.args(["--config", "profile.dev.opt-level=0", "--config", "profile.dev.debug=\"line-tables-only\""]);
-    // `cargo run` has described this package in variables that build scripts of others watch: they would all run again.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
     command.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let output = command.output().map_err(|error| format!("cargo cannot be run: {error}"))?;
     if !output.status.success() {
@@ -87,10 +80,6 @@ fn build() -> Result<PathBuf, String> {
 fn executable(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

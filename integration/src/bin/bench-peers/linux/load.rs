@@ -59,8 +59,8 @@ struct Client {
 pub(crate) enum Event {
     /// It got a response with 200 to the request that was due at this time.
     Answered(u64),
-    /// It broke, or got another response.
-    Failed,
+    /// It broke, or got another response to the request that was due at this time.
+    Failed(u64),
 }
 
 /// All connections of a generator.
@@ -130,9 +130,9 @@ impl Load {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Ok(length) if length > 0 => length,
             _ => {
-                let response = client.reader.end();
+                let (response, due) = (client.reader.end(), client.due);
                 self.close(number);
-                return Ok(Some(response.map_or(Event::Failed, |response| self.event(number, response))));
+                return Ok(Some(response.map_or(Event::Failed(due), |response| self.event(number, response))));
             }
         };
         match client.reader.take(&self.buffer[..length]) {
@@ -145,14 +145,16 @@ impl Load {
             Ok((_, None)) => Ok(None),
             // It is not HTTP, or more than one response.
             _ => {
+                let due = client.due;
                 self.close(number);
-                Ok(Some(Event::Failed))
+                Ok(Some(Event::Failed(due)))
             }
         }
     }
 
     fn event(&self, number: usize, response: Response) -> Event {
-        if response.status == 200 { Event::Answered(self.clients[number].due) } else { Event::Failed }
+        let due = self.clients[number].due;
+        if response.status == 200 { Event::Answered(due) } else { Event::Failed(due) }
     }
 
     fn close(&mut self, number: usize) {
@@ -184,7 +186,7 @@ impl Load {
                             tally.latency.saturating_record(now() - sent);
                         }
                     }
-                    Some(Event::Failed) => {
+                    Some(Event::Failed(_)) => {
                         tally.errors += 1;
                         if tally.errors > 1000 {
                             return Err("more than 1,000 requests failed".into());

@@ -185,6 +185,9 @@ fn small_requests(
         (before, others) = (spent(), busy(0));
         tally = load.window(options.seconds.unwrap_or(scenario.seconds()))?;
     }
+    if tally.answers == 0 {
+        return Err(format!("nothing was answered in {:.1} s; {} errors", tally.seconds, tally.errors));
+    }
     // The figures of the generator, and those of the processes for each answer.
     let mut figures = figures_of(&tally);
     let answers = tally.answers as f64;

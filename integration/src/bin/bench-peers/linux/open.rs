@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::load::{Event, Load, Tally, Work};
 use super::system::{Outcome, go_on, now, thread_cpu};
 
-/// How long the loop waits for answers after the last request was due, in nanoseconds.
+/// How long a window waits for answers after its last request was due, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
 
 /// When requests are due. Times are in nanoseconds.
@@ -35,9 +35,9 @@ impl Schedule {
         Some(due)
     }
 
-    /// When the loop ends, even if answers are missing.
+    /// When the last request was due, and all should be answered.
     fn end(&self) -> u64 {
-        self.start + self.total * 1_000_000_000 / self.rate + PATIENCE
+        self.start + self.total * 1_000_000_000 / self.rate
     }
 }
 
@@ -45,6 +45,8 @@ impl Schedule {
 pub(crate) struct OpenLoop {
     load: Load,
     free: VecDeque<usize>,
+    /// Shorter only in tests.
+    patience: u64,
     /// Since when no connection has been free for requests that are due.
     starved: Option<u64>,
 }
@@ -52,7 +54,12 @@ pub(crate) struct OpenLoop {
 impl OpenLoop {
     /// Opens the connections.
     pub(crate) fn new(work: Work, connections: usize) -> Outcome<OpenLoop> {
-        Ok(OpenLoop { load: Load::new(work, connections)?, free: (0..connections).collect(), starved: None })
+        Ok(OpenLoop {
+            load: Load::new(work, connections)?,
+            free: (0..connections).collect(),
+            patience: PATIENCE,
+            starved: None,
+        })
     }
 
     /// Sends `rate` requests in each of so many seconds. Returns what became of them.
@@ -77,17 +84,22 @@ impl OpenLoop {
             for number in &ready {
                 let Some(event) = self.load.read(*number)? else { continue };
                 self.free.push_back(*number);
+                let (Event::Answered(due) | Event::Failed(due)) = event;
+                if due < schedule.start {
+                    // It belongs to the window before, which did not wait for it and has counted it as an error.
+                    continue;
+                }
                 missing -= 1;
                 match event {
-                    Event::Answered(due) => {
+                    Event::Answered(_) => {
                         tally.answers += 1;
                         tally.latency.saturating_record(now() - due);
                     }
-                    Event::Failed => tally.errors += 1,
+                    Event::Failed(_) => tally.errors += 1,
                 }
             }
             go_on()?;
-            if now() > schedule.end() {
+            if now() > schedule.end() + self.patience {
                 tally.errors += missing;
                 break;
             }
@@ -137,25 +149,43 @@ mod tests {
         assert_eq!(schedule.due(), Some(999_000_000_000));
     }
 
-    #[test]
-    fn a_late_request_counts_its_latency_from_when_it_was_due() {
-        // A server that answers nothing for 200 ms: of 100 requests a second on one connection, those that wait in the
-        // generator are as late as those that wait in the server.
+    /// A server on one connection that does this before its first answer, and answers each request at once after it.
+    fn server(before: impl FnOnce() + Send + 'static) -> Work {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         std::thread::spawn(move || {
             use std::io::{Read, Write};
             let (mut socket, _) = listener.accept().expect("a client");
             let mut buffer = [0; 1024];
-            let mut first = true;
+            let mut before = Some(before);
             while socket.read(&mut buffer).is_ok_and(|length| length > 0) {
-                if std::mem::take(&mut first) {
-                    super::super::system::pause(std::time::Duration::from_millis(200));
-                }
+                before.take().into_iter().for_each(|before| before());
                 socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("it reads");
             }
         });
-        let work = Work { address, requests: vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()], fresh: false };
+        Work { address, requests: vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()], fresh: false }
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_window_does_not_count_in_the_next_one() {
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let work = server(move || wait.recv().expect("the test says so"));
+        let mut open = OpenLoop::new(work, 1).expect("it listens");
+        open.patience = 10_000_000;
+        // One request is sent, and the others find no connection.
+        let first = open.window(100, 0.05).expect("an end");
+        assert_eq!((first.answers, first.errors), (0, 5));
+        open.patience = PATIENCE;
+        go_on.send(()).expect("the server waits");
+        let next = open.window(100, 0.3).expect("an end");
+        assert_eq!((next.answers, next.errors), (30, 0));
+    }
+
+    #[test]
+    fn a_late_request_counts_its_latency_from_when_it_was_due() {
+        // A server that answers nothing for 200 ms: of 100 requests a second on one connection, those that wait in the
+        // generator are as late as those that wait in the server.
+        let work = server(|| super::super::system::pause(std::time::Duration::from_millis(200)));
         let tally = OpenLoop::new(work, 1).and_then(|mut open| open.window(100, 0.3)).expect("it answers");
         assert_eq!((tally.answers, tally.errors), (30, 0));
         let slow = tally.latency.len() - tally.latency.count_between(0, 50_000_000);

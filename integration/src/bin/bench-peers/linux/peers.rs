@@ -90,7 +90,7 @@ impl Peer {
 fn pgo_build(lictor: &Path) -> Option<PathBuf> {
     let program = lictor.ancestors().nth(2)?.join("pgo/lictor");
     let built = program.metadata().ok()?.modified().ok()?;
-    let sources = ["Cargo.lock", "Cargo.toml", ".cargo", "src"].map(|name| root().join(name));
+    let sources = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml", ".cargo", "src"].map(|name| root().join(name));
     (last_change(&sources)? <= built).then_some(program)
 }
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use clap::Parser;
-use integration::process::root;
+use integration::process::cargo;
 
 use super::peers::{Found, LICTOR, PEERS};
 use super::program::Program;
@@ -123,7 +123,7 @@ impl Setup {
             }
         }
         if found.is_empty() {
-            return Err("nobody to measure is on this machine".into());
+            return Err("none of the proxies to measure is on this machine's PATH".into());
         }
         let backend = Backend::start(&folder, REST)?;
         Ok(Setup { options, backend, found, missing, notes: RefCell::default(), folder })
@@ -139,10 +139,9 @@ impl Drop for Setup {
 /// Builds the gateway from its current sources as it is shipped, in the release profile. Returns its program.
 fn build() -> Outcome<PathBuf> {
     eprintln!("Building {LICTOR} (minutes the first time: everything is optimised together)...");
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     // The package alone: together with the tests, cargo would build dependencies with features that are not shipped.
     let arguments = ["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"];
-    let status = Command::new(cargo).current_dir(root()).args(arguments).status();
+    let status = cargo().args(arguments).status();
     let status = status.map_err(|error| format!("cargo cannot be run: {error}"))?;
     if !status.success() {
         return Err("cargo could not build lictor".into());

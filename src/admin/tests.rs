@@ -1,0 +1,146 @@
+//! Each figure of a page is the one that its key names: the figures differ from each other.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::watch::Status;
+use crate::config::{Config, Environment, Overrides, parse};
+use crate::filter::cache::{Cache, Event};
+use crate::plane::Pulse;
+use crate::request::{Consumer, LimitsKey, Roles, Source};
+use crate::snapshot::{Current, Snapshot};
+use crate::telemetry::metrics::Recorder;
+use crate::worker::WorkerId;
+
+const CONFIG: &str = r#"
+workers = 2
+[[service]]
+name = "orders"
+instances = ["127.0.0.1:1"]
+[[plan]]
+name = "silver"
+limits = ["7/h"]
+[[consumer]]
+name = "shop"
+plan = "silver"
+keys = ["sha256:4c806362b613f7496abf284146efd31da90e4b16169fe001841ca17290f427c4"]
+[[route]]
+name = "search"
+path = { prefix = "/search" }
+host = ["shop.example"]
+methods = ["GET", "HEAD"]
+headers = { x-version = "2" }
+query = { q = true, lang = "de" }
+service = "orders"
+limits = [{ rate = "2/min", by = "everyone" }, { rate = "9/s", by = "address" }]
+cache = true
+auth = false
+"#;
+
+fn sources(config: Config, status: Status) -> Sources {
+    let pulse = Pulse::new(config.workers);
+    Sources {
+        cache: Cache::new(&config.store, config.workers),
+        unrouted: std::sync::Arc::new(Recorder::new(config.workers)),
+        current: Current::new(Snapshot::empty(config.into())),
+        discovery: watch::channel(Default::default()).1,
+        pulse,
+        config: watch::channel(status).1,
+        access: None,
+    }
+}
+
+fn for_tests() -> Sources {
+    let config = parse(Some(CONFIG), "test", Overrides::default(), &Environment::of(&[])).expect("it is valid");
+    let status = Status {
+        source: "lictor.toml".into(),
+        loaded: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678),
+        reloads: 3,
+        failures: 2,
+        errors: vec!["an error".into()],
+        needs_restart: vec!["listener"],
+    };
+    sources(config, status)
+}
+
+#[tokio::test]
+async fn the_page_of_the_cache_shows_each_count_under_its_name() {
+    let sources = for_tests();
+    let events = [
+        (Event::Hit, 1),
+        (Event::Miss, 2),
+        (Event::Stale, 3),
+        (Event::Revalidated, 4),
+        (Event::Stored, 5),
+        (Event::Coalesced, 6),
+        (Event::Bypassed, 7),
+    ];
+    for (event, times) in events {
+        for n in 0..times {
+            sources.cache.count(WorkerId(n % 2), event);
+        }
+    }
+    let page = cache::page(&sources);
+    let counts = [page.hits, page.misses, page.stale, page.revalidated, page.stored, page.coalesced, page.bypassed];
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!((page.entries, page.bytes, page.cleared), (0, 0, 0));
+    assert!(page.size > 0);
+}
+
+#[tokio::test]
+async fn the_page_of_limits_shows_each_limit_and_who_used_it() {
+    let sources = for_tests();
+    let snapshot = sources.current.load();
+    let consumer = Consumer {
+        name: "shop".into(),
+        tenant: None,
+        plan: Some("silver".into()),
+        roles: Roles::default(),
+        limits_key: LimitsKey::of(Source::Configuration, "shop"),
+        source: Source::Configuration,
+    };
+    let search = snapshot.routes.all().iter().find(|entry| *entry.route.name == *"search").expect("it is there");
+    let route = &search.route.policy.limits;
+    let client = "10.0.0.9".parse().expect("an address");
+    for _ in 0..3 {
+        let now = Instant::now();
+        let _ = snapshot.filters.limits.take(route.as_deref(), Some(&consumer), client, now, &mut [None, None]);
+    }
+    let page = limits::page(&sources, None);
+    let limits: Vec<_> =
+        page.limits.iter().map(|l| (&*l.name, &*l.of, l.count, l.period_ms, &*l.by, l.refused)).collect();
+    let expected = [
+        ("search", "route", 2, 60_000, "everyone", 1),
+        ("search", "route", 9, 1_000, "address", 1),
+        ("silver", "plan", 7, 3_600_000, "consumer", 0),
+    ];
+    assert_eq!(limits, expected);
+    let used = |limit: &str, count: u32| {
+        let usage = page.usage.iter().find(|usage| usage.limit == limit && usage.count == count);
+        let usage = usage.expect("it is used");
+        (usage.consumer.as_deref(), usage.address.as_deref(), usage.everyone, usage.remaining, usage.period_ms)
+    };
+    assert_eq!(used("silver", 7), (Some("shop"), None, None, 5, 3_600_000));
+    assert_eq!(used("search", 2), (None, None, Some(true), 0, 60_000));
+    assert_eq!(used("search", 9), (None, Some("10.0.0.9"), None, 7, 1_000));
+    assert!(limits::page(&sources, Some("shop")).usage.iter().all(|usage| usage.consumer.as_deref() == Some("shop")));
+    assert!(limits::page(&sources, Some("nobody")).usage.is_empty());
+}
+
+#[tokio::test]
+async fn the_page_of_the_configuration_shows_each_count_under_its_name() {
+    let page = config::page(&for_tests());
+    assert_eq!((page.reloads, page.failed_reloads), (3, 2));
+    assert_eq!((&*page.source, &*page.loaded), ("lictor.toml", "2026-01-02T03:04:05.678Z"));
+    assert_eq!((page.errors, page.needs_restart), (vec!["an error".to_owned()], vec!["listener".to_owned()]));
+    let route = page.routes.iter().find(|route| route.name == "search").expect("it is there");
+    assert_eq!((&*route.name, &*route.path, route.conditions), ("search", "/search/*", 3));
+    assert_eq!(
+        (&route.hosts, &route.methods),
+        (&vec!["shop.example".to_owned()], &vec!["GET".to_owned(), "HEAD".into()])
+    );
+    assert_eq!((route.auth, route.cached, route.limits.as_deref()), (false, true, Some("search")));
+}
