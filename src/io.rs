@@ -209,6 +209,8 @@ pub mod body {
         Idle,
         /// The request's total deadline passed.
         Deadline,
+        /// The instance that it came from is out of its service for too long.
+        Departed,
         /// It became larger than the configured limit.
         TooLarge,
     }
@@ -220,6 +222,7 @@ pub mod body {
                 Error::Request => "the request's body broke off",
                 Error::Idle => "no byte of the body came before the idle deadline",
                 Error::Deadline => "the body was not complete before the total deadline",
+                Error::Departed => "the instance was taken out of its service while it streamed",
                 Error::TooLarge => "the body is larger than the limit",
             })
         }

@@ -36,7 +36,7 @@ use crate::request::{Facts, RequestId};
 use crate::route::{self, Found, Lookup};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessWriter;
-use crate::upstream::LocalService;
+use crate::upstream::{LocalService, verdict};
 use crate::worker::WorkerId;
 use builtin::{Builtin, Errand};
 use call::Request;
@@ -318,7 +318,7 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
     let Exchange { request, effects, .. } = exchange;
     let route = &found.entry.route;
     if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&request.body).lower() > limit) {
-        return Err(Error::BodyTooLarge);
+        return Err(Error::Attempt(verdict::Outcome::TooLarge));
     }
     let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
     // From here on the request keeps its service and its route, not the snapshot.

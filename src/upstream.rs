@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::catalog::{self, ServiceName};
 use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
-use breaker::Failure;
+use breaker::{Failure, Weight};
 use instance::{InFlight, Instance, Local, Permit, Settings};
 use recent::Budget;
 
@@ -279,17 +279,27 @@ impl LocalService {
         })
     }
 
-    /// A verdict against an instance. A failing status never trips the last one that is left of several.
+    /// A verdict against an instance. What its [`Weight`] is, decides whether it may trip the last one that is left.
     pub fn failed(&self, permit: Permit, failure: Failure, flight: &InFlight) {
         flight.failed();
         let instance = permit.instance().clone();
-        let alone = self.shared.members.iter().filter(|member| member.weight > 0).count() < 2;
+        // A status may trip the only instance that there is.
+        let alone = failure.weight() == Weight::Status
+            && self.shared.members.iter().filter(|member| member.weight > 0).count() < 2;
         if permit.failed(failure, &self.shared.state, || alone || self.others_eligible(&instance)) {
             let view = instance.breaker.view();
             tracing::warn!(
                 service = %self.shared.name, instance = %instance.key.address, why = %failure,
                 next_probe_ms = view.next_probe.map(|d| d.as_millis() as u64), "tripped"
             );
+        }
+    }
+
+    /// What went wrong with an instance after an attempt had its verdict: one more piece of evidence.
+    pub fn failed_later(&self, failure: Failure, flight: &InFlight) {
+        match flight.instance().sample(self.worker) {
+            Some(permit) => self.failed(permit, failure, flight),
+            None => flight.failed(),
         }
     }
 

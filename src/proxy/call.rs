@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::forwarded::Forwarded;
 use super::head::Target;
+use super::upload::Progress;
 use crate::filter::cache::{Entry, Forward};
 use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
@@ -104,6 +105,10 @@ pub(super) struct Settlement {
     pub(super) service: Rc<LocalService>,
     /// `None` when its status was verdict enough, or none at all.
     pub(super) permit: Option<Permit>,
+    /// The verdict fell before the end: the attempt had succeeded.
+    pub(super) proven: bool,
+    /// What is known of the request's body, where there is one.
+    pub(super) upload: Option<Rc<Progress>>,
     pub(super) flight: InFlight,
     pub(super) lease: Lease,
     /// How long the instance keeps an idle connection, if it says so.

@@ -9,28 +9,7 @@ use serde::Serialize;
 use crate::filter::Refusal;
 use crate::request::RequestId;
 use crate::route::Missed;
-
-/// Whose doing an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// The client's.
-    Client,
-    /// The instance's.
-    Upstream,
-    /// Ours, or the state of the world as we know it.
-    Gateway,
-}
-
-impl Blame {
-    /// The word that the access line uses.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Blame::Client => "client",
-            Blame::Upstream => "upstream",
-            Blame::Gateway => "gateway",
-        }
-    }
-}
+use crate::upstream::verdict::{self, Blame, Outcome, Told};
 
 /// Why a request is not answered by its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +28,6 @@ pub(super) enum Error {
     HeadTooLarge,
     /// A transfer coding that we do not have.
     CodingUnknown,
-    /// The client stopped sending the body.
-    BodyTimeout,
-    /// The body is larger than the limit.
-    BodyTooLarge,
-    /// The client went away while it sent the body.
-    ClientGone,
     /// A filter refused it.
     Refused(Box<Refusal>),
     /// The client wants what is stored only, and nothing is (RFC 9111 5.2.1.7).
@@ -71,20 +44,8 @@ pub(super) enum Error {
     AllTripped(Duration),
     /// Too much at once, here.
     Overloaded,
-    /// Nobody listens at the instance's address.
-    ConnectRefused,
-    /// No connection in time.
-    ConnectTimeout,
-    /// The connection broke before the answer.
-    Reset,
-    /// What came back is not HTTP.
-    BadAnswer,
-    /// No answer in time.
-    FirstByteTimeout,
-    /// An answer that began and stopped, for those who waited for another's.
-    IdleTimeout,
-    /// The whole took too long.
-    TotalTimeout,
+    /// An attempt at an instance failed, as the table of verdicts has it.
+    Attempt(Outcome),
     /// What a filter waited for did not come in time.
     FilterTimeout,
     /// A panic, caught.
@@ -132,11 +93,6 @@ impl Error {
                 "The header fields are more or larger than [request] fields and head allow",
             ),
             Error::CodingUnknown => is(501, "coding_unknown", Client, "The only transfer coding understood is chunked"),
-            Error::BodyTimeout => is(408, "body_timeout", Client, "The request's body stopped coming"),
-            Error::BodyTooLarge => {
-                is(413, "body_too_large", Client, "The request's body is larger than [request] body allows")
-            }
-            Error::ClientGone => is(400, "client_gone", Client, "The request's body broke off"),
             Error::Refused(refusal) => Meaning(refusal.status, refusal.reason, Client, refusal.detail),
             Error::NoRoute => is(404, "no_route", Client, "Nothing is served at this path"),
             Error::NoService => is(404, "no_route", Client, "No service of this name is known"),
@@ -147,20 +103,11 @@ impl Error {
             Error::AllTripped(_) => {
                 is(503, "all_tripped", Upstream, "Every healthy instance failed lately; they are given a pause")
             }
+            Error::Attempt(outcome) => match verdict::of(*outcome).told {
+                Some(Told { status, reason, blame, detail }) => Meaning(status, reason, blame, detail),
+                None => is(502, "reset", Upstream, "The instance brought no answer"),
+            },
             Error::Overloaded => is(503, "overloaded", Gateway, "Too much is asked of the gateway at once"),
-            Error::ConnectRefused => is(502, "connect_refused", Upstream, "The instance does not accept connections"),
-            Error::ConnectTimeout => {
-                is(502, "connect_timeout", Upstream, "The instance did not accept the connection in time")
-            }
-            Error::Reset => is(502, "reset", Upstream, "The instance closed the connection before it answered"),
-            Error::BadAnswer => is(502, "bad_answer", Upstream, "The instance's answer is not valid HTTP"),
-            Error::FirstByteTimeout => {
-                is(504, "first_byte_timeout", Upstream, "The instance did not begin its answer in time")
-            }
-            Error::IdleTimeout => is(504, "idle_timeout", Upstream, "The instance stopped in the middle of its answer"),
-            Error::TotalTimeout => {
-                is(504, "total_timeout", Upstream, "The request took longer than [timeouts] total allows")
-            }
             Error::FilterTimeout => {
                 is(504, "filter_timeout", Gateway, "What the gateway needed to know before did not come in time")
             }
@@ -183,7 +130,7 @@ impl Error {
         let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
             Error::AllTripped(wait) => Some(whole(*wait).max(1)),
-            Error::NoCatalog | Error::Overloaded => Some(1),
+            Error::NoCatalog | Error::Overloaded | Error::Attempt(Outcome::Shortage) => Some(1),
             Error::NoInstances => Some(5),
             Error::Refused(refusal) => refusal.retry_after.map(|wait| whole(wait).max(1)),
             _ => None,

@@ -24,7 +24,7 @@ use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
 use crate::request::Facts;
 use crate::route::Found;
-use crate::upstream::LocalService;
+use crate::upstream::{LocalService, verdict};
 
 /// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
 const ROUNDS: usize = 2;
@@ -298,7 +298,11 @@ async fn follow(mut outcome: watch::Receiver<Outcome<Error>>, call: &Call) -> Re
     let until = call.total.map_or(patience, |total| total.min(patience));
     let done = outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending));
     let Ok(done) = tokio::time::timeout_at(until, done).await else {
-        return if call.total == Some(until) { Err(Error::TotalTimeout) } else { Ok(Followed::Alone) };
+        return if call.total == Some(until) {
+            Err(Error::Attempt(verdict::Outcome::TotalTimeout))
+        } else {
+            Ok(Followed::Alone)
+        };
     };
     match done.as_deref() {
         Ok(Outcome::Stored(entry)) => Ok(Followed::Entry(entry.clone())),

@@ -20,6 +20,7 @@ use crate::filter::cache::fills::{Filling, Lead, Outcome};
 use crate::filter::cache::{Cache, Entry, Fetch, Life, Whole};
 use crate::io::body::{self, Body};
 use crate::request::Attempts;
+use crate::upstream::verdict;
 
 /// What the first client gets.
 pub(super) enum Brought {
@@ -59,7 +60,7 @@ impl Fill {
             Ok(passed) => passed,
             Err(error) => {
                 // Our own deadline is not that of those who wait.
-                let own = matches!(error, Error::TotalTimeout);
+                let own = matches!(error, Error::Attempt(verdict::Outcome::TotalTimeout));
                 self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error.clone()) });
                 let _ = client.send(Led { brought: Err(error), attempts });
                 return;
@@ -142,8 +143,8 @@ impl Fill {
                 Some(Err(error)) => {
                     self.lead.tell(match &error {
                         body::Error::Deadline | body::Error::Request => Outcome::Again,
-                        body::Error::Idle => Outcome::Failed(Error::IdleTimeout),
-                        body::Error::Broken(_) | body::Error::TooLarge => Outcome::Failed(Error::Reset),
+                        body::Error::Idle => Outcome::Failed(Error::Attempt(verdict::Outcome::Idle)),
+                        _ => Outcome::Failed(Error::Attempt(verdict::Outcome::Cut)),
                     });
                     return tee.fail(error);
                 }

@@ -15,7 +15,7 @@ use crate::config::Policy;
 use crate::io::body::Body;
 use crate::request::Attempts;
 use crate::upstream::breaker::Failure;
-use crate::upstream::instance::{InFlight, Lease, Local, Permit};
+use crate::upstream::instance::{InFlight, Instance, Lease, Local, Permit};
 use crate::upstream::verdict::{self, Again, Outcome, Verdict};
 use crate::upstream::wire::{ConnectError, SendError};
 use crate::upstream::{Pick, Unavailable};
@@ -46,16 +46,15 @@ pub(super) async fn forward(
 ) -> Result<Box<Passed>, Error> {
     let policy = &call.route.route.policy;
     let body = std::mem::take(&mut request.body);
-    let (mut body, progress) = match http_body::Body::is_end_stream(&body) {
+    let (mut body, upload) = match http_body::Body::is_end_stream(&body) {
         true => (Body::Empty, None),
         false => {
-            let (body, progress) = upload::follow(body, policy.timeouts.idle, policy.body);
-            (body, Some(progress))
+            let (body, upload) = upload::follow(body, policy.timeouts.idle, policy.body);
+            (body, Some(upload))
         }
     };
-    let repeatable =
-        progress.is_none() && call.upgrade.is_none() && policy.retry.methods.contains(&request.head.method);
-    let sending = Sending { worker, request, call, progress, repeatable };
+    let repeatable = upload.is_none() && call.upgrade.is_none() && policy.retry.methods.contains(&request.head.method);
+    let sending = Sending { worker, request, call, upload, repeatable };
     let mut tried: Vec<usize> = Vec::new();
     // What the last attempt brought: it stands when nobody else can be asked.
     let mut last: Option<Box<Result<Answered, Error>>> = None;
@@ -75,6 +74,8 @@ pub(super) async fn forward(
             Again::Never => None,
             Again::IfRepeatable => repeatable.then_some(Body::Empty),
             Again::Always => left,
+            // These belong to an attempt.
+            Again::Here | Again::HereIfRepeatable => None,
         };
         let Some(next) = next else { break brought };
         tried.push(member);
@@ -85,12 +86,18 @@ pub(super) async fn forward(
         body = next;
         last = Some(Box::new(brought));
     };
-    let answered = brought?;
-    Ok(passed(worker, request, call, answered))
+    let (answered, upload) = (brought?, sending.upload);
+    Ok(passed(worker, request, call, answered, upload))
 }
 
 /// An answer as the client gets it. No further attempt follows: the memory of the request's fields is free for the next answer's.
-fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answered) -> Box<Passed> {
+fn passed(
+    worker: &Worker,
+    request: &mut Request,
+    call: &Call,
+    answered: Answered,
+    upload: Option<Rc<Progress>>,
+) -> Box<Passed> {
     let Answered { mut response, at, lease, flight, permit } = answered;
     let instance = flight.instance().key.address;
     let keep_alive = rewrite::answer(response.headers_mut(), request, call, instance);
@@ -102,7 +109,8 @@ fn passed(worker: &Worker, request: &mut Request, call: &Call, answered: Answere
         false => Pace { idle: timeouts.idle, total: call.total, stream: false },
     };
     let deadlines = (timeouts.idle, call.total);
-    let settlement = Settlement { service: call.service.clone(), permit, flight, lease, keep_alive, deadlines };
+    let service = call.service.clone();
+    let settlement = Settlement { service, permit, proven: false, upload, flight, lease, keep_alive, deadlines };
     Box::new(Passed { response, answered: at, settlement, pace, upgrade: None })
 }
 
@@ -124,8 +132,8 @@ struct Sending<'a> {
     worker: &'a Worker,
     request: &'a Request,
     call: &'a Call,
-    /// Of its body, when it has one.
-    progress: Option<Rc<Progress>>,
+    /// What is known of its body, when it has one.
+    upload: Option<Rc<Progress>>,
     /// It may be sent again although an instance may have acted on it.
     repeatable: bool,
 }
@@ -154,9 +162,7 @@ impl Sending<'_> {
                 Some(lease) => lease,
                 None => match self.connect(&local).await {
                     Ok(lease) => lease,
-                    Err((outcome, error)) => {
-                        return self.failed(outcome, error, (permit, &flight), Some(body), attempts);
-                    }
+                    Err(outcome) => return self.failed(outcome, (permit, &flight), Some(body), attempts),
                 },
             };
             if !lease.reused {
@@ -166,42 +172,41 @@ impl Sending<'_> {
                 Ok(response) => {
                     let at = Instant::now();
                     flight.answered(at - began);
-                    if self.progress.is_some() {
+                    if self.upload.is_some() {
                         lease.send_on();
                     }
                     return self.judge(Answered { response, at, lease, flight, permit }, attempts);
                 }
                 Err(missed) => missed,
             };
-            // A kept connection that was closed meanwhile says nothing of the instance: once more, on a new one.
-            body = match missed {
-                Missed::Refused(SendError::Unwritten(again)) if lease.reused => again,
-                Missed::Refused(SendError::Reset(_)) if lease.reused && self.repeatable && !self.client_failed() => {
-                    Body::Empty
-                }
-                missed => return self.missed(missed, (permit, &flight), attempts),
+            let outcome = self.outcome(&missed, &lease, &local.instance);
+            let left = if let Missed::Refused(SendError::Unwritten(body)) = missed { Some(body) } else { None };
+            body = match (verdict::of(outcome).again, left) {
+                (Again::Here, Some(again)) => again,
+                (Again::HereIfRepeatable, _) if self.repeatable => Body::Empty,
+                (_, left) => return self.failed(outcome, (permit, &flight), left, attempts),
             };
             reuse = false;
         }
     }
 
     /// A new connection. Boxed: few requests need one, and the others need not have room for it.
-    async fn connect(&self, local: &Rc<Local>) -> Result<Lease, (Outcome, Error)> {
+    async fn connect(&self, local: &Rc<Local>) -> Result<Lease, Outcome> {
         let deadline = self.within_total(self.policy().timeouts.connect);
         let error = match Box::pin(local.connect(deadline)).await {
             Ok(lease) => return Ok(lease),
             Err(error) => error,
         };
         if self.is_over() {
-            return Err((Outcome::TotalTimeout, Error::TotalTimeout));
+            return Err(Outcome::TotalTimeout);
         }
-        Err(match error {
-            ConnectError::Refused(error) => {
-                tracing::debug!(instance = %local.instance.key.address, request_id = self.call.id.as_str(), "cannot connect: {error}");
-                (Outcome::ConnectRefused, Error::ConnectRefused)
-            }
-            ConnectError::Timeout => (Outcome::ConnectTimeout, Error::ConnectTimeout),
-        })
+        let (outcome, error) = match error {
+            ConnectError::Refused(error) => (Outcome::ConnectRefused, error),
+            ConnectError::Shortage(error) => (Outcome::Shortage, error),
+            ConnectError::Timeout => return Err(Outcome::ConnectTimeout),
+        };
+        tracing::debug!(instance = %local.instance.key.address, request_id = self.call.id.as_str(), "cannot connect: {error}");
+        Err(outcome)
     }
 
     /// Sends, and waits for the answer's head before the deadline; a slow client's upload does not count against the instance.
@@ -210,6 +215,7 @@ impl Sending<'_> {
         let allowed = self.policy().timeouts.first_byte;
         let mut sent = std::pin::pin!(lease.connection.send(&head, body, &self.worker.memory));
         let mut deadline = began + self.within_total(allowed);
+        let mut written = None;
         loop {
             tokio::select! {
                 biased;
@@ -219,7 +225,8 @@ impl Sending<'_> {
             if self.is_over() {
                 return Err(Missed::Total);
             }
-            match self.progress.as_deref().and_then(|upload| extended(upload, allowed)) {
+            let upload = self.upload.as_deref();
+            match upload.and_then(|upload| extended(upload, lease, &mut written, allowed)) {
                 Some(later) => deadline = self.call.total.map_or(later, |total| total.min(later)),
                 None => return Err(Missed::Late),
             }
@@ -234,7 +241,7 @@ impl Sending<'_> {
             let agreed = accept.is_some_and(|accept| websocket::agreed(answered.response.headers(), accept));
             if !agreed {
                 let Answered { permit, flight, .. } = answered;
-                return self.failed(Outcome::BadAnswer, Error::BadAnswer, (permit, &flight), None, attempts);
+                return self.failed(Outcome::BadAnswer, (permit, &flight), None, attempts);
             }
         }
         let mut outcome = "answered";
@@ -242,10 +249,10 @@ impl Sending<'_> {
             attempts.ended(outcome, answered.at);
             return (Ok(answered), Again::Never, None);
         }
-        let (verdict, again) = verdict::of(Outcome::Answered(status, retry_after(status, answered.response.headers())));
-        match verdict {
-            Verdict::Open => {}
-            Verdict::None => answered.permit = None,
+        let row = verdict::of(Outcome::Answered(status, retry_after(status, answered.response.headers())));
+        match row.verdict {
+            Verdict::Open | Verdict::Succeeded | Verdict::FailedLater(_) => {}
+            Verdict::Nothing => answered.permit = None,
             Verdict::Pause(wait) => {
                 answered.permit = None;
                 self.call.service.pause(answered.flight.instance(), wait);
@@ -257,48 +264,52 @@ impl Sending<'_> {
             }
         }
         attempts.ended(outcome, answered.at);
-        (Ok(answered), again, None)
+        (Ok(answered), row.again, None)
     }
 
-    /// What a missing answer says of its instance - nothing, when the client failed.
-    fn missed(&self, missed: Missed, evidence: (Option<Permit>, &InFlight), attempts: &mut Attempts) -> Brought {
-        let failed = self.progress.as_deref().and_then(|upload| upload.failed.get());
-        let (outcome, error, body) = match (failed, missed) {
-            (Some(Failed::Broken), _) | (None, Missed::Refused(SendError::Body)) => {
-                (Outcome::Client, Error::ClientGone, None)
+    /// How an attempt without an answer ended. Whoever failed first, the client's own failure is why it ended.
+    fn outcome(&self, missed: &Missed, lease: &Lease, instance: &Instance) -> Outcome {
+        if let Some(failed) = self.upload.as_deref().and_then(|upload| upload.failed.get()) {
+            return match failed {
+                Failed::Broken => Outcome::ClientGone,
+                Failed::Idle => Outcome::ClientStalled,
+                Failed::TooLarge => Outcome::TooLarge,
+            };
+        }
+        let (outcome, why): (_, &dyn std::fmt::Display) = match missed {
+            Missed::Total => return Outcome::TotalTimeout,
+            Missed::Late => return Outcome::FirstByteTimeout,
+            Missed::Refused(SendError::Body) => return Outcome::ClientGone,
+            Missed::Refused(SendError::Unwritten(_)) if lease.reused => return Outcome::KeptUnwritten,
+            Missed::Refused(SendError::Unwritten(_)) => return Outcome::Unwritten,
+            Missed::Refused(SendError::NotHttp(why)) => (Outcome::NotHttp, why),
+            Missed::Refused(SendError::BadAnswer(why)) => (Outcome::BadAnswer, why),
+            Missed::Refused(SendError::Reset(why) | SendError::CutOff(why)) if owed(self.upload.as_deref(), lease) => {
+                (Outcome::ResetOwed, why)
             }
-            (Some(Failed::Idle), _) => (Outcome::Client, Error::BodyTimeout, None),
-            (Some(Failed::TooLarge), _) => (Outcome::Client, Error::BodyTooLarge, None),
-            (None, Missed::Total) => (Outcome::TotalTimeout, Error::TotalTimeout, None),
-            (None, Missed::Late) => (Outcome::FirstByteTimeout, Error::FirstByteTimeout, None),
-            (None, Missed::Refused(SendError::BadAnswer(error))) => {
-                tracing::debug!(instance = %evidence.1.instance().key.address, request_id = self.call.id.as_str(), "the answer is not HTTP: {error}");
-                (Outcome::BadAnswer, Error::BadAnswer, None)
-            }
-            (None, Missed::Refused(SendError::Reset(error))) => {
-                tracing::debug!(instance = %evidence.1.instance().key.address, request_id = self.call.id.as_str(), "the connection was reset: {error}");
-                (Outcome::Reset, Error::Reset, None)
-            }
-            (None, Missed::Refused(SendError::Unwritten(body))) => (Outcome::Unwritten, Error::Reset, Some(body)),
+            Missed::Refused(SendError::Reset(why)) if lease.reused => (Outcome::KeptSilent, why),
+            Missed::Refused(SendError::Reset(why) | SendError::CutOff(why)) => (Outcome::Reset, why),
         };
-        self.failed(outcome, error, evidence, body, attempts)
+        let (instance, id) = (instance.key.address, self.call.id.as_str());
+        tracing::debug!(%instance, request_id = id, "no answer that can be passed on: {why}");
+        outcome
     }
 
     /// An attempt without an answer: the verdict falls now.
     fn failed(
         &self,
         outcome: Outcome,
-        error: Error,
         (permit, flight): (Option<Permit>, &InFlight),
         body: Option<Body>,
         attempts: &mut Attempts,
     ) -> Brought {
-        let (verdict, again) = verdict::of(outcome);
-        if let Verdict::Failed(failure) = verdict {
+        let row = verdict::of(outcome);
+        if let Verdict::Failed(failure) = row.verdict {
             self.blame(permit, failure, flight);
         }
+        let error = Error::Attempt(outcome);
         attempts.ended(error.reason(), Instant::now());
-        (Err(error), again, body)
+        (Err(error), row.again, body)
     }
 
     /// A verdict against an instance, where the request gives one.
@@ -312,10 +323,6 @@ impl Sending<'_> {
     /// What holds for the requests of its route.
     fn policy(&self) -> &Policy {
         &self.call.route.route.policy
-    }
-
-    fn client_failed(&self) -> bool {
-        self.progress.as_deref().is_some_and(|upload| upload.failed.get().is_some())
     }
 
     /// The request's own deadline has passed.
@@ -332,14 +339,21 @@ impl Sending<'_> {
     }
 }
 
-/// The later deadline of an attempt whose request is still on its way: the wait counts from the last piece written, and
-/// while the client owes the next piece its own deadline runs.
-fn extended(upload: &Progress, allowed: Duration) -> Option<Instant> {
-    let now = Instant::now();
-    if upload.waiting.get() && !upload.done.get() {
+/// The later deadline of an attempt whose request is still on its way: the wait counts from the last piece that went on, and while
+/// the client owes the next piece its own deadline runs. An instance that takes a large piece slowly is not late. `written` is what
+/// it had taken at the last deadline.
+fn extended(upload: &Progress, lease: &Lease, written: &mut Option<u64>, allowed: Duration) -> Option<Instant> {
+    let (now, takes) = (Instant::now(), lease.connection.is_blocked());
+    let before = written.replace(lease.connection.written());
+    if upload.is_waiting() || takes && before != *written {
         return Some(now + allowed);
     }
     Some(upload.moved.get() + allowed).filter(|&later| later > now)
+}
+
+/// Whether the instance waits for the client, and has waited for long: all that came of the request's body was written.
+pub(super) fn owed(upload: Option<&Progress>, lease: &Lease) -> bool {
+    upload.is_some_and(|upload| upload.is_owed(Instant::now())) && !lease.connection.is_blocked()
 }
 
 /// `Retry-After` of a 503, in seconds (RFC 9110 section 10.2.3).

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::call::{DEPARTED, Given, Pace, Passed, Reply, Settlement};
 use super::error::{self, Error};
 use super::exchange::Exchange;
+use super::forward::owed;
 use super::rewrite;
 use super::tunnel::Tunnel;
 use crate::fields::X_REQUEST_ID;
@@ -27,6 +28,10 @@ const FILLING: Duration = Duration::from_secs(24 * 3600);
 
 /// A body that has come for this long proves its instance: the verdict need not wait for the end of a stream.
 const PROVEN: Duration = Duration::from_secs(5);
+
+/// Whose reader asked for nothing for so long in all, and for most of the time, is not read: what its instance does then is no fault
+/// of its own.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// What a request is answered with. What is large is boxed: it is passed on several times.
 pub(super) enum Outcome {
@@ -151,67 +156,47 @@ pub(super) struct Ending {
     pub(super) settlement: Option<Settlement>,
 }
 
-/// How a body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// To its last byte.
-    Complete,
-    /// The instance broke it off.
-    Broken,
-    /// The instance sent nothing for the idle deadline.
-    Idle,
-    /// The request's total deadline cut it, or its instance is gone for too long.
-    Late,
-    /// The client went away.
-    Abandoned,
-}
-
-impl End {
-    /// What went wrong, as the table of verdicts has it.
-    fn outcome(self) -> Option<verdict::Outcome> {
-        match self {
-            End::Complete => None,
-            End::Broken => Some(verdict::Outcome::Broken),
-            End::Idle => Some(verdict::Outcome::Idle),
-            End::Late => Some(verdict::Outcome::TotalTimeout),
-            End::Abandoned => Some(verdict::Outcome::Client),
-        }
-    }
-}
-
 impl Settlement {
-    fn settle(mut self, end: End, now: Instant) {
-        let permit = self.permit.take();
-        let Some(outcome) = end.outcome() else {
-            permit.into_iter().for_each(|permit| permit.succeeded(now));
-            return self.lease.give_back(self.keep_alive, self.deadlines, self.flight, now);
-        };
-        if let (Verdict::Failed(failure), Some(permit)) = (verdict::of(outcome).0, permit) {
-            self.service.failed(permit, failure, &self.flight);
+    /// The body came to its last byte.
+    fn complete(self, now: Instant) {
+        self.permit.into_iter().for_each(|permit| permit.succeeded(now));
+        self.lease.give_back(self.keep_alive, self.deadlines, self.flight, now);
+    }
+
+    /// It did not.
+    fn broken(self, verdict: Verdict, now: Instant) {
+        match (verdict, self.permit) {
+            (Verdict::Failed(failure), Some(permit)) => self.service.failed(permit, failure, &self.flight),
+            (Verdict::FailedLater(failure), _) => self.service.failed_later(failure, &self.flight),
+            (Verdict::Succeeded, Some(permit)) => permit.succeeded(now),
+            _ => {}
         }
     }
 }
 
 impl Ending {
-    fn settle(self, end: End, now: Instant) {
-        if let Some(settlement) = self.settlement {
-            settlement.settle(end, now);
+    /// The answer is over. `None`: it came to its last byte.
+    fn settle(self, outcome: Option<verdict::Outcome>, now: Instant) {
+        let row = outcome.map(verdict::of);
+        match (self.settlement, row) {
+            (Some(settlement), None) => settlement.complete(now),
+            (Some(settlement), Some(row)) => settlement.broken(row.verdict, now),
+            (None, _) => {}
         }
         let Some(mut exchange) = self.exchange else { return };
         exchange.facts.ended = Some(now);
-        match end {
-            End::Complete => {}
-            End::Broken => exchange.facts.because("answer_broken", "upstream"),
-            End::Idle => exchange.facts.because("idle_timeout", "upstream"),
-            End::Late => exchange.facts.because("total_timeout", "upstream"),
-            End::Abandoned => exchange.facts.because("client_gone", "client"),
+        if let Some(told) = row.and_then(|row| row.told) {
+            exchange.facts.because(told.reason, told.blame.as_str());
         }
     }
 
     /// The instance has proven itself: the verdict need not wait for the end.
     fn proven(&mut self, now: Instant) {
-        let permit = self.settlement.as_mut().and_then(|settlement| settlement.permit.take());
-        permit.into_iter().for_each(|permit| permit.succeeded(now));
+        let Some(settlement) = &mut self.settlement else { return };
+        if let Some(permit) = settlement.permit.take() {
+            settlement.proven = true;
+            permit.succeeded(now);
+        }
     }
 }
 
@@ -221,10 +206,21 @@ pub(super) fn follow(body: Body, mut ending: Ending, pace: Pace, answered: Insta
         if let (Body::Bytes(bytes), Some(exchange)) = (&body, &mut ending.exchange) {
             exchange.facts.bytes = bytes.len() as u64;
         }
-        ending.settle(End::Complete, answered);
+        ending.settle(None, answered);
         return if let Body::Bytes(_) = body { body } else { Body::Empty };
     }
-    Body::Followed(Box::pin(Following { body, ending: Some(ending), pace, timer: None, departed: None }))
+    let (ending, unread) = (Some(ending), Duration::ZERO);
+    Body::Followed(Box::pin(Following {
+        body,
+        ending,
+        pace,
+        timer: None,
+        answered,
+        passed: None,
+        unread,
+        departed: None,
+        over: false,
+    }))
 }
 
 /// A body that is followed.
@@ -233,70 +229,96 @@ struct Following {
     ending: Option<Ending>,
     pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When its head had come.
+    answered: Instant,
+    /// When the last piece was passed on, until its reader asks for the next one.
+    passed: Option<Instant>,
+    /// For how long its reader asked for nothing, in all.
+    unread: Duration,
     /// Since when a stream's instance is gone, as far as was looked.
     departed: Option<Instant>,
+    /// It is a stream whose instance departed too long ago.
+    over: bool,
 }
 
 impl Following {
     /// Whether a stream goes on from an instance that departed long ago.
-    fn overstays(&mut self) -> bool {
+    fn overstays(&mut self, now: Instant) -> bool {
         let settlement =
             self.ending.as_ref().and_then(|ending| ending.settlement.as_ref()).filter(|_| self.pace.stream);
         if !settlement.is_some_and(|settlement| settlement.flight.instance().departed()) {
             self.departed = None;
             return false;
         }
-        let now = Instant::now();
         now - *self.departed.get_or_insert(now) >= DEPARTED
     }
 
-    fn settle(&mut self, end: End) {
+    /// Settles the end; `None` means that it is complete.
+    fn settle(&mut self, outcome: Option<verdict::Outcome>) {
         if let Some(ending) = self.ending.take() {
-            ending.settle(end, Instant::now());
+            ending.settle(outcome, Instant::now());
+        }
+    }
+
+    /// The body ends here, before its last byte.
+    fn end(
+        &mut self,
+        outcome: verdict::Outcome,
+        error: body::Error,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        self.settle(Some(outcome));
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Whose doing it is that the instance broke the body off.
+    fn cut(&self) -> verdict::Outcome {
+        let settlement = self.ending.as_ref().and_then(|ending| ending.settlement.as_ref());
+        let owed = settlement.is_some_and(|settlement| owed(settlement.upload.as_deref(), &settlement.lease));
+        match settlement {
+            _ if owed => verdict::Outcome::CutOwed,
+            _ if self.unread >= UNREAD && self.unread >= self.answered.elapsed() / 2 => verdict::Outcome::CutUnread,
+            Some(settlement) if settlement.proven => verdict::Outcome::CutLater,
+            _ => verdict::Outcome::Cut,
         }
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let Pace { idle, total, stream } = self.pace;
+        let now = Instant::now();
         if let Some(ending) = &mut self.ending {
-            if stream {
-                ending.proven(Instant::now());
+            if self.pace.stream || now - ending.began > PROVEN {
+                ending.proven(now);
             }
             if let Some(exchange) = &mut ending.exchange {
                 exchange.facts.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
         }
         if http_body::Body::is_end_stream(&self.body) {
-            self.settle(End::Complete);
-        } else if let Some(timer) = &mut self.timer {
-            // Only bodies that had to be waited for look at the clock.
-            let now = Instant::now();
-            timer.as_mut().reset(total.map_or(now + idle, |total| total.min(now + idle)));
-            if let Some(ending) = &mut self.ending
-                && now - ending.began > PROVEN
-            {
-                ending.proven(now);
-            }
+            self.settle(None);
         }
+        self.passed = Some(now);
         frame
     }
 
-    /// Nothing came yet: has it been too long?
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let Pace { idle, total, .. } = self.pace;
-        let timer = self.timer.get_or_insert_with(|| {
-            let at = Instant::now() + idle;
-            Box::pin(tokio::time::sleep_until(total.map_or(at, |total| total.min(at))))
-        });
-        if timer.as_mut().poll(cx).is_pending() {
+    /// Nothing came yet: has it been too long? The wait counts from when its reader began to ask.
+    fn wait(&mut self, asks: Option<Instant>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let Pace { idle, total, stream } = self.pace;
+        if let Some(now) = asks {
+            let until = total.map_or(now + idle, |total| total.min(now + idle));
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(until),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+        }
+        if self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_pending()) {
             return Poll::Pending;
         }
-        if total.is_some_and(|total| total <= Instant::now()) {
-            self.settle(End::Late);
-            return Poll::Ready(Some(Err(body::Error::Deadline)));
+        match (total, stream) {
+            (Some(total), _) if total <= Instant::now() => {
+                self.end(verdict::Outcome::TotalTimeout, body::Error::Deadline)
+            }
+            (_, true) => self.end(verdict::Outcome::StreamIdle, body::Error::Idle),
+            (_, false) => self.end(verdict::Outcome::Idle, body::Error::Idle),
         }
-        self.settle(End::Idle);
-        Poll::Ready(Some(Err(body::Error::Idle)))
     }
 }
 
@@ -306,22 +328,39 @@ impl http_body::Body for Following {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(_))) if this.overstays() => {
-                this.settle(End::Late);
-                Poll::Ready(None)
+        if this.over {
+            return this.end(verdict::Outcome::Departed, body::Error::Departed);
+        }
+        // The first look, and each one after a piece was passed on, begins a wait.
+        let mut asks = None;
+        if let Some(passed) = this.passed.take() {
+            let now = Instant::now();
+            this.unread += now - passed;
+            asks = Some(now);
+            if this.pace.total.is_some_and(|total| total <= now) {
+                return this.end(verdict::Outcome::TotalTimeout, body::Error::Deadline);
             }
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
+        } else if this.timer.is_none() {
+            asks = Some(Instant::now());
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = this.pass(frame);
+                this.over = this.passed.is_some_and(|now| this.overstays(now));
+                Poll::Ready(Some(Ok(frame)))
+            }
             Poll::Ready(None) => {
-                this.settle(End::Complete);
+                this.settle(None);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let by_client = matches!(error, body::Error::Request);
-                this.settle(if by_client { End::Abandoned } else { End::Broken });
-                Poll::Ready(Some(Err(error)))
+                let outcome = match error {
+                    body::Error::Request => verdict::Outcome::UploadBroken,
+                    _ => this.cut(),
+                };
+                this.end(outcome, error)
             }
-            Poll::Pending => this.wait(cx),
+            Poll::Pending => this.wait(asks, cx),
         }
     }
 
@@ -336,6 +375,6 @@ impl http_body::Body for Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.settle(End::Abandoned);
+        self.settle(Some(verdict::Outcome::ClientGone));
     }
 }

@@ -13,13 +13,18 @@ use tokio::time::{Instant, Sleep};
 
 use crate::io::body::{Body, Error};
 
+/// Who waits for a client for so long in all, is kept waiting: what the instance does then is no fault of its own.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the attempt knows of the upload.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// When the last piece went on to the instance.
     pub(super) moved: Cell<Instant>,
-    /// The next piece is the client's to send.
-    pub(super) waiting: Cell<bool>,
+    /// Since when the next piece is the client's to send, while it is.
+    waiting: Cell<Option<Instant>>,
+    /// For how long it was, in all, until the last piece.
+    waited: Cell<Duration>,
     /// All of it went on.
     pub(super) done: Cell<bool>,
     /// It failed on the client's side.
@@ -37,6 +42,20 @@ pub(super) enum Failed {
     TooLarge,
 }
 
+impl Progress {
+    /// Whether the next piece is the client's to send.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.get().is_some() && !self.done.get()
+    }
+
+    /// Whether the client owes the rest of its body, and was waited for so long that the instance may have had enough. Pieces that
+    /// trickle in do not begin the wait anew.
+    pub(super) fn is_owed(&self, now: Instant) -> bool {
+        let waits = self.waiting.get().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        !self.done.get() && self.waited.get() + waits >= PATIENCE
+    }
+}
+
 struct Upload {
     body: Body,
     progress: Rc<Progress>,
@@ -49,7 +68,8 @@ struct Upload {
 pub(super) fn follow(body: Body, idle: Duration, limit: Option<u64>) -> (Body, Rc<Progress>) {
     let progress = Rc::new(Progress {
         moved: Cell::new(Instant::now()),
-        waiting: Cell::new(false),
+        waiting: Cell::new(None),
+        waited: Cell::new(Duration::ZERO),
         done: Cell::new(false),
         failed: Cell::new(None),
     });
@@ -65,8 +85,11 @@ impl Upload {
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.progress.moved.set(Instant::now());
-        self.progress.waiting.set(false);
+        let (now, progress) = (Instant::now(), &self.progress);
+        progress.moved.set(now);
+        if let Some(since) = progress.waiting.take() {
+            progress.waited.set(progress.waited.get() + now.saturating_duration_since(since));
+        }
         self.timer = None;
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left.checked_sub(length) {
@@ -92,7 +115,9 @@ impl http_body::Body for Upload {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                this.progress.waiting.set(true);
+                if this.progress.waiting.get().is_none() {
+                    this.progress.waiting.set(Some(Instant::now()));
+                }
                 let idle = this.idle;
                 let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
                 match timer.as_mut().poll(cx) {

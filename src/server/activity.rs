@@ -88,6 +88,8 @@ pub(super) struct Control {
     /// The counts of reads and writes when the age began.
     pub(super) mark: Cell<(u32, u32)>,
     order: Cell<Order>,
+    /// The answer's body broke off: the connection ends when the client has taken what came before.
+    pub(super) failing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Shared by all connections of the worker.
     draining: Rc<Cell<bool>>,
@@ -132,6 +134,7 @@ impl Control {
             age: Cell::new(0),
             mark: Cell::default(),
             order: Cell::default(),
+            failing: Cell::default(),
             waker: RefCell::default(),
             draining,
             index,
@@ -150,9 +153,12 @@ impl Control {
     /// Leaves an order for the connection's task, and wakes it.
     pub(super) fn give_order(&self, order: Order) {
         self.order.set(order);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.wake();
+    }
+
+    /// Has the connection's task polled.
+    pub(super) fn wake(&self) {
+        self.waker.borrow().iter().for_each(Waker::wake_by_ref);
     }
 
     /// A request begins: its head is complete. Returns the request's number, for [`Control::received`] and

@@ -229,7 +229,17 @@ impl http_body::Body for ResponseBody {
     type Error = body::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let ResponseBody { body, control } = self.get_mut();
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let Some(Err(error)) = frame else { return Poll::Ready(frame) };
+        if control.failing.replace(true) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        // hyper gives up a connection whose body fails, with all that it has not written yet, the head among it: it learns of the
+        // failure when nothing is left to be written.
+        *body = Body::Followed(Box::pin(Failing { error: Some(error), control: control.clone() }));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
@@ -244,6 +254,22 @@ impl http_body::Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.control.answered();
+    }
+}
+
+/// What is left of a body that broke off: its failure, once the client has taken all that came before. The worker's tick has the
+/// connection look again.
+struct Failing {
+    error: Option<body::Error>,
+    control: Rc<Control>,
+}
+
+impl http_body::Body for Failing {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        if self.control.blocked() { Poll::Pending } else { Poll::Ready(self.error.take().map(Err)) }
     }
 }
 

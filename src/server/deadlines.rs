@@ -70,6 +70,10 @@ fn tick(control: &Control) {
     let age = control.age.get() + 1;
     control.age.set(age);
     let ((read, wrote), (read_then, wrote_then)) = (control.counts(), control.mark.get());
+    // The client has taken all that came before its answer broke off.
+    if control.failing.get() && !control.blocked() {
+        control.wake();
+    }
     match control.phase.get() {
         Phase::Tunnel => {}
         // Bytes are ready for the client, and it is slow. Only what it takes restarts the age: that the answer goes on does not.

@@ -17,25 +17,25 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config;
-pub use failure::Failure;
+pub use failure::{Failure, Weight};
 use history::History;
 pub use state::State;
 
-/// A probe without a verdict for this long counts as lost: another may take its place.
+/// After this long, another probe may take the place of one that has no verdict yet.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// The lower part of [`Breaker::due`]: milliseconds.
 const MS: u64 = (1 << 44) - 1;
 
-/// The part of a generation that fits above it.
-const GENERATION: u64 = (1 << 20) - 1;
+/// The part of a [`Packed::turn`] that fits above it.
+const TURN: u64 = (1 << 20) - 1;
 
 /// One instance's breaker, shared by all workers.
 pub struct Breaker {
     /// A [`Packed`].
     state: AtomicU64,
-    /// When an open breaker is due for a probe, or half-open probes count as lost, in ms since `epoch` (the lower 44 bits), and the
-    /// generation that this holds for (the upper 20 bits, the generation's lower ones). Any other generation is not due.
+    /// When an open breaker is due for a probe, or the place of half-open probes is free again, in ms since `epoch` (the lower 44
+    /// bits), and the turn that this holds for (the upper 20 bits, the turn's lower ones). Any other turn is not due.
     due: AtomicU64,
     /// Something failed since the last success. Only then does a success take the lock.
     failed_lately: AtomicBool,
@@ -64,21 +64,22 @@ pub struct View {
     pub entered: [u64; 3],
 }
 
-/// State, number of probes under way and generation. Each change of state begins a new generation; verdicts on attempts of an older
-/// one change nothing.
+/// State, number of probes under way, round and generation. Each change of state begins a new generation; verdicts on attempts of an
+/// older one change nothing. Where probes take too long, a new round begins: their places are free for others, and their verdicts
+/// still count.
 ///
-/// Bits 0-1 hold the state, 2-9 the probes, 10-63 the generation.
+/// Bits 0-1 hold the state, 2-9 the probes, 10-17 the round, 18-63 the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Packed(u64);
 
 impl Packed {
-    fn new(state: State, probes: u64, generation: u64) -> Packed {
+    fn new(state: State, probes: u64, round: u8, generation: u64) -> Packed {
         let state = match state {
             State::Closed => 0,
             State::Open => 1,
             State::HalfOpen => 2,
         };
-        Packed(generation << 10 | probes << 2 | state)
+        Packed(generation << 18 | u64::from(round) << 10 | probes << 2 | state)
     }
 
     fn state(self) -> State {
@@ -93,15 +94,25 @@ impl Packed {
         self.0 >> 2 & 0xff
     }
 
+    fn round(self) -> u8 {
+        (self.0 >> 10) as u8
+    }
+
     fn generation(self) -> u64 {
+        self.0 >> 18
+    }
+
+    /// Round and generation: what a time that is due belongs to.
+    fn turn(self) -> u64 {
         self.0 >> 10
     }
 }
 
-/// The right to make one attempt: in which generation it was given, and whether the attempt is a probe.
+/// The right to make one attempt: in which generation and round it was given, and whether the attempt is a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     generation: u64,
+    round: u8,
     probe: bool,
 }
 
@@ -121,7 +132,7 @@ impl Breaker {
     pub(super) fn seeded(policy: &config::Breaker, seed: u64) -> Breaker {
         let now = Instant::now();
         Breaker {
-            state: AtomicU64::new(Packed::new(State::Closed, 0, 0).0),
+            state: AtomicU64::new(Packed::new(State::Closed, 0, 0, 0).0),
             due: AtomicU64::new(0),
             failed_lately: AtomicBool::new(false),
             enabled: AtomicBool::new(policy.enabled),
@@ -141,7 +152,7 @@ impl Breaker {
         history.tune(policy);
         let packed = self.packed();
         if !policy.enabled && packed.state() != State::Closed {
-            let grant = Grant { generation: packed.generation(), probe: false };
+            let grant = Grant { generation: packed.generation(), round: 0, probe: false };
             self.change(&mut history, grant, State::Closed, Instant::now());
         }
     }
@@ -173,23 +184,27 @@ impl Breaker {
     pub(super) fn acquire(&self) -> Option<Grant> {
         let mut packed = self.packed();
         loop {
-            let (next, grant) = match packed.state() {
-                State::Closed => return Some(Grant { generation: packed.generation(), probe: false }),
+            let (probes, round, generation) = match packed.state() {
+                State::Closed => {
+                    return Some(Grant { generation: packed.generation(), round: packed.round(), probe: false });
+                }
                 State::HalfOpen if packed.probes() < self.probes() => {
-                    let next = Packed::new(State::HalfOpen, packed.probes() + 1, packed.generation());
-                    (next, Grant { generation: packed.generation(), probe: true })
+                    (packed.probes() + 1, packed.round(), packed.generation())
                 }
-                // Where it is half open already, the probes under way are lost: a new generation forgets them.
-                State::Open | State::HalfOpen if self.is_due(packed, Instant::now()) => {
-                    let generation = packed.generation() + 1;
-                    (Packed::new(State::HalfOpen, 1, generation), Grant { generation, probe: true })
+                State::HalfOpen if self.is_due(packed, Instant::now()) => {
+                    (1, packed.round().wrapping_add(1), packed.generation())
                 }
+                State::Open if self.is_due(packed, Instant::now()) => (1, 0, packed.generation() + 1),
                 State::Open | State::HalfOpen => return None,
             };
+            let next = Packed::new(State::HalfOpen, probes, round, generation);
+            let grant = Grant { generation, round, probe: true };
             match self.state.compare_exchange_weak(packed.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    if packed.generation() != next.generation() {
-                        self.set_due(next.generation(), Instant::now() + PROBE);
+                    if packed.turn() != next.turn() {
+                        self.set_due(next.turn(), Instant::now() + PROBE);
+                    }
+                    if packed.generation() != generation {
                         self.entered[State::HalfOpen.figure()].fetch_add(1, Ordering::Relaxed);
                     }
                     return Some(grant);
@@ -198,6 +213,13 @@ impl Breaker {
                 Err(current) => packed = Packed(current),
             }
         }
+    }
+
+    /// What an attempt is judged by that has had its verdict, and failed after it: none where the breaker is not closed.
+    pub(super) fn sample(&self) -> Option<Grant> {
+        let packed = self.packed();
+        let grant = Grant { generation: packed.generation(), round: packed.round(), probe: false };
+        (packed.state() == State::Closed).then_some(grant)
     }
 
     /// The attempt succeeded.
@@ -230,23 +252,36 @@ impl Breaker {
         if !self.enabled.load(Ordering::Relaxed) {
             return false;
         }
+        let rate_only = failure.weight() == Weight::Rate;
+        if rate_only && grant.probe {
+            // It is no verdict on a single attempt.
+            self.returned(grant);
+            return false;
+        }
         let mut history = self.history.lock();
         if !self.is_current(grant) {
             return false;
         }
-        self.failed_lately.store(true, Ordering::Relaxed);
         // An open time means: too many in a row. Where a trip was vetoed before, its open time is still the one to use.
-        let in_a_row = history.failed(failure);
+        let in_a_row = if rate_only {
+            None
+        } else {
+            self.failed_lately.store(true, Ordering::Relaxed);
+            history.failed(failure)
+        };
         // A probe's failure always opens again. Any other needs too many failures, and may be vetoed.
         if !grant.probe {
             if in_a_row.is_none() && !too_many() {
                 return false;
             }
             if !may_trip() {
-                history.veto(in_a_row);
+                if !rate_only {
+                    history.veto(in_a_row);
+                }
                 return false;
             }
         }
+        history.why = Some(failure);
         let open = in_a_row.unwrap_or_else(|| history.next_open_time());
         self.open(&mut history, grant, open)
     }
@@ -263,11 +298,11 @@ impl Breaker {
         }
         let without = |packed: u64| {
             let packed = Packed(packed);
-            let (generation, probes) = (packed.generation(), packed.probes());
-            let counted = packed.state() == State::HalfOpen && generation == grant.generation && probes > 0;
-            counted.then(|| Packed::new(State::HalfOpen, probes - 1, generation).0)
+            let (probes, round, generation) = (packed.probes(), packed.round(), packed.generation());
+            let same = packed.state() == State::HalfOpen && (generation, round) == (grant.generation, grant.round);
+            (same && probes > 0).then(|| Packed::new(State::HalfOpen, probes - 1, round, generation).0)
         };
-        // Where a new generation began since, the probe is forgotten already.
+        // Where a new round or generation began since, its place is free already.
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, without);
     }
 
@@ -276,7 +311,7 @@ impl Breaker {
         let _history = self.history.lock();
         let packed = self.packed();
         if packed.state() == State::Open {
-            self.set_due(packed.generation(), self.epoch);
+            self.set_due(packed.turn(), self.epoch);
         }
     }
 
@@ -311,26 +346,26 @@ impl Breaker {
     fn is_due(&self, packed: Packed, now: Instant) -> bool {
         let due = self.due.load(Ordering::Acquire);
         let now = now.saturating_duration_since(self.epoch).as_millis() as u64;
-        due >> 44 == packed.generation() & GENERATION && due & MS <= now
+        due >> 44 == packed.turn() & TURN && due & MS <= now
     }
 
-    /// Sets when a generation is due. A thread may be held up between its change of state and this: then a later generation's
-    /// time, which is set already, stays.
-    fn set_due(&self, generation: u64, at: Instant) {
+    /// Sets when a turn is due. A thread may be held up between its change of state and this: then a later turn's time, which is
+    /// set already, stays.
+    fn set_due(&self, turn: u64, at: Instant) {
         let ms = at.saturating_duration_since(self.epoch).as_millis() as u64;
-        let new = (generation & GENERATION) << 44 | ms & MS;
-        let is_later = |old: u64| (old >> 44).wrapping_sub(generation) & GENERATION;
-        let step = |old: u64| (is_later(old) == 0 || is_later(old) > GENERATION / 2).then_some(new);
+        let new = (turn & TURN) << 44 | ms & MS;
+        let is_later = |old: u64| (old >> 44).wrapping_sub(turn) & TURN;
+        let step = |old: u64| (is_later(old) == 0 || is_later(old) > TURN / 2).then_some(new);
         let _ = self.due.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
     }
 
     /// Changes the state, which begins a new generation. False, without a change, where the grant's generation is over already.
     fn change(&self, history: &mut History, grant: Grant, state: State, due: Instant) -> bool {
-        let next = Packed::new(state, 0, grant.generation + 1);
+        let next = Packed::new(state, 0, 0, grant.generation + 1);
         let step = |packed: u64| (Packed(packed).generation() == grant.generation).then_some(next.0);
         let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).is_ok();
         if changed {
-            self.set_due(next.generation(), due);
+            self.set_due(next.turn(), due);
             self.entered[state.figure()].fetch_add(1, Ordering::Relaxed);
             history.since = Instant::now();
         }

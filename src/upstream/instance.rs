@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ServiceState;
-use super::breaker::{Breaker, Failure, Grant};
+use super::breaker::{Breaker, Failure, Grant, Weight};
 use super::recent::Window;
 use super::wire::{ConnectError, Connection, Connector};
 use crate::catalog::Key;
@@ -97,6 +97,12 @@ impl Instance {
     /// The right to one attempt, where its breaker gives one.
     pub fn acquire(self: &Arc<Instance>, worker: WorkerId) -> Option<Permit> {
         let grant = self.breaker.acquire()?;
+        Some(Permit { instance: self.clone(), grant: Some(grant), worker })
+    }
+
+    /// The right to give a verdict on what went wrong after an attempt had succeeded; none while its breaker is not closed.
+    pub(super) fn sample(self: &Arc<Instance>, worker: WorkerId) -> Option<Permit> {
+        let grant = self.breaker.sample()?;
         Some(Permit { instance: self.clone(), grant: Some(grant), worker })
     }
 
@@ -205,18 +211,18 @@ impl Permit {
         }
     }
 
-    /// The attempt failed through the instance's fault. Returns whether the breaker tripped. `others` says whether another
-    /// instance of the service is eligible; it is called under the service's lock, so that two workers cannot trip the last two
-    /// at the same time.
-    pub fn failed(mut self, failure: Failure, service: &ServiceState, others: impl FnOnce() -> bool) -> bool {
+    /// The attempt failed through the instance's fault. Returns whether the breaker tripped. `may_trip` says whether it may, for a
+    /// failure that must not trip the last eligible instance; it is called under the service's lock, so that two workers cannot trip
+    /// the last two at the same time.
+    pub fn failed(mut self, failure: Failure, service: &ServiceState, may_trip: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
         let Instance { window, breaker, .. } = &*self.instance;
         self.instance.count(grant, self.worker, true, Instant::now());
-        let tripped = if failure.is_status() {
-            let _one_at_a_time = service.tripping.lock();
-            breaker.failed(grant, failure, || window.too_many(), others)
-        } else {
+        let tripped = if failure.weight() == Weight::Failure {
             breaker.failed(grant, failure, || window.too_many(), || true)
+        } else {
+            let _one_at_a_time = service.tripping.lock();
+            breaker.failed(grant, failure, || window.too_many(), may_trip)
         };
         if tripped {
             window.restart();

@@ -6,8 +6,10 @@
 mod answer;
 mod body;
 mod connector;
+mod error;
 mod message;
 mod rest;
+mod upload;
 
 use std::cell::{RefCell, RefMut};
 use std::future::{Future, poll_fn};
@@ -25,10 +27,11 @@ use tokio::time::{Instant, Sleep};
 use crate::io::Io;
 use crate::io::body::{Body, Error, Source};
 use crate::io::upgrade::Upgrade;
-use answer::Expected;
 pub use answer::Memory;
+use answer::{Expected, Malformed};
 use body::{Framing, Taken};
 pub use connector::{ConnectError, Connector};
+pub use error::SendError;
 use message::{Fault, Message};
 pub use message::{Fields, Head};
 pub use rest::Rest;
@@ -36,21 +39,15 @@ pub use rest::Rest;
 /// The most that an answer's head may have.
 const LARGEST: usize = 64 * 1024;
 
+/// Pieces of a body up to this many bytes are joined with others that are here: each would cost a write of its own, or its reader a
+/// turn.
+const SMALL: usize = 2 * 1024;
+
+/// How many bytes of a body are joined at most.
+const JOINED: usize = 16 * 1024;
+
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
 const READ: (usize, usize) = (8 * 1024, 256 * 1024);
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum SendError {
-    /// Not a byte of the request was written: here is its body again.
-    Unwritten(Body),
-    /// What came back is not HTTP, or more than our buffers hold.
-    BadAnswer(&'static str),
-    /// The request's own body failed: the client's doing.
-    Body,
-    /// The connection broke before the answer's head was complete.
-    Reset(io::Error),
-}
 
 /// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
 #[derive(Debug)]
@@ -192,6 +189,11 @@ impl Connection {
         self.state().message.written()
     }
 
+    /// Whether something of a request is here that the instance does not take.
+    pub fn is_blocked(&self) -> bool {
+        self.state().message.is_blocked()
+    }
+
     /// The connection after a 101, when it no longer speaks HTTP.
     pub fn upgrade(&self) -> Option<Upgrade> {
         let mut state = self.state();
@@ -237,14 +239,16 @@ impl State {
                 return Poll::Ready(Err(SendError::Reset(io::ErrorKind::NotConnected.into())));
             };
             match expected.read(&mut self.input, memory) {
-                Err(why) => return Poll::Ready(Err(SendError::BadAnswer(why))),
+                Err(Malformed::NotHttp(why)) => return Poll::Ready(Err(SendError::NotHttp(why))),
+                Err(Malformed::Form(why)) => return Poll::Ready(Err(SendError::BadAnswer(why))),
                 Ok(Some(response)) => return Poll::Ready(Ok(self.answered(response, wire))),
                 Ok(None) => {}
             }
+            let cut_off = if expected.heard() { SendError::CutOff } else { SendError::Reset };
             match std::task::ready!(self.fill(cx)) {
-                Ok(0) => return Poll::Ready(Err(SendError::Reset(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(0) => return Poll::Ready(Err(cut_off(io::ErrorKind::UnexpectedEof.into()))),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(SendError::Reset(error))),
+                Err(error) => return Poll::Ready(Err(cut_off(error))),
             }
         }
     }

@@ -41,6 +41,10 @@ pub(in crate::proxy) enum Play {
     Deaf(&'static str),
     /// The connection closes after these bytes.
     Break(&'static str),
+    /// These bytes come, and the connection closes after so many seconds more, in which all that comes is read.
+    GiveUp(&'static str, u64),
+    /// The gateway has no descriptor for a connection.
+    Shortage,
     /// After these bytes, one more every minute, for ever.
     Tick(&'static str),
     /// Nobody listens.
@@ -102,8 +106,12 @@ impl Peer {
             // An upload is answered before it is read: the worst of what servers do.
             let upload = head.contains("transfer-encoding: chunked");
             let play = *self.play.lock();
-            let (Play::Answer(bytes) | Play::Stop(bytes) | Play::Deaf(bytes) | Play::Break(bytes) | Play::Tick(bytes)) =
-                play
+            let (Play::Answer(bytes)
+            | Play::Stop(bytes)
+            | Play::Deaf(bytes)
+            | Play::Break(bytes)
+            | Play::GiveUp(bytes, _)
+            | Play::Tick(bytes)) = play
             else {
                 // Until the other end closes.
                 tokio::io::copy(stream, &mut tokio::io::sink()).await?;
@@ -117,6 +125,11 @@ impl Peer {
                 Play::Stop(_) => drop(tokio::io::copy(stream, &mut tokio::io::sink()).await?),
                 Play::Deaf(_) => std::future::pending().await,
                 Play::Break(_) => return Ok(()),
+                Play::GiveUp(_, seconds) => {
+                    let patience = std::time::Duration::from_secs(seconds);
+                    let _ = tokio::time::timeout(patience, tokio::io::copy(stream, &mut tokio::io::sink())).await;
+                    return Ok(());
+                }
                 Play::Tick(_) => loop {
                     // Paused time.
                     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
@@ -254,6 +267,7 @@ fn connector(peers: Vec<Arc<Peer>>) -> Connector {
         match *peer.play.lock() {
             Play::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
             Play::Silent => return Err(io::ErrorKind::WouldBlock.into()),
+            Play::Shortage => return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())),
             _ => {}
         }
         peer.made.fetch_add(1, Ordering::Relaxed);

@@ -15,16 +15,39 @@ pub enum Failure {
     FirstByteTimeout,
     /// The answer's body stopped: no byte came for as long as the idle deadline.
     Idle,
-    /// What came back is no valid HTTP.
+    /// What came back does not begin with a status line of HTTP/1: something else listens there.
+    NotHttp,
+    /// An answer of a form that we refuse: its framing, its fields, its size, its characters; a 101 that nobody asked for.
     BadAnswer,
     /// 502, 504, or 503 without `Retry-After`.
     Status(u16),
 }
 
+/// How much a failure says of its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nobody may have answered: it may trip the last eligible instance, too.
+    Failure,
+    /// The instance answered, if only with an error: of several instances, the last eligible one never trips by this.
+    Status,
+    /// The instance answered, and its client may have provoked what is wrong with it: it counts in the rate window only, and never
+    /// trips the last eligible instance.
+    Rate,
+}
+
 impl Failure {
-    /// Whether the instance answered in HTTP, if only with an error. Such a failure never trips the last eligible instance.
-    pub fn is_status(self) -> bool {
-        matches!(self, Failure::Status(_))
+    /// How much it says of its instance.
+    pub fn weight(self) -> Weight {
+        match self {
+            Failure::Status(_) => Weight::Status,
+            Failure::BadAnswer => Weight::Rate,
+            Failure::ConnectRefused
+            | Failure::ConnectTimeout
+            | Failure::Reset
+            | Failure::FirstByteTimeout
+            | Failure::Idle
+            | Failure::NotHttp => Weight::Failure,
+        }
     }
 
     /// One stable word for logs.
@@ -35,6 +58,7 @@ impl Failure {
             Failure::Reset => "reset",
             Failure::FirstByteTimeout => "first_byte_timeout",
             Failure::Idle => "idle_timeout",
+            Failure::NotHttp => "not_http",
             Failure::BadAnswer => "bad_answer",
             Failure::Status(502) => "status_502",
             Failure::Status(503) => "status_503",

@@ -99,7 +99,7 @@ async fn a_dropped_probe_frees_its_place_without_a_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_hangs_for_five_seconds_makes_room_and_its_late_word_counts_nothing() {
+async fn a_probe_that_takes_five_seconds_makes_room_for_others_and_its_late_success_closes_the_breaker() {
     let breaker = breaker(1, 1);
     fail(&breaker);
     until_due(&breaker).await;
@@ -109,11 +109,65 @@ async fn a_probe_that_hangs_for_five_seconds_makes_room_and_its_late_word_counts
     pass(200).await;
     assert!(eligible(&breaker));
     let second = breaker.acquire().expect("another probe");
-    breaker.succeeded(hung);
-    assert_eq!(state(&breaker), State::HalfOpen);
     breaker.returned(hung);
     assert!(breaker.acquire().is_none(), "the late one's place was not its own any more");
-    breaker.succeeded(second);
+    breaker.succeeded(hung);
+    assert_eq!(state(&breaker), State::Closed);
+    assert!(!breaker.failed(second, Failure::Reset, || false, || true), "its generation is over");
+    assert_eq!((state(&breaker), breaker.view().entered), (State::Closed, [1, 1, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_needs_longer_than_a_probes_place_lasts_recovers_under_traffic() {
+    // Each of four clients asks again as soon as it may; every answer takes 5.5 s.
+    let breaker = breaker(1, 1);
+    fail(&breaker);
+    until_due(&breaker).await;
+    let mut under_way = std::collections::VecDeque::new();
+    for tick in 0u64.. {
+        assert!(tick < 60, "no probe closed it");
+        under_way.extend(breaker.acquire().map(|grant| (tick, grant)));
+        pass(100).await;
+        if let Some((_, grant)) = under_way.pop_front_if(|(since, _)| tick - *since >= 54) {
+            breaker.succeeded(grant);
+            break;
+        }
+    }
+    assert_eq!(state(&breaker), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_failure_of_a_probe_opens_the_breaker_again() {
+    let breaker = breaker(1, 1);
+    fail(&breaker);
+    until_due(&breaker).await;
+    let late = breaker.acquire().expect("a probe");
+    pass(5_100).await;
+    let _second = breaker.acquire().expect("another probe");
+    assert!(breaker.failed(late, Failure::FirstByteTimeout, || false, || true));
+    assert_eq!(state(&breaker), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_form_that_we_refuse_counts_in_the_rate_window_only() {
+    let breaker = breaker(2, 1);
+    let refused = |too_many: bool, others: bool| {
+        let grant = breaker.acquire().expect("a permit");
+        breaker.failed(grant, Failure::BadAnswer, || too_many, || others)
+    };
+    for _ in 0..100 {
+        assert!(!refused(false, true) && !refused(true, false));
+    }
+    assert_eq!((state(&breaker), breaker.view().consecutive), (State::Closed, 0));
+    assert!(refused(true, true), "too large a share, and another instance is there");
+    assert_eq!(breaker.view().why, Some(Failure::BadAnswer));
+    // Of a probe it says nothing: its place is free.
+    until_due(&breaker).await;
+    let probe = breaker.acquire().expect("a probe");
+    assert!(!breaker.failed(probe, Failure::BadAnswer, || true, || true));
+    assert_eq!(state(&breaker), State::HalfOpen);
+    let next = breaker.acquire().expect("its place");
+    breaker.succeeded(next);
     assert_eq!(state(&breaker), State::Closed);
 }
 
@@ -255,7 +309,8 @@ async fn a_thread_that_was_held_up_does_not_make_an_open_breaker_stay_open_for_e
     let (first, second) = (breaker.acquire().expect("a probe"), breaker.acquire().expect("a second probe"));
     assert!(breaker.failed(second, Failure::Reset, || false, || true));
     // The first one's thread comes only now to say until when its generation waits for probes.
-    breaker.set_due(first.generation, Instant::now() + PROBE);
+    let turn = Packed::new(State::HalfOpen, 1, first.round, first.generation).turn();
+    breaker.set_due(turn, Instant::now() + PROBE);
     until_due(&breaker).await;
     assert!(breaker.acquire().is_some());
 }

@@ -45,6 +45,28 @@ impl Memory {
     }
 }
 
+/// What is wrong with a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// It does not begin with a status line (RFC 9112 section 4).
+    NotHttp(&'static str),
+    /// It does, and has a form that we refuse.
+    Form(&'static str),
+}
+
+impl From<&'static str> for Malformed {
+    fn from(why: &'static str) -> Malformed {
+        Malformed::Form(why)
+    }
+}
+
+/// What is wrong with bytes that are no whole head, by how they begin.
+fn malformed(input: &[u8], why: &'static str) -> Malformed {
+    let line = matches!(input, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', status @ ..]
+        if matches!(status, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'\r' | b'\n', ..]));
+    if line { Malformed::Form(why) } else { Malformed::NotHttp(why) }
+}
+
 /// A head that is being received.
 #[derive(Debug)]
 pub(super) struct Expected {
@@ -63,17 +85,15 @@ impl Expected {
     }
 
     /// The next answer in these bytes, if its head is complete. Interim answers (1xx) are skipped.
-    pub(super) fn read(&mut self, input: &mut BytesMut, memory: &Memory) -> Result<Option<Answer>, &'static str> {
+    pub(super) fn read(&mut self, input: &mut BytesMut, memory: &Memory) -> Result<Option<Answer>, Malformed> {
         while !input.is_empty() {
             // A head that comes in pieces is parsed at its first and at its last, not at each.
             if self.seen > 0 && !ends(&input[self.seen.saturating_sub(3)..]) {
-                self.seen = input.len();
-                return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
+                return self.more(input);
             }
             let before = input.len();
             let Some(answer) = parse(input, memory, self.bodiless)? else {
-                self.seen = input.len();
-                return if self.seen > LARGEST { Err("its head is too large") } else { Ok(None) };
+                return self.more(input);
             };
             self.seen = 0;
             let status = answer.response.status();
@@ -82,10 +102,21 @@ impl Expected {
             }
             self.interim += before - input.len();
             if self.interim > LARGEST {
-                return Err("its interim answers do not end");
+                return Err("its interim answers do not end".into());
             }
         }
         Ok(None)
+    }
+
+    /// The head is not complete: whether more of it may come.
+    fn more(&mut self, input: &[u8]) -> Result<Option<Answer>, Malformed> {
+        self.seen = input.len();
+        if self.seen > LARGEST { Err(malformed(input, "its head is too large")) } else { Ok(None) }
+    }
+
+    /// Whether something of an answer has come already.
+    pub(super) fn heard(&self) -> bool {
+        self.seen > 0 || self.interim > 0
     }
 }
 
@@ -94,18 +125,18 @@ fn ends(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
-fn parse(input: &mut BytesMut, memory: &Memory, bodiless: bool) -> Result<Option<Answer>, &'static str> {
+fn parse(input: &mut BytesMut, memory: &Memory, bodiless: bool) -> Result<Option<Answer>, Malformed> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let length = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err("it has too many header fields"),
-        Err(_) => return Err("its head is not HTTP/1"),
+        Err(httparse::Error::TooManyHeaders) => return Err("it has too many header fields".into()),
+        Err(_) => return Err(malformed(input, "its head is not HTTP/1")),
     };
     if length > LARGEST {
-        return Err("its head is too large");
+        return Err("its head is too large".into());
     }
     let status =
         StatusCode::from_u16(parsed.code.unwrap_or_default()).or(Err("its status is not a number of three digits"))?;

@@ -4,6 +4,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
+use super::{JOINED, SMALL};
+
 /// The most fields that a trailer section may have.
 const FIELDS: usize = 100;
 
@@ -94,7 +96,31 @@ fn data(left: &mut u64, input: &mut BytesMut) -> Taken {
 }
 
 impl Chunks {
+    /// The next piece that is in these bytes. The data of small chunks that are all here is joined.
     fn take(&mut self, input: &mut BytesMut) -> Result<Taken, &'static str> {
+        let first = self.next(input, false)?;
+        let Taken::Frame(frame) = &first else { return Ok(first) };
+        let Some(piece) = frame.data_ref().filter(|piece| piece.len() <= SMALL && !input.is_empty()) else {
+            return Ok(first);
+        };
+        let mut joined = BytesMut::new();
+        // What is wrong further on is found again when this has been taken.
+        while let Ok(Taken::Frame(frame)) = self.next(input, true) {
+            if joined.is_empty() {
+                joined.reserve(JOINED);
+                joined.extend_from_slice(piece);
+            }
+            joined.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            if joined.len() > JOINED - SMALL {
+                break;
+            }
+        }
+        Ok(if joined.is_empty() { first } else { Taken::Frame(Frame::data(joined.freeze())) })
+    }
+
+    /// The next step that these bytes allow. With `small` only the data of small chunks is taken, and nothing that follows the last
+    /// chunk.
+    fn next(&mut self, input: &mut BytesMut, small: bool) -> Result<Taken, &'static str> {
         loop {
             match &mut self.state {
                 Chunk::Size => match self.size(input)? {
@@ -102,6 +128,7 @@ impl Chunks {
                     Some(0) => self.state = Chunk::Trailers(0),
                     Some(size) => self.state = Chunk::Data(size),
                 },
+                Chunk::Data(left) if small && *left > SMALL as u64 => return Ok(Taken::More),
                 Chunk::Data(left) => {
                     let taken = data(left, input);
                     if *left == 0 {
@@ -117,6 +144,7 @@ impl Chunks {
                     [] | [b'\r'] => return Ok(Taken::More),
                     _ => return Err("a chunk is longer than its size says"),
                 },
+                Chunk::Trailers(_) | Chunk::Over if small => return Ok(Taken::More),
                 Chunk::Trailers(seen) => match section(input, *seen)? {
                     None => {
                         *seen = input.len();

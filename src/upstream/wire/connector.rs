@@ -1,13 +1,20 @@
 //! Where connections to instances come from.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
 
 use crate::io::Io;
+
+/// After so much silence, and so often from then on, the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How many of these questions may go unanswered: the most that Linux allows.
+const PROBES: u32 = 127;
 
 /// How connections are made: sockets, or pipes inside this process.
 #[derive(Clone)]
@@ -29,6 +36,8 @@ impl std::fmt::Debug for Connector {
 pub enum ConnectError {
     /// Refused, unreachable, or any other answer than a connection.
     Refused(io::Error),
+    /// It is our own doing: descriptors, ports or memory are used up.
+    Shortage(io::Error),
     /// No answer before the deadline.
     Timeout,
 }
@@ -41,7 +50,7 @@ impl Connector {
     pub(in crate::upstream) async fn open(&self, address: SocketAddr, deadline: Duration) -> Result<Io, ConnectError> {
         let io = match self {
             Connector::Tcp => match tokio::time::timeout(deadline, tcp(address)).await {
-                Ok(connected) => connected.map_err(ConnectError::Refused)?,
+                Ok(connected) => connected.map_err(|error| whose(error, address))?,
                 Err(_) => return Err(ConnectError::Timeout),
             },
             Connector::Memory(make) => match make(address) {
@@ -50,11 +59,27 @@ impl Connector {
                     tokio::time::sleep(deadline).await;
                     return Err(ConnectError::Timeout);
                 }
-                made => made.map_err(ConnectError::Refused)?,
+                made => made.map_err(|error| whose(error, address))?,
             },
         };
         Ok(io)
     }
+}
+
+/// Whose doing it is that there is no connection.
+fn whose(error: io::Error, address: SocketAddr) -> ConnectError {
+    let shortage = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => true,
+        // No port is left - or this machine has no address from which that one can be reached, as a datagram would show, whose
+        // ports are others.
+        Some(Errno::ADDRNOTAVAIL) => {
+            let any: SocketAddr =
+                if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+            UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
+        }
+        _ => false,
+    };
+    if shortage { ConnectError::Shortage(error) } else { ConnectError::Refused(error) }
 }
 
 async fn tcp(address: SocketAddr) -> io::Result<Io> {
@@ -62,10 +87,9 @@ async fn tcp(address: SocketAddr) -> io::Result<Io> {
     socket.set_nodelay(true)?;
     let stream = socket.connect(address).await?;
     let options = SockRef::from(&stream);
-    options.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)),
-    )?;
-    // Written bytes that nobody acknowledges for this long mean a dead path, not a slow service.
-    options.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    // These keep the way open through what forgets quiet connections, and give up on a peer that does not answer at all after more
+    // than two hours only: deadlines are the configuration's, not the kernel's. So there is no TCP_USER_TIMEOUT either.
+    options
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(PROBES))?;
     Ok(Io::Tcp(stream))
 }

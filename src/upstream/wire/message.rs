@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderName, Method};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tokio::io::AsyncWrite;
 
+use super::upload::{Again, Upload};
 use crate::fields::{self, Traits};
 use crate::io::Io;
-use crate::io::body::{self, Body};
+use crate::io::body::Body;
 
 /// Memory for a head's text that is kept from one request to the next, in bytes.
 const KEPT: usize = 4 * 1024;
@@ -127,6 +128,8 @@ pub(super) struct Message {
     at: usize,
     /// Something of the request was written.
     begun: bool,
+    /// The connection took nothing when it was written to last.
+    blocked: bool,
     /// Bytes of all requests that were written.
     written: u64,
     upload: Option<Upload>,
@@ -134,32 +137,27 @@ pub(super) struct Message {
     ended: Option<Body>,
 }
 
-/// What is to come of a body.
-#[derive(Debug)]
-struct Upload {
-    body: Body,
-    /// How many bytes are to come; `None` where chunks say it.
-    left: Option<u64>,
-    /// Trailers that the head announces.
-    trailers: Vec<HeaderName>,
-}
-
 impl Message {
     /// Another request.
     pub(super) fn begin<F: Fields>(&mut self, head: &Head<'_, F>, body: Body) {
         self.clear();
-        (self.begun, self.ended) = (false, None);
+        (self.begun, self.blocked, self.ended) = (false, false, None);
         let length = match &body {
             Body::Empty => None,
             body => Some(http_body::Body::size_hint(body).exact()),
         };
         let trailers = head.write(&mut self.line, length);
-        self.upload = length.map(|left| Upload { body, left, trailers });
+        self.upload = length.map(|left| Upload::new(body, left, trailers));
     }
 
     /// Whether nothing is left of it.
     pub(super) fn is_sent(&self) -> bool {
         self.upload.is_none() && self.unwritten() == 0
+    }
+
+    /// Whether something is here that the connection did not take.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     /// Counts what is written of all requests.
@@ -214,6 +212,7 @@ impl Message {
             IoSlice::advance_slices(&mut slices, self.at);
             Pin::new(io).poll_write_vectored(cx, slices)
         };
+        self.blocked = written.is_pending();
         match std::task::ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => {
@@ -228,7 +227,7 @@ impl Message {
     /// The next piece of the body, ready to be written.
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        let frame = std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut upload.body), cx));
+        let frame = std::task::ready!(upload.frame(cx));
         let Some(frame) = frame else {
             match upload.left {
                 Some(0) => {}
@@ -264,7 +263,7 @@ impl Message {
             }
         }
         self.piece = data;
-        if upload.left == Some(0) && http_body::Body::is_end_stream(&upload.body) {
+        if upload.left == Some(0) && upload.is_over() {
             self.upload = None;
         }
         Poll::Ready(Ok(()))
@@ -288,7 +287,7 @@ impl Message {
     fn end(&mut self, last: Option<Frame<Bytes>>) {
         self.upload = None;
         if !self.begun {
-            self.ended = Some(Body::Followed(Box::pin(Again { first: last, rest: Body::Empty })));
+            self.ended = Some(Again::body(last.map(Ok), Body::Empty));
         }
     }
 
@@ -297,11 +296,8 @@ impl Message {
         let piece = std::mem::take(&mut self.piece);
         let fault = match (self.upload.take(), self.ended.take()) {
             _ if self.begun => Fault::Io,
-            (Some(upload), _) if piece.is_empty() => Fault::Unwritten(upload.body),
-            (Some(upload), _) => {
-                let again = Again { first: Some(Frame::data(piece)), rest: upload.body };
-                Fault::Unwritten(Body::Followed(Box::pin(again)))
-            }
+            (Some(upload), _) if piece.is_empty() => Fault::Unwritten(upload.rest()),
+            (Some(upload), _) => Fault::Unwritten(Again::body(Some(Ok(Frame::data(piece))), upload.rest())),
             (None, Some(ended)) => Fault::Unwritten(ended),
             (None, None) => Fault::Unwritten(Body::from(piece)),
         };
@@ -321,39 +317,4 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// A body whose first frame was taken already.
-struct Again {
-    first: Option<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl http_body::Body for Again {
-    type Data = Bytes;
-    type Error = body::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let this = self.get_mut();
-        match this.first.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut this.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = match &self.first {
-            None => Some(0),
-            // Trailers only come in chunks.
-            Some(frame) => frame.data_ref().map(|data| data.len() as u64),
-        };
-        match (first, self.rest.size_hint().exact()) {
-            (Some(first), Some(rest)) => SizeHint::with_exact(first + rest),
-            _ => SizeHint::default(),
-        }
-    }
 }

@@ -247,7 +247,7 @@ fn ours(method: &Method, pieces: &[&[u8]], closes: bool) -> Outcome {
     let response = match feed.drive(&hand, |cx| send.as_mut().poll(cx)) {
         Some(Ok(response)) => response,
         Some(Err(SendError::Unwritten(_) | SendError::Body)) => panic!("the request failed, not its answer"),
-        Some(Err(SendError::BadAnswer(_) | SendError::Reset(_))) => return Outcome::without(Told::Failed),
+        Some(Err(_)) => return Outcome::without(Told::Failed),
         None => return Outcome::without(Told::Waits),
     };
     let head = head_of(&response);

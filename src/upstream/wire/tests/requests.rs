@@ -206,7 +206,17 @@ fn all(mut body: Body) -> (Option<u64>, Vec<String>) {
             },
         })
     };
-    (hint, (0..).map_while(frame).filter(|piece| !piece.is_empty()).collect())
+    let mut pieces: Vec<String> = Vec::new();
+    for piece in (0..).map_while(frame).filter(|piece| !piece.is_empty()) {
+        match pieces.last_mut() {
+            // Pieces of data that were at hand together may come as one.
+            Some(last) if !last.starts_with('{') && !piece.starts_with('{') && piece != "failed" => {
+                last.push_str(&piece)
+            }
+            _ => pieces.push(piece),
+        }
+    }
+    (hint, pieces)
 }
 
 #[test]
