@@ -279,14 +279,17 @@ impl LocalService {
         })
     }
 
-    /// A verdict against an instance. What its [`Weight`] is, decides whether it may trip the last one that is left.
+    /// A verdict against an instance. The failure's [`Weight`] decides whether it may trip the last one that is left.
     pub fn failed(&self, permit: Permit, failure: Failure, flight: &InFlight) {
         flight.failed();
         let instance = permit.instance().clone();
-        // A status may trip the only instance that there is.
-        let alone = failure.weight() == Weight::Status
-            && self.shared.members.iter().filter(|member| member.weight > 0).count() < 2;
-        if permit.failed(failure, &self.shared.state, || alone || self.others_eligible(&instance)) {
+        let may_trip = || match failure.weight() {
+            Weight::Failure => true,
+            // It may trip the only instance that there is.
+            Weight::Status => self.members().count() < 2 || self.others_eligible(&instance),
+            Weight::Rate => self.others_eligible(&instance) && self.stands_out(&instance),
+        };
+        if permit.failed(failure, &self.shared.state, may_trip) {
             let view = instance.breaker.view();
             tracing::warn!(
                 service = %self.shared.name, instance = %instance.key.address, why = %failure,
@@ -307,17 +310,32 @@ impl LocalService {
     /// already.
     pub fn pause(&self, instance: &Arc<Instance>, wait: Duration) {
         let now = Instant::now();
-        let members = || self.shared.members.iter().filter(|member| member.weight > 0);
-        let paused = members().filter(|member| member.instance.paused(&mut Some(now))).count();
-        if paused < members().count() / 2 || instance.paused(&mut Some(now)) {
+        let paused = self.members().filter(|member| member.instance.paused(&mut Some(now))).count();
+        if paused < self.members().count() / 2 || instance.paused(&mut Some(now)) {
             instance.pause(now + wait);
         }
     }
 
+    /// Those that may be picked at all.
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        self.shared.members.iter().filter(|member| member.weight > 0)
+    }
+
+    fn others(&self, instance: &Arc<Instance>) -> impl Iterator<Item = &Arc<Instance>> {
+        self.members().map(|member| &member.instance).filter(move |other| !Arc::ptr_eq(other, instance))
+    }
+
     fn others_eligible(&self, instance: &Arc<Instance>) -> bool {
         let mut now = None;
-        let other = |member: &&Member| member.weight > 0 && !Arc::ptr_eq(&member.instance, instance);
-        self.shared.members.iter().filter(other).any(|member| member.instance.eligible(&mut now))
+        self.others(instance).any(|other| other.eligible(&mut now))
+    }
+
+    /// Whether an instance fails at least twice as often as its peers do: what a client provokes, it provokes everywhere.
+    fn stands_out(&self, instance: &Arc<Instance>) -> bool {
+        let mut shares: Vec<_> = self.others(instance).map(|other| other.failed_share()).collect();
+        shares.sort_by(f64::total_cmp);
+        let median = shares.get(shares.len() / 2).copied().unwrap_or_default();
+        instance.failed_share() >= 2.0 * median
     }
 
     fn why_none(&self, tried: &[usize]) -> Unavailable {
@@ -325,7 +343,7 @@ impl LocalService {
             return Unavailable::AllTried;
         }
         let now = Instant::now();
-        let waits = self.shared.members.iter().filter(|m| m.weight > 0 && !m.instance.departed());
+        let waits = self.members().filter(|member| !member.instance.departed());
         match waits.map(|member| member.instance.eligible_in(now)).min() {
             Some(wait) => Unavailable::AllTripped(wait),
             None => Unavailable::NoInstances,

@@ -151,6 +151,11 @@ impl Instance {
         self.first_bytes.sum()
     }
 
+    /// The share of its attempts in the last seconds that failed, from 0 to 1.
+    pub(super) fn failed_share(&self) -> f64 {
+        self.window.share()
+    }
+
     /// Counts a verdict in the rate window, unless the attempt began before the last change of the breaker's state.
     fn count(&self, grant: Grant, worker: WorkerId, failed: bool, now: Instant) {
         if self.breaker.is_current(grant) {

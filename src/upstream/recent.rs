@@ -87,16 +87,28 @@ impl Window {
 
     /// Whether the share of failures is too large, and there are enough verdicts.
     pub(super) fn too_many(&self) -> bool {
-        let Some(now) = self.part(Instant::now()) else { return false };
+        let (failures, verdicts) = self.sums();
+        verdicts > 0
+            && verdicts >= u64::from(self.of.load(Ordering::Relaxed))
+            && failures * 100 >= verdicts * u64::from(self.failed.load(Ordering::Relaxed))
+    }
+
+    /// The share of failures, from 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        let (failures, verdicts) = self.sums();
+        if verdicts == 0 { 0.0 } else { failures as f64 / verdicts as f64 }
+    }
+
+    /// The failures of the last seconds, and all verdicts.
+    fn sums(&self) -> (u64, u64) {
+        let Some(now) = self.part(Instant::now()) else { return (0, 0) };
         let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
         let parts = self.rings.iter().flat_map(|ring| &ring.0);
         let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
-        let (verdicts, failures) = counted.fold((0u64, 0u64), |(verdicts, failures), part| {
+        counted.fold((0, 0), |(failures, verdicts), part| {
             let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
-            (verdicts + load(&part.verdicts), failures + load(&part.failures))
-        });
-        verdicts >= u64::from(self.of.load(Ordering::Relaxed))
-            && failures * 100 >= verdicts * u64::from(self.failed.load(Ordering::Relaxed))
+            (failures + load(&part.failures), verdicts + load(&part.verdicts))
+        })
     }
 
     /// The number of the part that a moment is in; `None` when nothing is to be counted. Numbers begin at 1: a new ring holds 0.

@@ -125,17 +125,19 @@ fn an_answer_of_a_form_that_we_refuse_closes_no_breaker_and_what_is_not_http_doe
 }
 
 #[test]
-fn forms_that_we_refuse_never_trip_the_last_instance_of_several() {
+fn forms_that_we_refuse_trip_the_instance_that_stands_out_and_not_all_of_them() {
     paused(async {
         let odd = Play::Answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n");
-        let rig = Rig::new(&[odd, odd, odd], "");
-        // The window's first part begins with the next second.
-        advance(seconds(1)).await;
-        for _ in 0..300 {
-            assert_ne!(rig.get().await, 503);
+        for (plays, expected) in [([odd, odd, odd], 0), ([odd, OK, OK], 1)] {
+            let rig = Rig::new(&plays, "");
+            // The window's first part begins with the next second.
+            advance(seconds(1)).await;
+            for _ in 0..300 {
+                assert_ne!(rig.get().await, 503);
+            }
+            let open = (0..3).filter(|&index| rig.instance(index).breaker.view().state == State::Open).count();
+            assert_eq!(open, expected);
         }
-        let open = (0..3).filter(|&index| rig.instance(index).breaker.view().state == State::Open).count();
-        assert_eq!(open, 2, "by their share of all attempts");
     });
 }
 
@@ -174,5 +176,69 @@ fn a_stream_that_breaks_off_after_its_success_is_evidence_of_its_own() {
             assert!(rig.ask("GET", Body::Empty).await.1.is_err());
         }
         assert_eq!(blamed(&rig), (4, State::Closed));
+    });
+}
+
+/// Clients that do to a gateway what clients do, each of its own kind, until the test ends.
+async fn hostile(rig: &Rig, kind: usize, times: &std::cell::Cell<usize>) {
+    loop {
+        let outcome = match kind {
+            // Uploads that stand still, trickle, or break off.
+            0 => rig.ask("POST", trickle(3_600_000)).await.1,
+            1 => rig.ask("POST", trickle(700)).await.1,
+            2 => {
+                drop(polled(rig.begin("POST", trickle(700)), 40).await);
+                Ok(Bytes::new())
+            }
+            // What an instance reflects.
+            3 => {
+                let answer = rig.begin_with("GET", Some(("x-odd", "1")), Body::Empty).await;
+                answer.into_body().collect().await.map(|whole| whole.to_bytes()).map_err(|why| why.to_string())
+            }
+            // Who reads a little, and then nothing.
+            4 => {
+                let mut body = rig.begin_with("GET", Some(("x-large", "1")), Body::Empty).await.into_body();
+                let _ = body.frame().await;
+                tokio::time::sleep(seconds(9)).await; // paused time: nothing is read meanwhile
+                body.collect().await.map(|whole| whole.to_bytes()).map_err(|why| why.to_string())
+            }
+            // Who leaves after any number of turns.
+            _ => {
+                drop(polled(rig.begin("GET", Body::Empty), times.get() % 60).await);
+                Ok(Bytes::new())
+            }
+        };
+        drop(outcome);
+        times.set(times.get() + 1);
+        tokio::time::sleep(Duration::from_millis(200)).await; // paused time: the pace of the clients
+    }
+}
+
+#[test]
+fn ten_minutes_of_hostile_clients_open_no_breaker_and_others_are_served() {
+    paused(async {
+        let rig = Rig::new(&[Play::Healthy, Play::Healthy, Play::Healthy], "");
+        let counts: [std::cell::Cell<usize>; 6] = Default::default();
+        let mut served = 0;
+        let ordinary = async {
+            for second in 0..600 {
+                // For a while the gateway has no descriptors.
+                let short = (300..330).contains(&second);
+                rig.peers.iter().for_each(|peer| peer.plays(if short { Play::Shortage } else { Play::Healthy }));
+                let status = rig.get().await;
+                assert!(status == 200 || short && status == 503, "{status} after {second} s");
+                served += usize::from(status == 200);
+                tokio::time::sleep(seconds(1)).await; // paused time: the pace of an ordinary client
+            }
+        };
+        let [a, b, c, d, e, f] = std::array::from_fn(|kind| Box::pin(hostile(&rig, kind, &counts[kind])));
+        tokio::select! {
+            () = ordinary => {}
+            () = async { tokio::join!(a, b, c, d, e, f); } => {}
+        }
+        assert!(served >= 570 && counts.iter().all(|times| times.get() > 50), "{served} {counts:?}");
+        for index in 0..3 {
+            assert_eq!(rig.instance(index).breaker.view().entered, [0, 0, 0], "instance {index}");
+        }
     });
 }

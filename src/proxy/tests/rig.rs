@@ -45,6 +45,9 @@ pub(in crate::proxy) enum Play {
     GiveUp(&'static str, u64),
     /// The gateway has no descriptor for a connection.
     Shortage,
+    /// As healthy servers are: a request is answered, an upload for which it must wait longer than 5 s is given up, and so is a client
+    /// who takes nothing of a large answer (`x-large`) for so long. What a client says (`x-odd`) is reflected into a header.
+    Healthy,
     /// After these bytes, one more every minute, for ever.
     Tick(&'static str),
     /// Nobody listens.
@@ -106,6 +109,14 @@ impl Peer {
             // An upload is answered before it is read: the worst of what servers do.
             let upload = head.contains("transfer-encoding: chunked");
             let play = *self.play.lock();
+            if let Play::Healthy = play {
+                let patience = std::time::Duration::from_secs(5);
+                let served = tokio::time::timeout(patience, healthy(stream, &head, upload)).await;
+                match served {
+                    Ok(Ok(())) => continue,
+                    _ => return Ok(()),
+                }
+            }
             let (Play::Answer(bytes)
             | Play::Stop(bytes)
             | Play::Deaf(bytes)
@@ -143,6 +154,20 @@ impl Peer {
             }
         }
     }
+}
+
+/// Answers a request as a healthy server does.
+async fn healthy(stream: &mut DuplexStream, head: &str, upload: bool) -> io::Result<()> {
+    let mut last = Vec::new();
+    while upload && !last.ends_with(b"0\r\n\r\n") {
+        last.push(stream.read_u8().await?);
+    }
+    if head.contains("x-odd") {
+        return stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /\x01\r\nContent-Length: 0\r\n\r\n").await;
+    }
+    let length = if head.contains("x-large") { 100_000 } else { 2 };
+    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await?;
+    stream.write_all(&vec![b'x'; length]).await
 }
 
 /// The proxy and all that stands around it.

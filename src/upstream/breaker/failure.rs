@@ -30,8 +30,8 @@ pub enum Weight {
     Failure,
     /// The instance answered, if only with an error: of several instances, the last eligible one never trips by this.
     Status,
-    /// The instance answered, and its client may have provoked what is wrong with it: it counts in the rate window only, and never
-    /// trips the last eligible instance.
+    /// The instance answered, and its client may have provoked what is wrong with it: it counts in the rate window only, never trips
+    /// the last eligible instance, and none that fails less than twice as often as its peers.
     Rate,
 }
 
