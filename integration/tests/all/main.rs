@@ -1,5 +1,6 @@
 //! The promises of Lictor, tested from outside, with a module for each.
 
+mod blaming;
 mod breaking;
 mod caching;
 mod discovering;

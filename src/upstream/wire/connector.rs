@@ -93,3 +93,38 @@ async fn tcp(address: SocketAddr) -> io::Result<Io> {
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(PROBES))?;
     Ok(Io::Tcp(stream))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_has_no_deadline_of_its_own_for_a_peer_that_reads_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let Ok(Io::Tcp(stream)) = Connector::Tcp.open(address, Duration::from_secs(5)).await else {
+            panic!("it is open");
+        };
+        let options = SockRef::from(&stream);
+        assert_eq!(options.tcp_user_timeout().expect("an option"), None);
+        let (every, times) = (options.tcp_keepalive_interval(), options.tcp_keepalive_retries());
+        assert!(every.expect("an option") * times.expect("an option") > Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn what_we_lack_is_told_from_what_cannot_be_reached() {
+        let address: SocketAddr = ([127, 0, 0, 1], 9).into();
+        let whose = |errno: Errno, address| whose(io::Error::from_raw_os_error(errno.raw_os_error()), address);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+            assert!(matches!(whose(errno, address), ConnectError::Shortage(_)), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::CONNRESET] {
+            assert!(matches!(whose(errno, address), ConnectError::Refused(_)), "{errno}");
+        }
+        // No address of this machine leads there: that no port was left is not why.
+        let nowhere: SocketAddr = "[2001:db8::1]:80".parse().expect("an address");
+        if UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(nowhere)).is_err() {
+            assert!(matches!(whose(Errno::ADDRNOTAVAIL, nowhere), ConnectError::Refused(_)));
+        }
+    }
+}

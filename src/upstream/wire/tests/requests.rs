@@ -277,3 +277,20 @@ fn what_belongs_to_the_connection_is_written_by_it() {
     let upgraded = [("host", "shop.example"), ("a", "b"), ("connection", "upgrade"), ("upgrade", "websocket")];
     assert_received(&upgrade, "GET / HTTP/1.1", &upgraded, "", &[]);
 }
+
+#[test]
+fn small_pieces_of_a_body_that_are_here_go_out_as_one_chunk() {
+    let (client, mut server) = tokio::io::duplex(PIPE);
+    let (hand, connection, memory) = (Hand::default(), Connection::new(Io::Memory(client)), Memory::default());
+    let steps = (0..5000).map(|_| Data("x")).chain([Wait, Data("yz")]);
+    let (body, director) = scripted(None, steps.collect::<Vec<_>>());
+    let head = super::head(&Method::POST, "/", &[]);
+    let mut send = pin!(connection.send(&head, body, &memory));
+    assert!(hand.run(send.as_mut()).is_none());
+    let request = taken(&mut server);
+    let chunk = format!("1388\r\n{}\r\n", "x".repeat(5000));
+    assert!(request.ends_with(chunk.as_bytes()), "{}", String::from_utf8_lossy(&request[..200]));
+    director.go_on();
+    assert!(hand.run(send.as_mut()).is_none());
+    assert_eq!(taken(&mut server), b"2\r\nyz\r\n0\r\n\r\n");
+}

@@ -165,3 +165,17 @@ fn all_that_follows_a_101_goes_to_who_takes_the_connection_over() {
         }
     }
 }
+
+#[test]
+fn small_chunks_of_an_answer_that_are_here_are_one_piece_and_what_is_wrong_after_them_comes_later() {
+    let (connection, mut server) = connected();
+    let chunks = "1\r\nx\r\n".repeat(400);
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = format!("{head}{chunks}800\r\n{}\r\n801\r\n{}\r\nodd\r\n", "y".repeat(2048), "z".repeat(2049));
+    let mut body = get(&connection, &mut server, &[answer.as_bytes()]).into_body();
+    let lengths: Vec<_> = (0..2).map(|_| frame(&mut body).flatten().map_or(0, |data| data.len())).collect();
+    assert_eq!(lengths, [400 + 2048, 2049]);
+    let hand = Hand::default();
+    let failed = hand.until_stalled(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx));
+    assert!(matches!(failed, Some(Some(Err(Error::Broken(_))))), "{failed:?}");
+}
