@@ -19,9 +19,10 @@ use crate::plane::{Handoff, Pulse, Wake};
 use crate::proxy::{Proxy, Resources, Waiting};
 use crate::server::{self, Limits, Server};
 use crate::snapshot::{self, Current, Snapshot};
-use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
+use crate::telemetry::output::Descriptor;
+use crate::telemetry::{Format, LAST_LINES};
 use crate::upstream::wire::Connector;
 
 /// How many connections the admin listener may have open at once.
@@ -124,7 +125,8 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = oneshot::channel();
     let reload = Arc::new(Notify::new());
-    let inputs = Inputs { bound, own: addresses, pulse: pulse.clone(), source, reload: reload.clone() };
+    let access = access(&config.log)?;
+    let inputs = Inputs { bound, own: addresses, pulse: pulse.clone(), source, reload: reload.clone(), access };
     let control = std::thread::Builder::new().name("lictor-control".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -187,6 +189,8 @@ struct Inputs {
     pulse: Arc<Pulse>,
     source: Source,
     reload: Arc<Notify>,
+    /// Where access lines go, if any are wanted.
+    access: Option<AccessLog>,
 }
 
 /// The control plane, from start to end.
@@ -196,7 +200,7 @@ async fn control(
     ready: oneshot::Sender<Result<(), Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Inputs { bound, own, pulse, source, reload } = inputs;
+    let Inputs { bound, own, pulse, source, reload, access } = inputs;
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
@@ -211,10 +215,6 @@ async fn control(
     let (handoff, errands) = Handoff::new();
     let cache = Cache::new(&config.store, config.workers);
     let unrouted = Arc::new(Recorder::new(config.workers));
-    let access = match access(&config.log) {
-        Ok(access) => access,
-        Err(error) => return drop(ready.send(Err(Error::System(error)))),
-    };
     let (retire, retired) = mpsc::channel(RETIRED);
 
     // The control plane's tasks: admin pages, reading the configuration again, writing snapshots.
@@ -244,7 +244,8 @@ async fn control(
         waiting: Waiting::default(),
         unrouted,
     };
-    let make = move |id| Proxy::new(id, parts.clone(), access.as_ref().map(AccessLog::writer));
+    let lines = access.clone();
+    let make = move |id| Proxy::new(id, parts.clone(), lines.as_ref().map(AccessLog::writer));
     let server = match Server::start(bound, &pulse, &wake, make) {
         Ok(server) => server,
         Err(error) => return drop(ready.send(Err(Error::System(error)))),
@@ -266,6 +267,10 @@ async fn control(
     }
     writer.abort();
     admin.abort();
+    // The workers have handed over their last lines.
+    if let Some(access) = access {
+        access.flush(LAST_LINES);
+    }
 }
 
 /// Where access lines go; `None` where the configuration wants none.
@@ -273,7 +278,7 @@ fn access(log: &config::Log) -> std::io::Result<Option<AccessLog>> {
     if !log.access {
         return Ok(None);
     }
-    AccessLog::start(format(log.format, &std::io::stdout()), std::io::stdout()).map(Some)
+    AccessLog::start(format(log.format, &std::io::stdout()), Descriptor(std::io::stdout())).map(Some)
 }
 
 /// How log lines look on a stream.

@@ -1,5 +1,7 @@
 //! Lictor: an API gateway that walks ahead of Consul.
 
+#![warn(clippy::print_stderr, clippy::print_stdout, reason = "they panic when nobody reads")]
+
 // -- words: imported by many, importing nothing --
 pub mod catalog;
 pub mod config;

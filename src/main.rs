@@ -1,5 +1,7 @@
 //! The `lictor` command: arguments and exit code.
 
+#![warn(clippy::print_stderr, clippy::print_stdout, reason = "they panic when nobody reads")]
+
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
-use lictor::terminal;
+use lictor::{telemetry, terminal};
 
 /// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
 #[derive(Parser)]
@@ -146,34 +148,35 @@ fn main() -> ExitCode {
 /// Runs the gateway until it is told to end.
 fn run(config: Config, source: Source, filter: Option<&str>) -> ExitCode {
     let filter = filter.unwrap_or("info,hyper=warn,reqwest=warn,h2=warn,rustls=warn");
-    lictor::telemetry::init(lictor::app::format(config.log.format, &std::io::stderr()), filter);
+    if let Err(error) = telemetry::init(lictor::app::format(config.log.format, &std::io::stderr()), filter) {
+        return fail(&error);
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     if let Some(key) = &config.generated_key {
-        eprintln!("No configuration, no LICTOR_API_KEY: for this run the API key is {key}");
+        telemetry::tell(&format_args!("No configuration, no LICTOR_API_KEY: for this run the API key is {key}"));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = config.workers, "lictor starts");
-    match lictor::app::run(config, source) {
+    let code = match lictor::app::run(config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
-    }
+    };
+    telemetry::flush();
+    code
 }
 
 /// The end of a check that found no mistake.
 fn report(config: &Config) -> ExitCode {
-    for warning in &config.warnings {
-        println!("warning: {warning}");
-    }
+    let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    println!("ok: {} worker(s), listening on {}", config.workers, addresses.join(", "));
-    ExitCode::SUCCESS
+    print(&format!("{warnings}ok: {} worker(s), listening on {}\n", config.workers, addresses.join(", ")))
 }
 
 /// Prints the digest of a key that is typed, or comes through a pipe.
 fn hash_key() -> ExitCode {
     if std::io::stdin().is_terminal() {
-        eprintln!("Type the key, then Enter and Ctrl-D:");
+        telemetry::tell(&"Type the key, then Enter and Ctrl-D:");
     }
     let mut key = String::new();
     if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut key) {
@@ -184,8 +187,7 @@ fn hash_key() -> ExitCode {
         return fail(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
     }
     let digits: String = config::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("sha256:{digits}");
-    ExitCode::SUCCESS
+    print(&format!("sha256:{digits}\n"))
 }
 
 /// Asks a running gateway, and shows its answer.
@@ -215,6 +217,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(why: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("{why}");
+    telemetry::tell(why);
     ExitCode::FAILURE
 }

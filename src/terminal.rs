@@ -66,7 +66,7 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
             // A gateway that is restarted does not end the view: the error is shown, and the gateway asked again.
             match client.send(command).await.and_then(|answer| show(&answer, command, options)) {
                 Ok(text) => write(&text, options)?,
-                Err(why) if options.json => eprintln!("{why}"),
+                Err(why) if options.json => crate::telemetry::tell(&why),
                 Err(why) => write(&format!("{why}\n"), options)?,
             }
             tokio::time::sleep(INTERVAL).await;

@@ -15,7 +15,7 @@ use super::sources::Sources;
 use crate::catalog::ProviderStatus;
 use crate::filter::cache::Event;
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Kind};
-use crate::telemetry::process;
+use crate::telemetry::{self, process};
 use crate::worker::WorkerId;
 
 /// The page.
@@ -130,9 +130,11 @@ fn gateway(page: &mut Exposition, sources: &Sources) {
         page.single(name, Kind::Counter, help, counter.load(Ordering::Relaxed));
     }
     if let Some(access) = &sources.access {
-        let help = "Access lines dropped because their reader is too slow.";
-        page.single("lictor_access_lines_dropped_total", Kind::Counter, help, access.dropped());
+        let help = "Access lines lost: stdout could not be written, or not fast enough.";
+        page.single("lictor_access_lines_dropped_total", Kind::Counter, help, access.lost());
     }
+    let help = "Lines of the log lost: stderr could not be written, or not fast enough.";
+    page.single("lictor_log_lines_dropped_total", Kind::Counter, help, telemetry::lost());
     let mut family = page.family("lictor_build_info", Kind::Gauge, "1, with the version that runs.");
     family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.single("process_start_time_seconds", Kind::Gauge, "When the process began.", seconds(pulse.began));

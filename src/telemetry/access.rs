@@ -1,14 +1,12 @@
-//! The access log: one line for each request. A worker writes lines into a buffer of its own; a thread writes full buffers out, so
-//! that no request waits for whoever reads the log.
+//! The access log: one line for each request. A worker writes lines into a buffer of its own, and hands over what it has ten times a
+//! second, or when the buffer is full.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use super::Format;
+use super::output::Output;
 
 /// A buffer goes out when it holds this many bytes.
 const FULL: usize = 32 * 1024;
@@ -16,14 +14,16 @@ const FULL: usize = 32 * 1024;
 /// Text of a client's, such as a path, is cut in the line after this many bytes.
 const LONGEST: usize = 2048;
 
-/// How many buffers may wait to be written. Where there are more, the newest is dropped, and its lines are counted as dropped.
-const QUEUE: usize = 64;
+/// How many bytes a buffer has room for, so that the line that makes it full needs no other.
+const CAPACITY: usize = FULL + 4096;
+
+/// How many bytes may wait to be written: 64 buffers.
+const ROOM: usize = 64 * CAPACITY;
 
 /// Where all workers' lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    buffers: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    output: Output,
     format: Format,
 }
 
@@ -92,26 +92,22 @@ impl AccessLog {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(format: Format, out: impl Write + Send + 'static) -> std::io::Result<AccessLog> {
-        let (buffers, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("lictor-access".into()).spawn(move || write(&queue, out))?;
-        Ok(AccessLog { buffers, dropped: Arc::default(), format })
+        Output::start("stdout", ROOM, out).map(|output| AccessLog { output, format })
     }
 
     /// A buffer for one worker.
     pub fn writer(&self) -> AccessWriter {
-        AccessWriter { log: self.clone(), buffer: Vec::with_capacity(FULL + 4096), lines: 0 }
+        AccessWriter { log: self.clone(), buffer: Vec::with_capacity(CAPACITY), lines: 0 }
     }
 
-    /// How many lines were dropped because the log is read too slowly.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// How many lines were lost: they could not be written, or not fast enough.
+    pub fn lost(&self) -> u64 {
+        self.output.lost()
     }
-}
 
-fn write(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
-    while let Ok(buffer) = queue.recv() {
-        // An error means that nobody reads the log any more (a closed pipe). That is no reason to stop serving.
-        let _ = out.write_all(&buffer).and_then(|()| out.flush());
+    /// Waits until what the writers have handed over is written, or until `patience` is over.
+    pub fn flush(&self, patience: Duration) {
+        self.output.flush(patience);
     }
 }
 
@@ -128,16 +124,13 @@ impl AccessWriter {
         }
     }
 
-    /// Hands the buffer over to the thread that writes.
+    /// Hands the buffer over to be written.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
         }
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(FULL + 4096));
-        if self.log.buffers.try_send(full).is_err() {
-            self.log.dropped.fetch_add(self.lines, Ordering::Relaxed);
-        }
-        self.lines = 0;
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CAPACITY));
+        self.log.output.send(full, std::mem::take(&mut self.lines));
     }
 }
 
@@ -349,16 +342,30 @@ mod tests {
         assert_eq!(text, "1970-01-01T00:00:00.000Z");
     }
 
+    /// A reader that takes nothing until the other end is dropped.
+    struct Stands(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Stands {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn when_nobody_takes_the_lines_they_are_dropped_and_counted() {
-        let (buffers, queue) = sync_channel(1);
-        let log = AccessLog { buffers, dropped: Arc::default(), format: Format::Json };
+        let (stands, reader) = std::sync::mpsc::channel();
+        let log = AccessLog::start(Format::Json, Stands(reader)).expect("a thread");
         let mut writer = log.writer();
-        for _ in 0..3 {
+        for _ in 0..ROOM / CAPACITY + 2 {
             writer.line(&line("/"));
             writer.flush();
         }
-        assert_eq!(log.dropped(), 2);
-        drop(queue);
+        assert_eq!(log.lost(), 2);
+        drop(stands);
     }
 }

@@ -7,6 +7,7 @@ mod discovering;
 mod ending;
 mod guarding;
 mod limiting;
+mod logging;
 mod measuring;
 mod operating;
 mod permitting;
