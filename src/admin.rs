@@ -15,15 +15,22 @@ use tokio::sync::mpsc;
 
 use crate::pages::Index;
 use crate::plane::Errand;
+use crate::supervisor::caught;
 use query::Query;
 use response::json;
 
 pub use sources::Sources;
 
-/// Answers errands, one after the other, until nobody can send any.
-pub async fn serve(sources: Sources, mut errands: mpsc::Receiver<Errand>) {
+/// What the supervisor calls whoever answers errands.
+pub const TASK: &str = "admin";
+
+/// Answers errands, one after the other, until nobody can send any. A page that panics is 500, and the next one is answered.
+pub async fn serve(sources: &Sources, errands: &mut mpsc::Receiver<Errand>) {
     while let Some(errand) = errands.recv().await {
-        let response = answer(&sources, &errand.request);
+        let response = caught(|| answer(sources, &errand.request)).unwrap_or_else(|_| {
+            sources.pulse.control.failed(TASK);
+            response::status(StatusCode::INTERNAL_SERVER_ERROR)
+        });
         if !matches!(*errand.request.method(), Method::GET | Method::HEAD) {
             tracing::info!(consumer = errand.consumer, "{} {}", errand.request.method(), errand.request.uri().path());
         }
@@ -33,6 +40,8 @@ pub async fn serve(sources: Sources, mut errands: mpsc::Receiver<Errand>) {
 
 fn answer(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
     let query = Query(request.uri().query().unwrap_or_default());
+    #[cfg(test)]
+    crate::supervisor::panic_on_command(&query.get("service").unwrap_or_default());
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     let write = *request.method() == Method::POST;
     match (request.uri().path(), read, write) {

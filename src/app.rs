@@ -204,7 +204,7 @@ async fn control(
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
-    let discovery = match discovery::start(&configs, &own) {
+    let discovery = match discovery::start(&configs, &own, &pulse.control) {
         Ok(discovery) => discovery,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
@@ -227,10 +227,15 @@ async fn control(
         unrouted: unrouted.clone(),
         access: access.clone(),
     };
-    let admin = tokio::spawn(admin::serve(sources, errands));
-    let reader = tokio::spawn(config::watch::follow(source, reload, publish, report));
+    let keep = &pulse.control;
+    let admin =
+        keep.spawn(admin::TASK, (sources, errands), |(sources, errands)| Box::pin(admin::serve(sources, errands)));
+    let reader = keep.spawn("config", (source, reload, publish, report), |(source, reload, publish, report)| {
+        Box::pin(config::watch::follow(source, reload, publish, report))
+    });
     let catalog = discovery.catalog.clone();
-    let writer = tokio::spawn(snapshot::write(current.clone(), configs, catalog, wake.clone(), retired));
+    let writer = snapshot::Writer::new(current.clone(), configs, catalog, wake.clone(), retired, keep.clone());
+    let writer = keep.spawn(snapshot::WRITER, writer, |writer| Box::pin(writer.run()));
 
     // The workers, each with a proxy of its own.
     let parts = Resources {

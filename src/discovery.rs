@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::catalog::{Catalog, DiscoveryStatus};
 use crate::config::Config;
+use crate::supervisor::Supervisor;
 
 pub use outlet::Outlet;
 pub use provider::{Error, Provider};
@@ -49,7 +50,7 @@ impl Drop for Discovery {
     }
 }
 
-/// Spawns the configured providers on the current runtime.
+/// Spawns the configured providers on the current runtime, each kept by `supervisor`.
 ///
 /// `config` is the configuration now and whenever it changes: the services of the file follow it.
 ///
@@ -60,7 +61,11 @@ impl Drop for Discovery {
 ///
 /// # Errors
 /// What no waiting will mend: a file that cannot be read, an address that is none.
-pub fn start(config: &watch::Receiver<Arc<Config>>, bound: &[SocketAddr]) -> Result<Discovery, Error> {
+pub fn start(
+    config: &watch::Receiver<Arc<Config>>,
+    bound: &[SocketAddr],
+    supervisor: &Supervisor,
+) -> Result<Discovery, Error> {
     let now = config.borrow().clone();
     // The order is the precedence: the first provider that has a service wins. The file's provider is there even when the
     // file lists no service, because it may list some when it is read again.
@@ -71,14 +76,16 @@ pub fn start(config: &watch::Receiver<Arc<Config>>, bound: &[SocketAddr]) -> Res
         let listeners = configured.chain(bound.iter().copied()).filter(|address| address.port() != 0).collect();
         providers.push(Box::new(consul::Consul::new(consul, listeners)?));
     }
-    Ok(spawn(providers))
+    Ok(spawn(providers, supervisor))
 }
 
-fn spawn(providers: Vec<Box<dyn Provider>>) -> Discovery {
+fn spawn(providers: Vec<Box<dyn Provider>>, supervisor: &Supervisor) -> Discovery {
     let named = providers.iter().map(|provider| (provider.name(), provider.source()));
     let (outlets, catalog, status) = outlet::outlets(named);
-    let pairs = providers.into_iter().zip(outlets);
-    let tasks = pairs.map(|(provider, outlet)| tokio::spawn(provider.run(outlet)).abort_handle()).collect();
+    let start = |(provider, outlet): (Box<dyn Provider>, Outlet)| {
+        supervisor.spawn(provider.name(), (provider, outlet), |(provider, outlet)| provider.run(outlet))
+    };
+    let tasks = providers.into_iter().zip(outlets).map(start).collect();
     Discovery { catalog, status, tasks }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::io::Client;
 use crate::io::body::Body;
+use crate::supervisor::Supervisor;
 use crate::worker::{PerWorker, WorkerId};
 
 /// What a handler returns: a result, or a future that will bring it.
@@ -43,7 +44,7 @@ pub trait Handler: 'static {
     fn panicked(&self) -> Response<Body>;
 }
 
-/// The workers' signs of life. Each worker writes its own, anyone reads all.
+/// The signs of life of workers and control plane. Each worker writes its own, anyone reads all.
 #[derive(Debug)]
 pub struct Pulse {
     start: Instant,
@@ -60,6 +61,8 @@ pub struct Pulse {
     pub unparsed: AtomicU64,
     /// Panics in the handling of requests, each answered with a 500.
     pub panics: AtomicU64,
+    /// How the control plane's tasks fare.
+    pub control: Supervisor,
 }
 
 /// One worker's signs of life.
@@ -85,6 +88,7 @@ impl Pulse {
             refused: AtomicU64::new(0),
             unparsed: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            control: Supervisor::default(),
         })
     }
 

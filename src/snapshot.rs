@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::filter::Filters;
 use crate::plane::Wake;
 use crate::route::Table;
+use crate::supervisor::{Supervisor, caught};
 use crate::upstream::Service;
 
 pub use next::{Effect, Next};
@@ -127,67 +128,128 @@ impl Current {
 /// A worker's way to the newest snapshot: one load and a compare for each look.
 pub type Reader = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
+/// What the supervisor calls the writer.
+pub const WRITER: &str = "snapshot";
+
 /// The single writer: takes the newest inputs, computes, swaps, wakes the workers, applies the effects. The first change
-/// applies at once; what arrives meanwhile joins the next round. It ends when the catalog's senders are gone.
-pub async fn write(
+/// applies at once; what arrives meanwhile joins the next round.
+#[derive(Debug)]
+pub struct Writer {
     current: Current,
-    mut config: watch::Receiver<Arc<Config>>,
-    mut catalog: watch::Receiver<Arc<Catalog>>,
+    config: watch::Receiver<Arc<Config>>,
+    catalog: watch::Receiver<Arc<Catalog>>,
     wake: Wake,
-    mut old: mpsc::Receiver<Arc<Snapshot>>,
-) {
-    let mut due = None;
-    loop {
-        // The file's services come by the catalog: a configuration and what it lists change in one swap.
-        while catalog.borrow_and_update().config_version < config.borrow().version {
-            if catalog.changed().await.is_err() {
-                return;
+    /// Workers hand over what they let go of: freeing a big snapshot is no work for them.
+    old: mpsc::Receiver<Arc<Snapshot>>,
+    supervisor: Supervisor,
+    /// [`Snapshot::next`], but for tests.
+    next: fn(&Inputs, &Snapshot) -> Next,
+    /// When something follows although nothing changes.
+    due: Option<Instant>,
+    /// What `next` panicked on.
+    skipped: Vec<Inputs>,
+}
+
+impl Writer {
+    /// A writer of what `current` publishes.
+    pub fn new(
+        current: Current,
+        config: watch::Receiver<Arc<Config>>,
+        catalog: watch::Receiver<Arc<Catalog>>,
+        wake: Wake,
+        old: mpsc::Receiver<Arc<Snapshot>>,
+        supervisor: Supervisor,
+    ) -> Writer {
+        let (due, skipped) = (None, Vec::new());
+        Writer { current, config, catalog, wake, old, supervisor, next: Snapshot::next, due, skipped }
+    }
+
+    /// Writes for as long as the returned future lives.
+    pub async fn run(&mut self) {
+        loop {
+            self.turn();
+            let until = self.due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            loop {
+                tokio::select! {
+                    Ok(()) = self.catalog.changed() => break,
+                    Ok(()) = self.config.changed() => break,
+                    () = tokio::time::sleep_until(until) => break,
+                    Some(snapshot) = self.old.recv() => drop(snapshot),
+                }
             }
         }
-        let inputs = Inputs {
-            config: config.borrow_and_update().clone(),
-            catalog: catalog.borrow_and_update().clone(),
-            now: Instant::now(),
-        };
-        due = publish(&current, &inputs, &wake, due);
-        let until = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-        loop {
-            tokio::select! {
-                changed = catalog.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
-                Ok(()) = config.changed() => break,
-                () = tokio::time::sleep_until(until) => break,
-                // Workers hand over what they let go of: freeing a big snapshot is no work for them.
-                Some(snapshot) = old.recv() => drop(snapshot),
+    }
+
+    /// Publishes what follows from the newest inputs. Those that `next` panics on are skipped: the snapshot stays. What can be taken up
+    /// of them still is: a new catalog does not wait for a better configuration, and what was extinct before is forgotten in time.
+    fn turn(&mut self) {
+        let standing = self.current.load();
+        let newest = self.newest(&standing);
+        self.skipped.retain(|skipped| {
+            Arc::ptr_eq(&skipped.config, &newest.config) || Arc::ptr_eq(&skipped.catalog, &newest.catalog)
+        });
+        let Inputs { now, .. } = newest;
+        let without_config = Inputs { config: standing.config.clone(), ..newest.clone() };
+        let time_alone = Inputs { catalog: standing.catalog.clone(), ..without_config.clone() };
+        for inputs in [&newest, &without_config, &time_alone] {
+            if self.skipped.iter().any(|skipped| inputs.are_those(&skipped.config, &skipped.catalog)) {
+                continue;
             }
+            if inputs.are_those(&standing.config, &standing.catalog) && self.due.is_none_or(|due| due > now) {
+                break;
+            }
+            match caught(|| (self.next)(inputs, &standing)) {
+                Ok(next) => {
+                    self.due = next.due;
+                    self.publish(next);
+                    break;
+                }
+                Err(panic) => {
+                    tracing::error!("an input that no snapshot could be made of is skipped: {panic}");
+                    self.supervisor.failed(WRITER);
+                    self.skipped.push(inputs.clone());
+                }
+            }
+        }
+        // What could not be done when it was due waits for the next change.
+        self.due = self.due.filter(|due| *due > now);
+        let in_force = self.current.load();
+        let behind = !newest.are_those(&in_force.config, &in_force.catalog);
+        let fault =
+            "the newest configuration or catalog is not in force: no snapshot could be made of it; the log says why";
+        self.supervisor.fault(WRITER, behind.then_some(fault));
+    }
+
+    fn newest(&mut self, standing: &Snapshot) -> Inputs {
+        let catalog = self.catalog.borrow_and_update().clone();
+        let config = self.config.borrow_and_update().clone();
+        // The file's services come by the catalog: a configuration and what it lists change in one swap.
+        let listed = catalog.config_version >= config.version;
+        Inputs { config: if listed { config } else { standing.config.clone() }, catalog, now: Instant::now() }
+    }
+
+    fn publish(&self, next: Next) {
+        for effect in &next.effects {
+            match effect {
+                Effect::Arrived(instance) => instance.set_departed(false),
+                Effect::Departed(instance) => instance.set_departed(true),
+                Effect::ProbeNow(instance) => instance.breaker.probe_now(),
+                Effect::Tuned(instance, policy) => instance.tune(policy),
+            }
+        }
+        let version = next.snapshot.version;
+        self.current.0.store(Arc::new(next.snapshot));
+        self.wake.all();
+        for change in &next.changes {
+            tracing::info!(snapshot = version, "{change}");
         }
     }
 }
 
-fn publish(current: &Current, inputs: &Inputs, wake: &Wake, due: Option<Instant>) -> Option<Instant> {
-    let previous = current.load();
-    let unchanged = Arc::ptr_eq(&inputs.config, &previous.config) && Arc::ptr_eq(&inputs.catalog, &previous.catalog);
-    if unchanged && due.is_none_or(|due| due > inputs.now) {
-        return due;
+impl Inputs {
+    fn are_those(&self, config: &Arc<Config>, catalog: &Arc<Catalog>) -> bool {
+        Arc::ptr_eq(&self.config, config) && Arc::ptr_eq(&self.catalog, catalog)
     }
-    let next = Snapshot::next(inputs, &previous);
-    for effect in &next.effects {
-        match effect {
-            Effect::Arrived(instance) => instance.set_departed(false),
-            Effect::Departed(instance) => instance.set_departed(true),
-            Effect::ProbeNow(instance) => instance.breaker.probe_now(),
-            Effect::Tuned(instance, policy) => instance.tune(policy),
-        }
-    }
-    let version = next.snapshot.version;
-    current.0.store(Arc::new(next.snapshot));
-    wake.all();
-    for change in &next.changes {
-        tracing::info!(snapshot = version, "{change}");
-    }
-    next.due
 }
 
 #[cfg(test)]

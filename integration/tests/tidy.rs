@@ -25,26 +25,27 @@ use tree::{explained, no_files, off_the_map};
 /// For each room the rooms that it may import. All may import telemetry.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("worker", &[]),
+    ("supervisor", &[]),
     ("fields", &[]),
     ("telemetry", &["worker"]),
     ("catalog", &[]),
     ("io", &[]),
-    ("plane", &["worker", "io"]),
-    ("config", &["catalog", "fields"]),
+    ("plane", &["worker", "supervisor", "io"]),
+    ("config", &["catalog", "fields", "supervisor"]),
     ("request", &[]),
     ("route", &["config"]),
-    ("discovery", &["config", "catalog"]),
+    ("discovery", &["config", "catalog", "supervisor"]),
     ("server", &["plane", "worker", "io"]),
     ("filter", &["fields", "request", "config", "worker", "io"]),
     ("upstream", &["fields", "config", "catalog", "worker", "io"]),
-    ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream"]),
+    ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream", "supervisor"]),
     ("pages", &[]),
     ("terminal", &["pages"]),
     (
         "proxy",
         &["snapshot", "route", "filter", "upstream", "fields", "request", "config", "catalog", "plane", "worker", "io"],
     ),
-    ("admin", &["snapshot", "filter", "upstream", "config", "catalog", "plane", "worker", "pages"]),
+    ("admin", &["snapshot", "filter", "upstream", "config", "catalog", "plane", "worker", "pages", "supervisor"]),
 ];
 
 /// Seams: a path that only some files may name, and these files.

@@ -28,6 +28,7 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     discovery(&mut page, sources);
     config(&mut page, sources);
     gateway(&mut page, sources);
+    tasks(&mut page, sources);
     process::describe(&mut page);
     let mut response = Response::new(Bytes::from(page.text()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -138,6 +139,17 @@ fn gateway(page: &mut Exposition, sources: &Sources) {
     let mut family = page.family("lictor_build_info", Kind::Gauge, "1, with the version that runs.");
     family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.single("process_start_time_seconds", Kind::Gauge, "When the process began.", seconds(pulse.began));
+}
+
+/// The tasks of the control plane.
+fn tasks(page: &mut Exposition, sources: &Sources) {
+    let tasks = sources.pulse.control.tasks();
+    let help = "1 while a task of the control plane does all that it is there for.";
+    let mut family = page.family("lictor_task_up", Kind::Gauge, help);
+    tasks.iter().for_each(|task| family.sample(&[("task", task.name)], u8::from(task.well)));
+    let help = "How often a task of the control plane panicked or ended, and was begun again.";
+    let mut family = page.family("lictor_task_failures_total", Kind::Counter, help);
+    tasks.iter().for_each(|task| family.sample(&[("task", task.name)], task.failures));
 }
 
 fn seconds(time: SystemTime) -> f64 {

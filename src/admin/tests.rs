@@ -9,7 +9,7 @@ use super::*;
 use crate::config::watch::Status;
 use crate::config::{Config, Environment, Overrides, parse};
 use crate::filter::cache::{Cache, Event};
-use crate::plane::Pulse;
+use crate::plane::{Handoff, Pulse};
 use crate::request::{Consumer, LimitsKey, Roles, Source};
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::metrics::Recorder;
@@ -143,4 +143,22 @@ async fn the_page_of_the_configuration_shows_each_count_under_its_name() {
         (&vec!["shop.example".to_owned()], &vec!["GET".to_owned(), "HEAD".into()])
     );
     assert_eq!((route.auth, route.cached, route.limits.as_deref()), (false, true, Some("search")));
+}
+
+#[tokio::test]
+async fn a_page_that_panics_is_500_and_counted_and_the_next_one_is_answered() {
+    let sources = for_tests();
+    let (handoff, mut errands) = Handoff::new();
+    let ask = async |page: &str| {
+        let request = Request::get(page).body(Bytes::new()).expect("a request");
+        handoff.ask(request, "shop".into()).await.expect("an answer").status()
+    };
+    let asked = async { [ask("/admin/services?service=panic%20on%20command").await, ask("/admin/services").await] };
+    tokio::select! {
+        () = serve(&sources, &mut errands) => panic!("it ended"),
+        statuses = asked => assert_eq!(statuses, [500, 200]),
+    }
+    let failed: Vec<_> =
+        sources.pulse.control.tasks().iter().map(|task| (task.name, task.failures, task.well)).collect();
+    assert_eq!(failed, [("admin", 1, true)]);
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::check::{Errors, Overrides, exposure, parse};
 use super::env::Environment;
 use super::{Admin, Config, RateLimits};
+use crate::supervisor::caught;
 
 /// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
 /// symbolic link is noticed as well. It is read only when two looks in a row find the same content, because a file that
@@ -87,6 +88,8 @@ impl Source {
         if self.was_valid && text.trim().is_empty() {
             return Err(Errors::unreadable(&source, &std::io::Error::other("it is empty")));
         }
+        #[cfg(test)]
+        crate::supervisor::panic_on_command(&text);
         let config = parse(Some(&text), &source, self.overrides, &self.env)?;
         self.was_valid = true;
         self.idle_at_start.get_or_insert(config.policy.timeouts.idle);
@@ -119,10 +122,10 @@ impl Source {
 /// Follows the file for as long as the process lives, and reads it again at once when `reload` says so (SIGHUP). Without a
 /// file there is nothing to follow.
 pub async fn follow(
-    mut source: Source,
-    reload: Arc<Notify>,
-    config: watch::Sender<Arc<Config>>,
-    status: watch::Sender<Status>,
+    source: &mut Source,
+    reload: &Notify,
+    config: &watch::Sender<Arc<Config>>,
+    status: &watch::Sender<Status>,
 ) {
     let mut seen = source.text.clone();
     if source.path.is_some() && !source.rereadable {
@@ -144,23 +147,18 @@ pub async fn follow(
         let complete = text == seen && text != source.text;
         seen = text;
         if requested || complete {
-            load_again(&mut source, &config, &status);
+            load_again(source, config, status);
         }
     }
 }
 
 /// Reads the configuration and makes it hold, or says why not.
 fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: &watch::Sender<Status>) {
-    let loaded = source.load().and_then(|mut new| {
-        let mut needs_restart = keep(&config.borrow(), &mut new);
-        if source.idle_at_start.is_some_and(|idle| idle != new.policy.timeouts.idle) {
-            needs_restart.push("[timeouts] idle, for clients that take no byte");
-        }
-        // Checked once more, with the listeners that are really open: those of the file wait for a restart.
-        match exposure(&new) {
-            exposed if exposed.is_empty() => Ok((new, needs_restart)),
-            exposed => Err(Errors::of(&source.name(), exposed)),
-        }
+    let old = config.borrow().clone();
+    // A text that the reader panics on is a mistake like any other.
+    let loaded = caught(|| load_beside(source, &old)).unwrap_or_else(|_| {
+        let why = std::io::Error::other("the gateway has a fault that it meets here; the log says where");
+        Err(Errors::unreadable(&source.name(), &why))
     });
     match loaded {
         Ok((mut new, needs_restart)) => {
@@ -171,7 +169,7 @@ fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: 
                 let sections = needs_restart.join(", ");
                 tracing::warn!("these changes wait for a restart: {sections}");
             }
-            new.version = config.borrow().version + 1;
+            new.version = old.version + 1;
             config.send_replace(Arc::new(new));
             status.send_modify(|status| {
                 (status.loaded, status.reloads) = (SystemTime::now(), status.reloads + 1);
@@ -191,6 +189,20 @@ fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: 
     }
 }
 
+/// Reads a configuration that is to follow `old`, and returns it with the names of what waits for a restart.
+fn load_beside(source: &mut Source, old: &Config) -> Result<(Config, Vec<&'static str>), Errors> {
+    let mut new = source.load()?;
+    let mut needs_restart = keep(old, &mut new);
+    if source.idle_at_start.is_some_and(|idle| idle != new.policy.timeouts.idle) {
+        needs_restart.push("[timeouts] idle, for clients that take no byte");
+    }
+    // Checked once more, with the listeners that are really open: those of the file wait for a restart.
+    match exposure(&new) {
+        exposed if exposed.is_empty() => Ok((new, needs_restart)),
+        exposed => Err(Errors::of(&source.name(), exposed)),
+    }
+}
+
 /// Puts what only a start can change back to what it was, and returns the names of what the file changes there.
 ///
 /// Nothing is left out by `..`: a new section, or a new key outside of sections, does not compile until a line here says when it
@@ -207,7 +219,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         // A part of these holds at once: see below.
         admin,
         rate_limits,
-        // These hold at once. `[timeouts] idle` also does, except for the listeners: see `load_again`.
+        // These hold at once. `[timeouts] idle` also does, except for the listeners: see `load_beside`.
         services: _,
         consumers: _,
         plans: _,

@@ -12,12 +12,8 @@ mod names;
 mod state;
 mod watch;
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-
-use tokio::task::JoinSet;
 
 use self::address::Trust;
 use self::agent::{Agent, Budget};
@@ -27,6 +23,7 @@ use self::watch::Timings;
 use super::outlet::Outlet;
 use super::provider::{Error, Provider};
 use crate::config;
+use crate::supervisor::Running;
 
 /// One agent, watched.
 #[derive(Debug)]
@@ -79,18 +76,15 @@ impl Provider for Consul {
         self.source.clone()
     }
 
-    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
         Box::pin(async move {
-            let agent = Arc::new(Agent::new(self.client, self.timings, self.budget));
-            for (topic, note) in self.notes {
+            let agent = Arc::new(Agent::new(self.client.clone(), self.timings.clone(), self.budget));
+            for (topic, note) in &self.notes {
                 tracing::info!(agent = self.source, "{note}");
-                agent.state.note(topic, Some(note));
+                agent.state.note(topic, Some(note.clone()));
             }
-            // The publisher ends with this future, which owns it.
-            let mut publisher = JoinSet::new();
-            let published = agent.clone();
-            publisher.spawn(async move { published.state.publish(outlet).await });
-            names::watch(agent, self.rules).await;
+            // In one task: without the one, the other would work in vain.
+            tokio::join!(agent.state.publish(outlet), names::watch(agent.clone(), self.rules.clone()));
         })
     }
 }

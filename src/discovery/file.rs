@@ -2,8 +2,6 @@
 //! configuration was read again.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,6 +10,7 @@ use super::outlet::Outlet;
 use super::provider::Provider;
 use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName};
 use crate::config::{Config, StaticInstance, StaticService};
+use crate::supervisor::Running;
 
 /// The services of the configuration.
 #[derive(Debug)]
@@ -35,17 +34,16 @@ impl Provider for File {
         "[[service]] of the configuration".into()
     }
 
-    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
         Box::pin(async move {
-            let mut config = self.config;
             loop {
-                let now = config.borrow_and_update().clone();
+                let now = self.config.borrow_and_update().clone();
                 let services: BTreeMap<_, _> =
                     now.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
                 let status = ProviderStatus { state: "watching", ..outlet.status() };
                 let config_version = now.version;
                 outlet.publish(Catalog { services, hidden: Vec::new(), config_version, complete: true }, status);
-                if config.changed().await.is_err() {
+                if self.config.changed().await.is_err() {
                     return;
                 }
             }
@@ -53,7 +51,8 @@ impl Provider for File {
     }
 }
 
-fn service(from: &StaticService) -> Service {
+/// A service as the configuration lists it.
+pub(super) fn service(from: &StaticService) -> Service {
     // Two instances on one address are one, which has the higher weight: so it is with every provider.
     let mut weights = BTreeMap::new();
     for StaticInstance { address, weight } in &from.instances {

@@ -63,12 +63,14 @@ impl Outlet {
         self.shared.status.send_replace(Arc::new(overall(&reports)));
     }
 
-    /// Reports all that exists by this provider, and how it fares. A catalog equal to the last one wakes nobody.
+    /// Reports all that exists by this provider, and how it fares. A catalog equal to the last one wakes nobody. A provider that was
+    /// begun again knows little at first: until it knows all, what it reported before holds.
     pub fn publish(&self, mut catalog: Catalog, status: ProviderStatus) {
         let mut reports = self.shared.reports.lock();
         let report = &mut reports[self.index];
         report.status = status;
-        if *report.catalog != catalog {
+        let partial = report.catalog.complete && !catalog.complete;
+        if *report.catalog != catalog && !partial {
             share_unchanged(&mut catalog, &report.catalog);
             report.catalog = Arc::new(catalog);
             // What changed may be hidden behind a provider that comes first.

@@ -1,9 +1,7 @@
 //! What a provider is: a source of endpoints.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use super::outlet::Outlet;
+use crate::supervisor::Running;
 
 /// A source of endpoints.
 ///
@@ -16,8 +14,8 @@ pub trait Provider: Send {
     /// Where it looks, for people: an agent's address, a file.
     fn source(&self) -> String;
 
-    /// Watches until it is dropped; returns only when nothing can change any more.
-    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Watches until it is dropped; returns only when nothing can change any more. After a panic it is called again.
+    fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a>;
 }
 
 /// Why a provider cannot start; the sentence names the setting.

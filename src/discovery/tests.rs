@@ -1,11 +1,9 @@
 //! What discovery promises over all providers.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use super::*;
 use crate::catalog::ServiceName;
 use crate::config::{Config, StaticInstance, StaticService};
+use crate::supervisor::Running;
 
 struct Other(&'static str);
 
@@ -18,12 +16,45 @@ impl Provider for Other {
         "elsewhere".into()
     }
 
-    fn run(self: Box<Self>, outlet: Outlet) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
         Box::pin(async move {
             let (_newest, config) = listing(&["web", "more"]);
-            Box::new(file::File::new(config)).run(outlet).await;
+            file::File::new(config).run(outlet).await;
         })
     }
+}
+
+/// Reports what it is told; told of nothing, it panics. When it is begun again it knows little, and then all.
+struct Panics(watch::Receiver<Vec<&'static str>>);
+
+impl Provider for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+
+    fn source(&self) -> String {
+        "a test".into()
+    }
+
+    fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
+        Box::pin(async move {
+            outlet.publish(Catalog::default(), outlet.status());
+            tokio::task::yield_now().await;
+            loop {
+                let names = self.0.borrow_and_update().clone();
+                assert!(!names.is_empty(), "on command");
+                let services = services(&names).iter().map(|s| (s.name.clone(), Arc::new(file::service(s)))).collect();
+                outlet.publish(Catalog { services, complete: true, ..Catalog::default() }, outlet.status());
+                if self.0.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+fn discover(providers: Vec<Box<dyn Provider>>) -> Discovery {
+    spawn(providers, &Supervisor::default())
 }
 
 fn listing(names: &[&str]) -> (watch::Sender<Arc<Config>>, watch::Receiver<Arc<Config>>) {
@@ -42,7 +73,7 @@ fn services(names: &[&str]) -> Vec<StaticService> {
 #[tokio::test]
 async fn the_file_beats_other_providers_and_the_loser_is_shown() {
     let (_newest, config) = listing(&["web"]);
-    let mut discovery = spawn(vec![Box::new(file::File::new(config)), Box::new(Other("other"))]);
+    let mut discovery = discover(vec![Box::new(file::File::new(config)), Box::new(Other("other"))]);
     assert!(!discovery.catalog.borrow().complete);
     let catalog = discovery.catalog.wait_for(|catalog| catalog.complete).await.unwrap().clone();
     assert_eq!(catalog.services.len(), 2);
@@ -55,15 +86,36 @@ async fn the_file_beats_other_providers_and_the_loser_is_shown() {
 
 #[tokio::test]
 async fn without_any_provider_the_empty_catalog_is_complete() {
-    assert!(spawn(Vec::new()).catalog.borrow().complete);
+    assert!(discover(Vec::new()).catalog.borrow().complete);
 }
 
 #[tokio::test]
 async fn services_of_a_configuration_read_again_replace_those_before() {
     let (newest, config) = listing(&["web", "old"]);
-    let mut discovery = spawn(vec![Box::new(file::File::new(config))]);
+    let mut discovery = discover(vec![Box::new(file::File::new(config))]);
     discovery.catalog.wait_for(|catalog| catalog.services.contains_key("old")).await.unwrap();
     newest.send_replace(Arc::new(Config { services: services(&["web", "new"]), ..crate::config::for_tests() }));
     let catalog = discovery.catalog.wait_for(|catalog| catalog.services.contains_key("new")).await.unwrap();
     assert_eq!(catalog.services.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_is_begun_again_and_until_it_knows_all_what_it_reported_before_holds() {
+    let (told, tells) = watch::channel(vec!["web", "old"]);
+    let supervisor = Supervisor::default();
+    let mut discovery = spawn(vec![Box::new(Panics(tells))], &supervisor);
+    discovery.catalog.wait_for(|catalog| catalog.services.contains_key("old")).await.unwrap();
+    told.send_replace(Vec::new());
+    // Paused time: it panics, is begun again and panics, again and again.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert!(supervisor.tasks()[0].failures > 5 && !supervisor.tasks()[0].well);
+    assert!(supervisor.faults()[0].starts_with("panics: "), "{:?}", supervisor.faults());
+    let catalog = discovery.catalog.borrow_and_update().clone();
+    assert!(catalog.complete && catalog.services.len() == 2, "{catalog:?}");
+    told.send_replace(vec!["web", "new"]);
+    let catalog = discovery.catalog.wait_for(|catalog| catalog.services.contains_key("new")).await.unwrap().clone();
+    assert!(catalog.complete && !catalog.services.contains_key("old"));
+    // Paused time: it is well for a while.
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    assert!(supervisor.faults().is_empty() && supervisor.tasks()[0].well);
 }

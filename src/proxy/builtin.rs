@@ -80,7 +80,7 @@ fn health(worker: &Worker) -> Response<Bytes> {
 }
 
 /// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
-/// outage of Consul would take the whole fleet out.
+/// outage of Consul would take the whole fleet out. So is a control plane with a task that fails.
 fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     if worker.resources.pulse.draining.load(Ordering::Relaxed) {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
@@ -89,11 +89,11 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "no_catalog" }));
     }
     let discovery = worker.resources.discovery.borrow().clone();
-    let why: Vec<_> = discovery
+    let failing = discovery
         .providers
         .iter()
-        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.error.as_ref()?)))
-        .collect();
+        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.error.as_ref()?)));
+    let why: Vec<_> = failing.chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
 }
@@ -104,6 +104,7 @@ pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<By
     let answer = worker.resources.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
     match answer.status() {
         StatusCode::NOT_FOUND => Err(Error::NoRoute),
+        StatusCode::INTERNAL_SERVER_ERROR => Err(Error::Panicked),
         StatusCode::METHOD_NOT_ALLOWED => {
             let written = answer.headers().get(header::ALLOW).is_some_and(|allow| allow == "POST");
             Err(Error::MethodNotOfPage(if written { "POST" } else { "GET, HEAD" }))

@@ -198,3 +198,120 @@ async fn made_twice_the_next_snapshot_is_the_same_and_the_one_before_goes_on_as_
     assert_eq!(takes(&previous, "shop"), [false, false]);
     assert_eq!(takes(&twice[1].snapshot, "app"), [true, false]);
 }
+
+/// Something in an input that makes the next snapshot panic.
+fn panicking(inputs: &Inputs, previous: &Snapshot) -> Next {
+    crate::supervisor::panic_on_command(&inputs.config.warnings.concat());
+    inputs.catalog.hidden.iter().for_each(|hidden| crate::supervisor::panic_on_command(&hidden.reason));
+    Snapshot::next(inputs, previous)
+}
+
+/// A writer at work, on paused time.
+struct Written {
+    current: Current,
+    config: watch::Sender<Arc<Config>>,
+    catalog: watch::Sender<Arc<Catalog>>,
+    supervisor: Supervisor,
+    _retire: mpsc::Sender<Arc<Snapshot>>,
+}
+
+impl Written {
+    async fn begin() -> Written {
+        let now = Arc::new(crate::config::for_tests());
+        let current = Current::new(Snapshot::empty(now.clone()));
+        let (config, configs) = watch::channel(now);
+        let (catalog, catalogs) = watch::channel(catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+        let (retire, retired) = mpsc::channel(1);
+        let supervisor = Supervisor::default();
+        let wake = Wake::new(1);
+        let mut writer = Writer::new(current.clone(), configs, catalogs, wake, retired, supervisor.clone());
+        writer.next = panicking;
+        supervisor.spawn(WRITER, writer, |writer| Box::pin(writer.run()));
+        let written = Written { current, config, catalog, supervisor, _retire: retire };
+        written.settle().await;
+        assert_eq!(written.ports(), [1]);
+        written
+    }
+
+    /// Until the writer has taken what there is.
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await; // paused time
+    }
+
+    async fn put(&self, ports: &[u16], reason: &str) {
+        let endpoints = ports.iter().map(|&port| endpoint(port, Health::Passing, 1)).collect();
+        let mut catalog = Catalog::clone(&catalog(Some(endpoints)));
+        catalog.hidden.push(catalog::Hidden { name: "x".into(), reason: reason.into() });
+        self.catalog.send_replace(Arc::new(catalog));
+        self.settle().await;
+    }
+
+    async fn reload(&self, warning: &str) {
+        let warnings = vec![warning.to_owned()];
+        self.config.send_replace(Arc::new(Config { warnings, ..crate::config::for_tests() }));
+        self.settle().await;
+    }
+
+    /// The ports of the instances that requests may go to.
+    fn ports(&self) -> Vec<u16> {
+        let snapshot = self.current.load();
+        let members = snapshot.service("orders").map_or(&[][..], |service| &service.members[..]);
+        members.iter().map(|member| member.instance.key.address.port()).collect()
+    }
+
+    fn warning(&self) -> String {
+        self.current.load().config.warnings.concat()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_the_writer_panics_on_is_skipped_and_the_next_one_is_taken() {
+    let written = Written::begin().await;
+    written.put(&[2], "panic on command").await;
+    assert_eq!((written.ports(), written.supervisor.tasks()[0].failures), (vec![1], 1));
+    let faults = written.supervisor.faults();
+    assert!(faults[0].starts_with("snapshot: the newest configuration or catalog is not in force"), "{faults:?}");
+    // It stays skipped, and known as such, for as long as it is the newest.
+    tokio::time::sleep(Duration::from_secs(3600)).await; // paused time
+    assert_eq!((written.supervisor.tasks()[0].failures, written.supervisor.tasks()[0].well), (1, false));
+    written.put(&[3], "").await;
+    assert_eq!(written.ports(), [3]);
+    assert!(written.supervisor.faults().is_empty() && written.supervisor.tasks()[0].well);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_the_writer_panics_on_does_not_keep_a_new_catalog_out() {
+    let written = Written::begin().await;
+    written.reload("panic on command").await;
+    written.put(&[2], "").await;
+    assert_eq!((written.ports(), written.warning()), (vec![2], String::new()));
+    assert_eq!(written.supervisor.faults().len(), 1);
+    written.reload("better").await;
+    assert_eq!((written.ports(), written.warning()), (vec![2], "better".into()));
+    assert!(written.supervisor.faults().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_extinct_is_forgotten_in_time_although_the_newest_input_is_skipped() {
+    let written = Written::begin().await;
+    written.catalog.send_replace(catalog(None));
+    written.settle().await;
+    written.put(&[2], "panic on command").await;
+    assert!(written.current.load().service("orders").is_some_and(|service| service.gone.is_some()));
+    tokio::time::sleep(TOMBSTONE).await; // paused time
+    assert!(written.current.load().service("orders").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_waits_for_the_services_that_it_lists_and_keeps_no_other_change_waiting() {
+    let written = Written::begin().await;
+    let warnings = vec!["second".to_owned()];
+    written.config.send_replace(Arc::new(Config { warnings, version: 1, ..crate::config::for_tests() }));
+    written.settle().await;
+    written.put(&[2], "").await;
+    assert_eq!((written.ports(), written.warning()), (vec![2], String::new()));
+    let listed = Catalog { config_version: 1, ..Catalog::clone(&written.catalog.borrow()) };
+    written.catalog.send_replace(Arc::new(listed));
+    written.settle().await;
+    assert_eq!((written.ports(), written.warning()), (vec![2], "second".into()));
+}

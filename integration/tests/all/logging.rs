@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::Method;
 use integration::agent::{Agent, free_ports};
 use integration::client::{Client, KEY};
 use integration::eventually;
 use integration::process::{Process, built};
-use integration::world::text;
+use integration::world::{World, config, text};
 use mock_services::{Kind, Mock};
 use rustix::io::ioctl_fionbio;
 use rustix::process::Signal;
@@ -154,7 +155,7 @@ async fn goes_on(name: &str, fate: Fate, stderr: bool) {
     .await;
     assert_eq!(gateway.client.get("/health").await.status, 200, "{what}");
 
-    // A deregistered instance goes, and a reload is applied.
+    // A deregistered instance goes, a reload is applied, and nothing is wrong with any task.
     agent.deregister(&format!("{name}-0")).await;
     eventually(&format!("the deregistered instance goes: {what}"), || async {
         let before = mocks[0].hits();
@@ -168,6 +169,7 @@ async fn goes_on(name: &str, fate: Fate, stderr: bool) {
     eventually(&format!("a reload is applied: {what}"), || async { gateway.client.get(&long).await.status == 414 })
         .await;
     assert_eq!(gateway.client.get("/ready").await.json()["status"], "ready", "{what}");
+    assert_eq!(gateway.metric("lictor_task_failures_total").await, 0.0, "{what}");
 
     // SIGTERM cuts nothing.
     mocks[1].behave(|behaviour| behaviour.delay_ms = 500);
@@ -314,4 +316,25 @@ async fn a_panic_is_a_line_of_the_log_and_waits_for_no_reader() {
     let line = lines.iter().find(|line| line["message"] == "panic: on command").unwrap_or_else(|| panic!("{text}"));
     assert_eq!((&line["level"], &line["thread"]), (&json!("ERROR"), &json!("somebody")));
     assert!(line["location"].as_str().is_some_and(|place| place.contains("logging.rs:")), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_the_control_plane_that_fails_is_seen_by_clients_and_monitoring_and_is_no_503() {
+    let world = World::start(config(SERVICE)).await;
+    world.ready().await;
+    let control = world.gateway.as_ref().expect("it runs").pulse.control.clone();
+    let failing = control.spawn("test", (), |()| Box::pin(async { panic!("a secret") }));
+    let ready = || async { world.client.ask(Method::GET, "/ready", &[], "").await };
+    eventually("it is degraded", || async { ready().await.json()["status"] == "degraded" }).await;
+    let answer = ready().await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["why"], json!(["test: it failed and was begun again; the log says why"]));
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+    let page = world.admin.get("/admin/metrics").await.body;
+    for line in
+        ["lictor_task_up{task=\"test\"} 0", "lictor_task_up{task=\"snapshot\"} 1", "lictor_log_lines_dropped_total "]
+    {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    failing.abort();
 }

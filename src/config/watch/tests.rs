@@ -39,7 +39,8 @@ impl Followed {
         let (newest, config) = watch::channel(Arc::new(source.load().expect("valid")));
         let (reports, status) = watch::channel(source.status());
         let reload = Arc::new(Notify::new());
-        let task = tokio::spawn(follow(source, reload.clone(), newest, reports));
+        let requested = reload.clone();
+        let task = tokio::spawn(async move { follow(&mut source, &requested, &newest, &reports).await });
         Followed { file, reload, config, status, task }
     }
 
@@ -92,6 +93,18 @@ async fn a_mistake_changes_nothing_is_told_and_is_over_when_it_is_mended() {
     write(&followed.file, "[timeouts]\nfirst_byte = \"1s\"\n");
     followed.looks(2).await;
     assert!(followed.status.borrow().errors.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_the_reader_panics_on_is_told_as_a_mistake_and_the_next_one_is_read() {
+    let followed = Followed::new("panic", "[timeouts]\nfirst_byte = \"1s\"\n");
+    write(&followed.file, "[timeouts]\nfirst_byte = \"2s\" # panic on command\n");
+    followed.looks(5).await;
+    assert_eq!((followed.first_byte(), followed.status.borrow().failures), (1, 1));
+    assert!(followed.status.borrow().errors[0].contains("a fault"), "{:?}", followed.status.borrow().errors);
+    write(&followed.file, "[timeouts]\nfirst_byte = \"3s\"\n");
+    followed.looks(2).await;
+    assert_eq!((followed.first_byte(), followed.status.borrow().errors.len()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

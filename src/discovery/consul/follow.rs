@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::agent::Agent;
 use super::assemble::{self, Assembled, Rules};
-use super::client::Lane;
+use super::client::{Failure, Lane};
 use super::model;
 use super::watch::Watch;
 use crate::catalog::ServiceName;
+use crate::supervisor::{Backoff, outcome};
 
 /// The most reads a second of all services without a watch together.
 const READS_PER_SECOND: usize = 50;
@@ -20,8 +21,22 @@ pub(super) fn rotation(swept: usize, shortest: Duration) -> Duration {
     shortest.max(Duration::from_secs_f64(swept as f64 / READS_PER_SECOND as f64))
 }
 
-/// Follows a service. Never ends; dropped, it closes its connection.
+/// Follows a service. Never ends; dropped, it closes its connection. When it panics it is begun again: what is known of its service
+/// stays, and all others are followed as before.
 pub(super) async fn follow(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
+    let mut backoff = Backoff::default();
+    let mut failures = 0;
+    while let Err(panic) = outcome(read(name.clone(), agent.clone(), rules.clone())).await {
+        let pause = backoff.pause();
+        tracing::error!(service = %name, "its watch is begun again in {pause:?}: it panicked: {panic}");
+        failures += 1;
+        agent.state.service_failed(&name, &Failure::new("its watch failed; the log says why"), failures);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Reads a service again and again. Never ends.
+async fn read(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
     let path = format!("/v1/health/service/{name}");
     let watch = Watch::new(path, &agent.timings, agent.timings.backoff.1);
     let mut follower = Follower { name, agent, rules, watch, warned: BTreeSet::new() };

@@ -154,6 +154,8 @@ pub(crate) struct Unreadable {
 
 /// Reads `/v1/catalog/services`. Tags of a wrong type are left out, but the name stays.
 pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
+    #[cfg(test)]
+    crate::supervisor::panic_on_command(&String::from_utf8_lossy(body));
     let raw: BTreeMap<String, Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     let text = |tag: Value| if let Value::String(tag) = tag { Some(tag) } else { None };
     let tags = |value| match value {
@@ -165,6 +167,8 @@ pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
 
 /// Reads `/v1/health/service/X`, entry by entry. Only an answer that is no list at all is an error.
 pub(crate) fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Unreadable>>, String> {
+    #[cfg(test)]
+    crate::supervisor::panic_on_command(&String::from_utf8_lossy(body));
     let raw: Vec<Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     Ok(raw.into_iter().map(entry).collect())
 }

@@ -115,14 +115,14 @@ struct Followers {
 }
 
 impl Followers {
-    /// Ends the followers of services that are gone, and starts those of new services, and of any whose follower has panicked.
+    /// Ends the followers of services that are gone, and starts those of new services.
     fn adjust(&mut self, names: &[ServiceName], agent: &Arc<Agent>, rules: &Rules) {
         self.by_name.retain(|name, task| {
             let stays = names.binary_search(name).is_ok();
             if !stays {
                 task.abort();
             }
-            stays && !task.is_finished()
+            stays
         });
         while self.tasks.try_join_next().is_some() {}
         for name in names {

@@ -167,7 +167,7 @@ impl State {
     }
 
     /// Publishes each change at once; what changes meanwhile is published together. Never ends.
-    pub(crate) async fn publish(&self, outlet: Outlet) {
+    pub(crate) async fn publish(&self, outlet: &Outlet) {
         let mut failing = false;
         loop {
             self.changed.notified().await;

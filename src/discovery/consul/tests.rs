@@ -8,6 +8,7 @@ use self::fake::{Fake, Fault, instance};
 use super::*;
 use crate::catalog::{Catalog, Health, ProviderStatus};
 use crate::discovery::{Discovery, spawn};
+use crate::supervisor::Supervisor;
 
 /// Rules as most tests want them.
 pub(crate) fn rules() -> Rules {
@@ -36,11 +37,19 @@ fn quick() -> Timings {
 }
 
 fn discover(fake: &Fake, tweak: impl FnOnce(&mut config::Consul, &mut Timings)) -> Discovery {
+    supervised(fake, &Supervisor::default(), tweak)
+}
+
+fn supervised(
+    fake: &Fake,
+    supervisor: &Supervisor,
+    tweak: impl FnOnce(&mut config::Consul, &mut Timings),
+) -> Discovery {
     // Another test may have been first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (mut config, mut timings) = (config(format!("http://{}", fake.address)), quick());
     tweak(&mut config, &mut timings);
-    spawn(vec![Box::new(Consul::with_timings(&config, Vec::new(), timings).unwrap())])
+    spawn(vec![Box::new(Consul::with_timings(&config, Vec::new(), timings).unwrap())], supervisor)
 }
 
 async fn until(discovery: &Discovery, what: impl Fn(&Catalog) -> bool) -> Arc<Catalog> {
@@ -168,6 +177,46 @@ async fn no_error_ever_removes_anything() {
         until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
         until_status(&discovery, |s| s.state == "watching" && s.error.is_none()).await;
     }
+}
+
+#[tokio::test]
+async fn a_service_whose_answer_its_watch_panics_on_stays_as_it_was_and_delays_no_other() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    fake.put("new", vec![instance("panic on command", "10.0.0.8", "passing")]);
+    let discovery = discover(&fake, |_, _| {});
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert_eq!((addresses(&catalog, "web").len(), addresses(&catalog, "new").len()), (1, 0));
+    fake.put("new", web(&["10.0.0.9"]));
+    until(&discovery, |c| addresses(c, "new") == ["10.0.0.9:80"]).await;
+    fake.put("new", vec![instance("panic on command", "10.0.0.8", "passing")]);
+    let failing = until_status(&discovery, |s| s.error.is_some()).await;
+    assert!(failing.error.is_some_and(|error| error.starts_with("new: ") && error.contains("the log says why")));
+    fake.put("web", web(&["10.0.0.2"]));
+    let catalog = until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
+    assert_eq!(addresses(&catalog, "new"), ["10.0.0.9:80"]);
+    fake.put("new", web(&["10.0.0.7"]));
+    until(&discovery, |c| addresses(c, "new") == ["10.0.0.7:80"]).await;
+    until_status(&discovery, |s| s.error.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_its_watch_panics_on_removes_nothing_and_the_next_one_holds() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    let supervisor = Supervisor::default();
+    let discovery = supervised(&fake, &supervisor, |_, _| {});
+    until(&discovery, |c| addresses(c, "web").len() == 1).await;
+    fake.put("panic on command", web(&["10.0.0.9"]));
+    fake.put("web", web(&["10.0.0.2"]));
+    while supervisor.tasks()[0].failures < 3 {
+        tokio::task::yield_now().await;
+    }
+    let catalog = discovery.catalog.borrow().clone();
+    assert!(catalog.complete && addresses(&catalog, "web").len() == 1, "{catalog:?}");
+    assert_eq!(supervisor.faults(), ["consul: it failed and was begun again; the log says why"]);
+    fake.put("panic on command", Vec::new());
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.2:80"]).await;
 }
 
 #[tokio::test]
