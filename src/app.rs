@@ -299,7 +299,8 @@ pub fn format(wanted: LogFormat, stream: &impl std::io::IsTerminal) -> Format {
 /// group, which the process is part of.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reads the configuration again.
+/// Runs a gateway until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reads the configuration again, SIGUSR1 and
+/// SIGUSR2 do nothing.
 ///
 /// # Errors
 /// What keeps it from starting.
@@ -309,6 +310,10 @@ pub fn run(config: Config, source: Source) -> Result<(), Error> {
     // Signals are caught before anything else is done, so that one that comes during the start is not lost.
     let (mut term, mut int, mut hup) = {
         let _entered = runtime.enter();
+        // Many programs give these a meaning; of one that has none for them, the system would end the process.
+        for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            drop(signal(ignored)?);
+        }
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let running = start_from(config, source)?;

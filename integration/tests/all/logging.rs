@@ -258,6 +258,19 @@ async fn a_reader_that_is_back_is_told_how_many_lines_it_missed_and_the_last_lin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigusr1_and_sigusr2_do_not_end_the_gateway() {
+    let mut gateway = Gateway::start(SERVICE, "", Stdio::null(), Stdio::null()).await;
+    for signal in [Signal::USR1, Signal::USR2, Signal::USR1] {
+        gateway.process.signal(signal);
+        assert_eq!(gateway.client.get("/health").await.status, 200);
+    }
+    assert!(gateway.process.ended().is_none());
+    gateway.process.signal(Signal::TERM);
+    let ended = tokio::task::block_in_place(|| gateway.process.wait(Duration::from_secs(10)));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn why_it_does_not_start_is_said_on_stderr_after_the_log_began_too_and_costs_no_panic() {
     let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
