@@ -142,8 +142,7 @@ impl Limits {
     /// what the answer says of the plan, and of the route, where answers say what is left.
     ///
     /// # Errors
-    /// How long to wait, when a limit lets no more through. Then nothing was taken of any limit, and `remaining` has only the set
-    /// of that limit.
+    /// How long to wait, when a limit lets no more through. Then nothing was taken of any limit, and `remaining` says what each has left.
     pub fn take(
         &self,
         route: Option<&LimitSet>,
@@ -182,16 +181,22 @@ impl Limits {
         for (index, meter) in [plan, of_route].into_iter().enumerate() {
             let Some(meter) = meter else { continue };
             let mut left = self.headers.then(String::new);
-            let taken = meter.take(&caller, table, now, left.as_mut());
-            remaining[index] = left.map(|left| Remaining { policy: meter.policy.clone(), left: value(left) });
-            if let Err(wait) = taken {
+            if let Err(used_up) = meter.take(&caller, table, now, left.as_mut()) {
                 // The route refuses what the plan has let through.
                 if let (1, Some(plan)) = (index, plan) {
                     plan.give_back(&caller, table);
-                    remaining[0] = None;
                 }
-                return Err(wait);
+                for (other, meter) in [plan, of_route].into_iter().enumerate() {
+                    let said = meter.filter(|_| self.headers).map(|meter| {
+                        let used_up = Some(used_up).filter(|_| other == index);
+                        let left = value(meter.left(&caller, table, now, used_up));
+                        Remaining { policy: meter.policy.clone(), left }
+                    });
+                    remaining[other] = said;
+                }
+                return Err(used_up.wait);
             }
+            remaining[index] = left.map(|left| Remaining { policy: meter.policy.clone(), left: value(left) });
         }
         Ok(())
     }

@@ -68,6 +68,13 @@ pub(super) struct Caller {
     pub(super) address: IpAddr,
 }
 
+/// Which limit of a set lets no more through, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UsedUp {
+    index: usize,
+    pub(super) wait: Duration,
+}
+
 /// Where one caller's use of one limit is counted.
 enum Account<'a> {
     Counter(&'a Counter),
@@ -105,31 +112,39 @@ impl Meter {
     /// Takes one request of each limit. `remaining`, if given, gets the value of `RateLimit`.
     ///
     /// # Errors
-    /// How long to wait, when one limit lets no more through. Then nothing was taken of any.
+    /// The limit that lets no more through. Then nothing was taken of any, and `remaining` is of no use: see [`Meter::left`].
     pub(super) fn take(
         &self,
         caller: &Caller,
         table: &Table,
         now: u64,
         mut remaining: Option<&mut String>,
-    ) -> Result<(), Duration> {
+    ) -> Result<(), UsedUp> {
         for (index, limit) in self.limits.iter().enumerate() {
             match limit.take(caller, table, now) {
                 Ok(left) => write_left(&mut remaining, &limit.rate, left),
                 Err(wait) => {
                     self.refused.fetch_add(1, Ordering::Relaxed);
-                    let (taken, others) = (&self.limits[..index], &self.limits[index + 1..]);
-                    taken.iter().for_each(|limit| limit.give_back(caller, table));
-                    // The client has to wait for this limit. Those after it were not looked at, and are written as if unused.
-                    write_left(&mut remaining, &limit.rate, limit.rate.exhausted());
-                    for Counted { rate, .. } in others {
-                        write_left(&mut remaining, rate, rate.untouched());
-                    }
-                    return Err(wait);
+                    self.limits[..index].iter().for_each(|limit| limit.give_back(caller, table));
+                    return Err(UsedUp { index, wait });
                 }
             }
         }
         Ok(())
+    }
+
+    /// The value of `RateLimit` of an answer to a request that was refused, of which nothing was taken: what each limit has left, whether it
+    /// was asked or not. Of the limit that refused, if it is one of these, it says when it lets one more through, as `Retry-After` does.
+    pub(super) fn left(&self, caller: &Caller, table: &Table, now: u64, used_up: Option<UsedUp>) -> String {
+        let mut text = String::new();
+        for (index, limit) in self.limits.iter().enumerate() {
+            let left = match used_up {
+                Some(used_up) if used_up.index == index => Left { count: 0, whole_in: used_up.wait },
+                _ => limit.rate.left(limit.arrival(caller, table), now),
+            };
+            write_left(&mut Some(&mut text), &limit.rate, left);
+        }
+        text
     }
 
     /// Gives back what one request took of each limit.
@@ -192,6 +207,14 @@ impl Counted {
         match self.counters.account(caller) {
             Account::Table(owner) => table.give_back(self.rate.number, owner, |arrival| self.rate.step_back(arrival)),
             Account::Counter(counter) => self.rate.give_back(&counter.arrival),
+        }
+    }
+
+    /// The arrival time of a caller, who need not have asked before.
+    fn arrival(&self, caller: &Caller, table: &Table) -> u64 {
+        match self.counters.account(caller) {
+            Account::Table(owner) => table.arrival(self.rate.number, owner),
+            Account::Counter(counter) => counter.arrival.load(Ordering::Relaxed),
         }
     }
 
@@ -284,16 +307,6 @@ impl Rate {
         let interval = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
         let left_of = format!("{label};r=");
         Rate { number, interval, burst: interval * u64::from(limit.count), label, left_of, limit: limit.clone() }
-    }
-
-    /// What a quota leaves that nobody has used.
-    fn untouched(&self) -> Left {
-        Left { count: self.limit.count, whole_in: Duration::ZERO }
-    }
-
-    /// What a quota leaves that is used up.
-    fn exhausted(&self) -> Left {
-        Left { count: 0, whole_in: Duration::from_nanos(self.burst) }
     }
 
     /// The arrival time after one more request.

@@ -98,6 +98,11 @@ impl Table {
         self.place(number, owner, |place| place[ARRIVAL] = back(place[ARRIVAL]));
     }
 
+    /// An owner's arrival time for a limit; 0 for one that has no place, who gets none by this.
+    pub(super) fn arrival(&self, number: u32, owner: Owner) -> u64 {
+        self.row(number, owner, |places, mine, _| mine.map_or(0, |mine| places[mine * WORDS + ARRIVAL]))
+    }
+
     /// Forgets what an owner has used of a limit. Says whether there was anything.
     pub(super) fn forget(&self, number: u32, owner: Owner) -> bool {
         self.row(number, owner, |places, mine, _| {
