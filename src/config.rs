@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use crate::catalog::ServiceName;
 
 pub use check::{Errors, Overrides, digest, is_key, parse};
-pub use env::Environment;
+pub use env::{Environment, trimmed};
 pub use file::Mistake;
 pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};
 pub use routes::Route;
@@ -83,7 +83,7 @@ pub struct Listener {
     pub head: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose word on their clients is believed: `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
@@ -133,19 +133,24 @@ pub struct Consul {
 pub enum Secret {
     /// As written, or from the environment.
     Text(String),
-    /// The trimmed content of a file.
+    /// The content of a file.
     File(PathBuf),
 }
 
 impl Secret {
-    /// The secret as it is now.
+    /// The secret as it is now, see [`trimmed`].
     ///
     /// # Errors
-    /// Why its file cannot be read.
+    /// Why its file cannot be read, or that nothing is in it.
     pub fn read(&self) -> std::io::Result<String> {
-        match self {
-            Secret::Text(text) => Ok(text.clone()),
-            Secret::File(path) => Ok(std::fs::read_to_string(path)?.trim().to_owned()),
+        let secret = match self {
+            Secret::Text(text) => trimmed(text).to_owned(),
+            Secret::File(path) => trimmed(&std::fs::read_to_string(path)?).to_owned(),
+        };
+        // Who sends an empty token is anonymous, and may see other things than the operator meant.
+        match secret.is_empty() {
+            true => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is empty")),
+            false => Ok(secret),
         }
     }
 }

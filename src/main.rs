@@ -182,7 +182,7 @@ fn hash_key() -> ExitCode {
     if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut key) {
         return fail(&error);
     }
-    let key = key.trim_end_matches(['\r', '\n']);
+    let key = config::trimmed(&key);
     if !config::is_key(key) {
         return fail(&"a key is 1 to 256 visible ASCII characters without spaces, on one line");
     }
@@ -193,10 +193,16 @@ fn hash_key() -> ExitCode {
 /// Asks a running gateway, and shows its answer.
 fn ask(command: &terminal::Command, watch: bool, options: AdminOptions, env: &Environment) -> ExitCode {
     let AdminOptions { admin, key_file, json } = options;
+    let key = match &key_file {
+        Some(file) => match config::Secret::File(file.clone()).read() {
+            Ok(key) => Some(key),
+            Err(error) => return fail(&format!("{}: {error}", file.display())),
+        },
+        None => env.secret("LICTOR_API_KEY").map(str::to_owned),
+    };
     let options = terminal::Options {
         admin: admin.or_else(|| env.get("LICTOR_ADMIN").map(str::to_owned)),
-        key: env.get("LICTOR_API_KEY").map(str::to_owned),
-        key_file,
+        key,
         json,
         watch,
         // https://no-color.org

@@ -1,16 +1,17 @@
 //! The operator's terminal: the admin pages of a running gateway as tables.
 
 mod client;
+mod plain;
 mod table;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use client::Client;
+use plain::{clean, clean_json};
 use table::Style;
 
 pub use client::Command;
@@ -31,8 +32,6 @@ pub struct Options {
     pub admin: Option<String>,
     /// The key of a consumer with the role admin.
     pub key: Option<String>,
-    /// A file with that key.
-    pub key_file: Option<PathBuf>,
     /// The answer is shown as the JSON that it is.
     pub json: bool,
     /// It is shown again and again.
@@ -46,17 +45,10 @@ pub struct Options {
 /// # Errors
 /// Why there is no answer, as a sentence for the operator.
 pub fn run(command: &Command, options: &Options) -> Result<(), String> {
-    let key = match (&options.key_file, &options.key) {
-        (Some(file), _) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            text.trim().to_owned()
-        }
-        (None, Some(key)) => key.clone(),
-        (None, None) => {
-            return Err("whose key? Set LICTOR_API_KEY, or say --key-file; its consumer needs the role admin".into());
-        }
+    let Some(key) = &options.key else {
+        return Err("whose key? Set LICTOR_API_KEY, or say --key-file; its consumer needs the role admin".into());
     };
-    let client = Client::new(options.admin.as_deref().unwrap_or(ADMIN), &key)?;
+    let client = Client::new(options.admin.as_deref().unwrap_or(ADMIN), key)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let ended = runtime.block_on(async {
         if !options.watch {
@@ -66,8 +58,9 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
             // A gateway that is restarted does not end the view: the error is shown, and the gateway asked again.
             match client.send(command).await.and_then(|answer| show(&answer, command, options)) {
                 Ok(text) => write(&text, options)?,
-                Err(why) if options.json => crate::telemetry::tell(&why),
-                Err(why) => write(&format!("{why}\n"), options)?,
+                Err(why) if options.json => crate::telemetry::tell(&clean(&why)),
+                Err(why) => write(&format!("{}
+", clean(&why)), options)?,
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -75,7 +68,7 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
     // A reader that has left, as `head` does, is an ordinary end.
     match ended {
         Err(why) if why == CLOSED => Ok(()),
-        ended => ended,
+        ended => ended.map_err(|why| clean(&why)),
     }
 }
 
@@ -83,7 +76,7 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
 fn show(answer: &Value, command: &Command, options: &Options) -> Result<String, String> {
     if options.json {
         // A live view has one answer a line, so that a program can read it.
-        return Ok(if options.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });
+        return Ok(clean_json(&if options.watch { format!("{answer}\n") } else { format!("{answer:#}\n") }));
     }
     let style = Style { colour: options.colour && io::stdout().is_terminal() };
     Ok(match command {

@@ -5,6 +5,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style as Ansi};
 use tabwriter::TabWriter;
 
+use super::plain::clean;
 use crate::pages::{cache, limits, services};
 
 /// How a table looks.
@@ -193,11 +194,6 @@ fn aligned(rows: &[String]) -> String {
     let written = writer.write_all((rows.join("\n") + "\n").as_bytes()).and_then(|()| writer.flush());
     let bytes = written.ok().and_then(|()| writer.into_inner().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-/// A text of another gateway without its control characters, so that it cannot move the cursor here.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn duration(ms: u64) -> String {

@@ -88,7 +88,7 @@ impl Variables<'_> {
 
 /// The agent's address with its scheme. Without one it is `http`, or `https` where `CONSUL_HTTP_SSL` says so.
 fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document) -> String {
-    let tls = env.env.get("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value, "1" | "true" | "TRUE" | "True" | "t"));
+    let tls = env.env.get("CONSUL_HTTP_SSL").filter(|_| env.wanted).is_some_and(|value| tls(value, document));
     let given = env.or(section, "address", "CONSUL_HTTP_ADDR").unwrap_or_else(|| "127.0.0.1:8500".into());
     let full = match given.contains("://") {
         true => given.trim_end_matches('/').to_owned(),
@@ -103,6 +103,19 @@ fn address(section: &Section<'_>, env: &mut Variables<'_>, document: &Document) 
         document.mistake(section.line(), "consul.address", format!("`{shown}` is not an agent's address: write e.g. \"http://127.0.0.1:8500\" or \"unix:///run/consul.sock\""));
     }
     full
+}
+
+/// What `CONSUL_HTTP_SSL` says, by the words that Consul's tools know (<https://pkg.go.dev/strconv#ParseBool>). Another word is a mistake: who
+/// sets it wants something, and to guess that it is plain HTTP could show the token to others.
+fn tls(value: &str, document: &Document) -> bool {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
+        _ => {
+            document.mistake(0, "CONSUL_HTTP_SSL", "is neither true nor false: write one of these");
+            true
+        }
+    }
 }
 
 /// Whether a text is a host, with or without a port, and with or without a path that every request's path follows.
@@ -122,7 +135,7 @@ fn is_authority(text: &str) -> bool {
 /// The token of the file, else `CONSUL_HTTP_TOKEN`, else `CONSUL_HTTP_TOKEN_FILE`.
 fn token(section: &Section<'_>, env: &mut Variables<'_>) -> Option<Secret> {
     let written = section.secret("token", env.env);
-    let from_env = env.env.get("CONSUL_HTTP_TOKEN").map(|text| Secret::Text(text.to_owned()));
+    let from_env = env.env.secret("CONSUL_HTTP_TOKEN").map(|text| Secret::Text(text.to_owned()));
     let from_file = || env.env.get("CONSUL_HTTP_TOKEN_FILE").map(|path| Secret::File(path.into()));
     let set = from_env.or_else(from_file);
     match (written, set) {

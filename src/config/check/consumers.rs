@@ -37,7 +37,7 @@ pub(super) fn consumers(
     let written: Vec<(usize, Consumer)> =
         root.sections("consumer").into_iter().map(|section| (section.line(), consumer(section, plans))).collect();
     duplicates(root, &written);
-    let from_env = env.get("LICTOR_API_KEY");
+    let from_env = env.secret("LICTOR_API_KEY");
     if let Some(key) = from_env.filter(|key| !is_key(key)) {
         root.mistake("LICTOR_API_KEY", 0, format!("has {} characters or odd ones: {KEYS}", key.len()));
     }

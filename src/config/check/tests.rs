@@ -328,6 +328,47 @@ fn consuls_variables_are_honoured_the_file_beats_them_and_what_is_not_supported_
 }
 
 #[test]
+fn a_secret_is_the_same_from_file_variable_and_text_whatever_white_space_is_around_it() {
+    let path = std::env::temp_dir().join(format!("lictor-secret-{}", std::process::id()));
+    std::fs::write(&path, "\t secret\r\n\n").expect("a file");
+    let token = |written: &str, vars: &[(&str, &str)]| {
+        let text = format!("[consul]\n{written}\n[api]\nauth = false\n");
+        let read = parse(Some(&text), "test", Overrides::default(), &Environment::of(vars));
+        read.map(|config| config.consul.expect("it is asked").token.map(|token| token.read().expect("a secret")))
+    };
+    let file = format!("token = {{ file = {:?} }}", path.display().to_string());
+    let padded = [("CONSUL_HTTP_TOKEN", " secret\n"), ("MINE", "secret\t\n")];
+    for written in ["token = \" secret\\n\"", "token = { env = \"MINE\" }", "", file.as_str()] {
+        assert_eq!(token(written, &padded).expect("it is valid").as_deref(), Some("secret"), "{written}");
+    }
+    std::fs::write(&path, " \n").expect("a file");
+    assert!(Secret::File(path.clone()).read().is_err(), "nothing is no secret");
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(token("", &[("CONSUL_HTTP_TOKEN", " ")]).expect("it is valid"), None);
+    let empty = mistakes("[consul]\ntoken = \" \"\n");
+    assert!(empty[0].2.starts_with("is empty"), "{empty:?}");
+    let config = parse(None, "test", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", " k\n")]));
+    assert_eq!(config.expect("it is valid").consumers[0].keys, [digest("k")]);
+}
+
+#[test]
+fn a_word_that_is_neither_true_nor_false_does_not_switch_tls_off() {
+    let address = |ssl: &str| {
+        let env = Environment::of(&[("LICTOR_API_KEY", "k"), ("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", ssl)]);
+        parse(None, "test", Overrides::default(), &env).map(|config| config.consul.expect("it is asked").address)
+    };
+    for (word, wanted) in
+        [("1", "https://c:1"), ("T", "https://c:1"), ("True", "https://c:1"), ("f", "http://c:1"), ("0", "http://c:1")]
+    {
+        assert_eq!(address(word).expect("it is valid"), wanted, "{word}");
+    }
+    for odd in ["yes", "on", "tRUE", "2", "http", "\u{fffd}"] {
+        let why = address(odd).expect_err("it is not known").to_string();
+        assert!(why.contains("CONSUL_HTTP_SSL"), "{odd}: {why}");
+    }
+}
+
+#[test]
 fn a_secret_never_shows_itself() {
     assert_eq!(format!("{:?}", Secret::Text("hush".into())), "(secret)");
 }

@@ -12,7 +12,7 @@ use super::document::Document;
 use super::known::{Kind, Known};
 use super::values::{self, distance, type_name};
 use crate::config::Secret;
-use crate::config::env::Environment;
+use crate::config::env::{Environment, trimmed};
 
 /// A table of the file. Where the file has none, every key has its default.
 pub(in crate::config) struct Section<'a> {
@@ -218,13 +218,21 @@ impl<'a> Section<'a> {
     pub(in crate::config) fn secret(&self, key: &'static str, env: &Environment) -> Option<Secret> {
         let value = self.get(key, Kind::Secret)?;
         if let DeValue::String(text) = value.get_ref() {
+            if trimmed(text).is_empty() {
+                self.mistake(
+                    key,
+                    self.document.line(value),
+                    "is empty: write the secret, { file = \"path\" } or { env = \"NAME\" }",
+                );
+                return None;
+            }
             return Some(Secret::Text(text.to_string()));
         }
         let table = self.item(key, 0, value)?;
         let secret = match (table.text("file"), table.text("env")) {
             (Some(file), None) => Some(Secret::File(file.value.into())),
             (None, Some(name)) => {
-                let found = env.get(&name.value).map(|text| Secret::Text(text.to_owned()));
+                let found = env.secret(&name.value).map(|text| Secret::Text(text.to_owned()));
                 if found.is_none() && name.value != "CONSUL_HTTP_TOKEN" {
                     self.mistake(key, name.line, format!("the environment has no {}: set it", name.value));
                 }
