@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
@@ -80,7 +80,12 @@ pub fn bind(addresses: Vec<Address>) -> Result<Vec<Bound>, Error> {
             None => listen(address),
         };
         match socket.and_then(|socket| Ok((socket.local_addr()?, socket))) {
-            Ok((address, socket)) => bound.push(Bound { socket, limits, address }),
+            Ok((address, socket)) => {
+                if address.ip() == Ipv6Addr::UNSPECIFIED {
+                    say_ipv4(address, &socket);
+                }
+                bound.push(Bound { socket, limits, address });
+            }
             Err(source) if optional && is_missing(&source) => {
                 tracing::debug!(%address, "this machine has no such address: {source}");
             }
@@ -91,6 +96,15 @@ pub fn bind(addresses: Vec<Address>) -> Result<Vec<Bound>, Error> {
         tracing::warn!(socket = ?socket.local_addr().ok(), "an inherited socket is on no configured address: closed");
     }
     Ok(bound)
+}
+
+/// Says whether a listener of all IPv6 addresses takes IPv4, too. Ours never do, whatever the system's default is (`net.ipv6.bindv6only`);
+/// an inherited one is as its owner made it.
+fn say_ipv4(address: SocketAddr, socket: &TcpListener) {
+    match SockRef::from(socket).only_v6() {
+        Ok(false) => tracing::info!(%address, "this inherited socket takes IPv6 and IPv4"),
+        _ => tracing::info!(%address, "this listener takes IPv6 only: IPv4 needs a [[listener]] of its own"),
+    }
 }
 
 /// Whether the machine has no such address, or none of its family: IPv6 may be switched off.
@@ -151,4 +165,20 @@ fn listening_inode(table: &str, port: u16) -> Option<String> {
         local.ends_with(&format!(":{port:04X}")) && fields.nth(1) == Some("0A")
     })?;
     line.split_whitespace().nth(9).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_all_ipv6_addresses_takes_no_ipv4() {
+        let Ok(socket) = listen((Ipv6Addr::UNSPECIFIED, 0).into()) else {
+            eprintln!("this machine has no IPv6: nothing to see");
+            return;
+        };
+        assert!(SockRef::from(&socket).only_v6().expect("the system says it"));
+        let port = socket.local_addr().expect("it listens").port();
+        assert!(listen((std::net::Ipv4Addr::UNSPECIFIED, port).into()).is_ok(), "the port is free for IPv4");
+    }
 }
