@@ -219,8 +219,10 @@ pub struct ProviderStatus {
     pub last_answer: Option<SystemTime>,
     /// Errors since the start.
     pub errors: u64,
-    /// The last error, while it lasts.
+    /// The last error, while it lasts, in full: for operators.
     pub error: Option<String>,
+    /// What kind of failure that is: for anybody.
+    pub failure: Option<&'static str>,
     /// What an operator should know, a sentence each: services that are read in rotation, a missing token.
     pub notes: Vec<String>,
 }

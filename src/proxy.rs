@@ -134,7 +134,7 @@ enum Halt {
 impl Answered {
     /// Whatever goes wrong is explained by a page.
     fn failed(exchange: Box<Exchange>, error: Error) -> Answered {
-        let hint = builtin::hint(&exchange.effects.worker, &error, &exchange.client);
+        let hint = builtin::hint(&exchange.effects.worker, &error, &exchange.request, &exchange.client);
         Answered { exchange, outcome: Outcome::Failed(error, hint) }
     }
 

@@ -15,7 +15,7 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::address::Trust;
+use self::address::{AgentPorts, Trust};
 use self::agent::{Agent, Budget};
 use self::assemble::Rules;
 use self::client::Client;
@@ -61,6 +61,7 @@ impl Consul {
             agent_is_local: client.is_local(),
             own_node: Err("it was not asked yet".into()),
             listeners,
+            agent: AgentPorts::default(),
         };
         let rules = Rules { expose: config.expose.clone(), trust };
         Ok(Consul { source: config.address.clone(), rules, timings, budget, client, notes })

@@ -99,6 +99,7 @@ fn starting(name: &'static str, source: String) -> ProviderStatus {
         last_answer: None,
         errors: 0,
         error: None,
+        failure: None,
         notes: Vec::new(),
     }
 }

@@ -1,10 +1,11 @@
 //! The pages that the gateway answers by itself: health, readiness, and admin pages through the control plane.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -80,7 +81,9 @@ fn health(worker: &Worker) -> Response<Bytes> {
 }
 
 /// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
-/// outage of Consul would take the whole fleet out. So is a control plane with a task that fails.
+/// outage of Consul would take the whole fleet out. So is a control plane with a task that fails. Anybody may read this page: it says of a
+/// failure which kind it is, in words of our own. What the agent said, with names and ids in it, is for the log and for
+/// `/admin/services`.
 fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     if worker.resources.pulse.draining.load(Ordering::Relaxed) {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
@@ -92,7 +95,7 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     let failing = discovery
         .providers
         .iter()
-        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.error.as_ref()?)));
+        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.failure?)));
     let why: Vec<_> = failing.chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
@@ -114,7 +117,7 @@ pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<By
 }
 
 /// What to say besides the error: what exists, where to look.
-pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
+pub(super) fn hint(worker: &Worker, error: &Error, request: &Request, client: &Client) -> String {
     match error {
         Error::NoRoute if client.door == Door::Admin => {
             "This listener has /admin/services, /health and /ready.".to_owned()
@@ -127,7 +130,7 @@ pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
             } else {
                 format!("There are {hint}, /health and /ready.")
             };
-            if client.ip().is_loopback() {
+            if is_on_this_host(request, client) {
                 let public =
                     if snapshot.config.admin.public { "/admin/services here, and ".to_owned() } else { String::new() };
                 hint += &format!(" Admin: {public}http://{}/admin/services.", snapshot.config.admin.address);
@@ -139,6 +142,24 @@ pub(super) fn hint(worker: &Worker, error: &Error, client: &Client) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Whether the client itself is on this host, as far as can be known: who connects over loopback may be a proxy for others. So the request
+/// must have asked for a loopback address, and have no mark of another hop.
+fn is_on_this_host(request: &Request, client: &Client) -> bool {
+    let Request { head, target, .. } = request;
+    let forwarded = |name: &HeaderName| {
+        let name = name.as_str();
+        matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
+    };
+    let host = target.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
+    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    client.ip().is_loopback()
+        && client.trusted.is_none()
+        && head.version == Version::HTTP_11
+        && (name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback()))
+        && !head.headers.keys().any(forwarded)
 }
 
 /// An admin page, for whoever may see it.

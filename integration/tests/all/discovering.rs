@@ -1,6 +1,8 @@
 //! With a real agent: changes in Consul are followed, and without Consul requests go on.
 
+use http::Method;
 use integration::agent::Agent;
+use integration::client::KEY;
 use integration::eventually;
 use integration::world::World;
 use mock_services::{Kind, Mock};
@@ -121,6 +123,8 @@ async fn an_agent_that_dies_takes_no_traffic_with_it_and_is_watched_again_when_i
     }
     let ready = world.client.get("/ready").await;
     assert_eq!((ready.status, ready.json()["status"].clone()), (200, json!("degraded")));
+    // Anybody may read this page: which kind of failure it is, and nothing of the agent.
+    assert_eq!(ready.json()["why"], json!(["consul: the agent cannot be reached"]));
     agent.restart().await;
     agent.register("survivor", "survivor-2", two.address.port(), json!({})).await;
     eventually("the one that came after is routed", || async { answering(&world, "survivor").await.len() == 2 }).await;
@@ -140,6 +144,25 @@ async fn what_may_never_be_an_instance_is_shown_with_the_reason() {
     for reason in ["link-local", "no port", "host name"] {
         assert!(shown.contains(reason), "{reason}: {shown}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agents_own_ports_are_no_instances_on_any_address_of_its_node() {
+    let agent = Agent::shared().await;
+    let port: u16 = agent.address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    for (id, address) in
+        [("evil-1", "127.0.0.1"), ("evil-2", "127.0.0.77"), ("evil-3", "::ffff:127.0.0.1"), ("evil-4", "10.9.9.9")]
+    {
+        agent.register("evil", id, port, json!({ "Address": address })).await;
+    }
+    let world = World::watching(agent, "allow_loopback = true\n").await;
+    let planted = world
+        .client
+        .ask(Method::PUT, "/api/evil/v1/agent/service/register", &[("x-api-key", KEY)], "{\"Name\": \"planted\"}")
+        .await;
+    assert_eq!((planted.status, planted.reason().as_str()), (503, "no_instances"));
+    let shown = world.service("evil").await;
+    assert_eq!(shown["unroutable"].to_string().matches("agent itself").count(), 4, "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

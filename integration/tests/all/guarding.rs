@@ -79,3 +79,32 @@ async fn a_silent_client_and_a_slow_head_are_cut_and_an_idle_connection_is_close
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_address_is_told_only_to_who_asks_this_host_itself() {
+    let nobody = "[[service]]\nname = \"x\"\ninstances = [\"127.0.0.1:1\"]\n";
+    let world = World::of(nobody).await;
+    let hint = async |world: &World, fields: &[(&str, &str)]| {
+        let answer = world.client.ask(Method::GET, "/nowhere", fields, "").await;
+        assert_eq!(answer.status, 404);
+        answer.body.contains("/admin/services")
+    };
+    assert!(
+        hint(&world, &[]).await
+            && hint(&world, &[("host", "localhost:5000")]).await
+            && hint(&world, &[("host", "[::1]")]).await
+    );
+    for mark in [
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-proto", "https"),
+        ("forwarded", "for=203.0.113.7"),
+        ("via", "1.1 edge"),
+        ("x-real-ip", "203.0.113.7"),
+        ("host", "shop.example"),
+        ("host", "localhost.example"),
+    ] {
+        assert!(!hint(&world, &[mark]).await, "{mark:?}");
+    }
+    let trusting = "[[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    assert!(!hint(&World::of(&format!("{trusting}{nobody}")).await, &[]).await);
+}

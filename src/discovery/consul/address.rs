@@ -1,10 +1,15 @@
 //! Which addresses may be called at all. Whoever can register a service chooses its address, and some addresses would turn
 //! the gateway against its own host or its cloud.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+/// The ports of an agent's HTTP, HTTPS and gRPC that holds to Consul's defaults
+/// (<https://developer.hashicorp.com/consul/docs/reference/architecture/ports>).
+const PORTS: [u16; 4] = [8500, 8501, 8502, 8503];
+
 /// What decides whether an address is taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trust {
     /// Loopback is taken from any node.
     pub(crate) allow_loopback: bool,
@@ -14,6 +19,25 @@ pub(crate) struct Trust {
     pub(crate) own_node: Result<String, String>,
     /// Where the gateway itself listens.
     pub(crate) listeners: Vec<SocketAddr>,
+    /// Where the agent itself listens.
+    pub(crate) agent: AgentPorts,
+}
+
+/// Where an agent itself listens, as far as that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AgentPorts {
+    /// Where we found it.
+    pub(crate) found: BTreeSet<SocketAddr>,
+    /// The addresses of its node that it told.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Its ports. Where it does not tell them, they are assumed to be Consul's defaults.
+    pub(crate) ports: Vec<u16>,
+}
+
+impl Default for AgentPorts {
+    fn default() -> AgentPorts {
+        AgentPorts { found: BTreeSet::new(), addresses: Vec::new(), ports: PORTS.into() }
+    }
 }
 
 /// The address to call, or why it is never called, as a sentence for its owner.
@@ -40,7 +64,33 @@ pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Res
     if trust.listeners.iter().any(|listener| reaches(address, *listener)) {
         return Err("it is the gateway's own listener".into());
     }
+    if is_agents(address, node, trust) {
+        return Err("it is a port of the agent itself, which only a [[service]] of the file may name".into());
+    }
     Ok(address)
+}
+
+/// Whether a connection to an address would reach the agent: whoever can register a service could register others by it. Each address of
+/// the agent's node counts, and so does whatever claims to be on that node.
+fn is_agents(address: SocketAddr, node: &str, trust: &Trust) -> bool {
+    let AgentPorts { found, addresses, ports } = &trust.agent;
+    if !ports.contains(&address.port()) && !found.iter().any(|found| found.port() == address.port()) {
+        return false;
+    }
+    let ip = match address.ip() {
+        IpAddr::V6(ip) => translated(ip).map_or(IpAddr::V6(ip), IpAddr::V4),
+        ip => ip,
+    };
+    let is_here = || {
+        let mut of_node = addresses.iter().filter(|own| !own.is_loopback());
+        trust.agent_is_local
+            || found.iter().any(|found| found.ip().is_loopback() || is_ours(found.ip()))
+            || of_node.any(|&own| is_ours(own))
+    };
+    trust.own_node.as_ref().is_ok_and(|own| own == node)
+        || addresses.contains(&ip)
+        || found.iter().any(|found| found.ip() == ip)
+        || (ip.is_loopback() || is_ours(ip)) && is_here()
 }
 
 /// Whether loopback addresses of this node are on this host, or why they are refused.
@@ -117,7 +167,13 @@ mod tests {
     use super::*;
 
     fn trust() -> Trust {
-        Trust { allow_loopback: false, agent_is_local: true, own_node: Ok("mine".into()), listeners: Vec::new() }
+        Trust {
+            allow_loopback: false,
+            agent_is_local: true,
+            own_node: Ok("mine".into()),
+            listeners: Vec::new(),
+            agent: AgentPorts::default(),
+        }
     }
 
     #[test]
@@ -209,5 +265,46 @@ mod tests {
         ] {
             assert_eq!(accept(address, port, "mine", &trust).is_ok(), taken, "{address}:{port}");
         }
+    }
+
+    #[test]
+    fn the_agents_own_ports_are_refused_on_every_address_of_its_node_in_any_spelling() {
+        let agent = AgentPorts {
+            found: BTreeSet::from(["10.0.0.5:18500".parse().unwrap()]),
+            addresses: ["10.0.0.5", "192.0.2.5"].map(|ip| ip.parse().unwrap()).into(),
+            ports: vec![8500, 8502],
+        };
+        let remote = Trust { allow_loopback: true, agent_is_local: false, agent: agent.clone(), ..trust() };
+        for (address, port, node, taken) in [
+            ("10.0.0.5", 18500, "other", false),
+            ("10.0.0.5", 8500, "other", false),
+            ("192.0.2.5", 8502, "other", false),
+            ("::ffff:10.0.0.5", 8500, "other", false),
+            ("64:ff9b::a00:5", 8500, "other", false),
+            // What its node carries is on that node, whatever it says.
+            ("10.0.0.77", 8500, "mine", false),
+            ("10.0.0.77", 8500, "other", true),
+            ("10.0.0.5", 8501, "mine", true),
+            ("10.0.0.5", 80, "mine", true),
+            // It is on another host.
+            ("127.0.0.1", 8500, "other", true),
+        ] {
+            assert_eq!(accept(address, port, node, &remote).is_ok(), taken, "{address}:{port} of {node}");
+        }
+        let here = Trust { allow_loopback: true, agent, ..trust() };
+        for address in ["127.0.0.1", "127.0.0.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(accept(address, 8500, "other", &here).unwrap_err().contains("agent itself"), "{address}");
+            assert!(accept(address, 8501, "other", &here).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_tells_no_ports_has_consuls_defaults_besides_the_one_that_we_use() {
+        let found = BTreeSet::from(["127.0.0.1:25126".parse().unwrap()]);
+        let trust = Trust { agent: AgentPorts { found, ..AgentPorts::default() }, ..trust() };
+        for port in [8500, 8501, 8502, 8503, 25126] {
+            assert!(accept("127.0.0.2", port, "mine", &trust).is_err(), "{port}");
+        }
+        assert!(accept("127.0.0.2", 25127, "mine", &trust).is_ok());
     }
 }

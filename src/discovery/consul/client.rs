@@ -1,6 +1,7 @@
 //! Requests to the agent: its address, TLS, token, deadlines and sizes. Discovery's only file that knows reqwest.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::discovery::provider::Error;
 /// The most bytes of an answer: about twice what 50,000 instances take.
 const LARGEST: usize = 64 << 20;
 
+/// The most addresses of an agent that are remembered.
+const MOST_FOUND: usize = 256;
+
 /// A usable answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -31,15 +35,29 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// A sentence for the operator.
+    /// A sentence for the operator. It may hold what the agent said: names, and ids of tokens.
     pub(crate) reason: String,
+    /// Which kind of failure it is, in words that anybody may read.
+    pub(crate) kind: &'static str,
     /// The agent refused (403, 404): asking again at once will not help.
     pub(crate) definitive: bool,
 }
 
 impl Failure {
-    pub(crate) fn new(reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), definitive: false }
+    pub(crate) const UNREACHABLE: &str = "the agent cannot be reached";
+    pub(crate) const LATE: &str = "the agent does not answer in time";
+    pub(crate) const REFUSED: &str = "the agent refuses what it is asked";
+    pub(crate) const FAILING: &str = "the agent answers with an error";
+    const TOKEN: &str = "the agent's token cannot be used";
+    pub(crate) const NOT_UNDERSTOOD: &str = "the agent's answer is not understood";
+
+    fn new(kind: &'static str, reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), kind, definitive: false }
+    }
+
+    /// An answer that cannot be read.
+    pub(crate) fn not_understood(reason: String) -> Failure {
+        Failure::new(Failure::NOT_UNDERSTOOD, reason)
     }
 }
 
@@ -53,6 +71,8 @@ pub(crate) struct Client {
     token: Option<config::Secret>,
     scope: Vec<(&'static str, String)>,
     lanes: Arc<Semaphore>,
+    /// Where the agent was found: the address of its configuration, and those that connections led to.
+    found: Mutex<BTreeSet<SocketAddr>>,
     /// Connections of lanes that are free.
     idle: Mutex<Vec<reqwest::Client>>,
 }
@@ -82,6 +102,7 @@ impl Client {
             let wanted = "expected http://host:port, https://host:port or unix:///path";
             return Err(Error(format!("consul.address `{}`: {wanted}", config.address)));
         }
+        let known = base.host_str().and_then(ip).zip(base.port_or_known_default()).filter(|_| unix.is_none());
         let scoped = [("ns", &config.namespace), ("partition", &config.partition)];
         let client = Client {
             base,
@@ -91,6 +112,7 @@ impl Client {
             token: config.token.clone(),
             scope: scoped.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
             lanes: Arc::new(Semaphore::new(lanes)),
+            found: Mutex::new(known.map(SocketAddr::from).into_iter().collect()),
             idle: Mutex::default(),
         };
         let first = client.connector().map_err(|e| Error(format!("consul: {}", in_words(&e))))?;
@@ -100,9 +122,30 @@ impl Client {
 
     /// Whether the agent is on this host, as far as its address tells.
     pub(crate) fn is_local(&self) -> bool {
-        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let ip = host.parse::<IpAddr>().map(|ip| ip.to_canonical());
-        self.unix.is_some() || host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        let host = self.base.host_str().unwrap_or_default();
+        self.unix.is_some() || host == "localhost" || ip(host).is_some_and(|ip| ip.is_loopback())
+    }
+
+    /// Where the agent was found so far.
+    pub(crate) fn found(&self) -> BTreeSet<SocketAddr> {
+        self.found.lock().clone()
+    }
+
+    /// Looks up where the agent's name leads to, if it is known by name: each of its addresses is the agent's.
+    pub(crate) async fn look_up(&self) {
+        let Some((host, port)) = self.base.host_str().zip(self.base.port_or_known_default()) else { return };
+        if self.unix.is_none() && ip(host).is_none() {
+            let led = tokio::net::lookup_host((host, port)).await;
+            led.into_iter().flatten().for_each(|address| self.found_at(address));
+        }
+    }
+
+    /// Notes where a connection to the agent led to. A name may lead to many addresses in turn: the first ones count.
+    fn found_at(&self, address: SocketAddr) {
+        let mut found = self.found.lock();
+        if found.len() < MOST_FOUND {
+            found.insert(SocketAddr::new(address.ip().to_canonical(), address.port()));
+        }
     }
 
     /// Whether a token is configured.
@@ -166,7 +209,8 @@ impl Lane {
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        let answer = result.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {deadline:?}"))));
+        let late = || Failure::new(Failure::LATE, format!("no answer within {deadline:?}"));
+        let answer = result.unwrap_or_else(|_| Err(late()));
         self.broken = answer.is_err();
         answer
     }
@@ -180,21 +224,29 @@ impl Lane {
         let mut request = http.get(self.home.url(path, query));
         if let Some(token) = &self.home.token {
             // A token's file is read for each request, because it may have been rotated.
-            let token = token.read().map_err(|e| Failure::new(format!("the token cannot be read: {e}")))?;
+            let odd = |why: String| Failure::new(Failure::TOKEN, why);
+            let token = token.read().map_err(|e| odd(format!("the token cannot be read: {e}")))?;
             let token = HeaderValue::try_from(token);
-            let mut token = token.map_err(|_| Failure::new("the token holds characters that no header may hold"))?;
+            let mut token = token.map_err(|_| odd("the token holds characters that no header may hold".into()))?;
             token.set_sensitive(true);
             request = request.header("X-Consul-Token", token);
         }
         let response = request.send().await.map_err(|error| failed(path, error))?;
+        if let Some(address) = response.remote_addr() {
+            self.home.found_at(address);
+        }
         let status = response.status();
         let index = header(&response, "x-consul-index");
         let known_leader = header(&response, "x-consul-knownleader");
         if !status.is_success() {
             let body = body(response, LARGEST).await.unwrap_or_default();
-            let text: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
+            // It goes to logs and terminals.
+            let plain = |c: char| if c.is_control() { ' ' } else { c };
+            let text: String = String::from_utf8_lossy(&body).trim().chars().take(200).map(plain).collect();
             let reason = format!("the agent answers {path} with {status}: {text}");
-            return Err(Failure { reason, definitive: status.is_client_error() && status.as_u16() != 429 });
+            let definitive = status.is_client_error() && status.as_u16() != 429;
+            let kind = if definitive { Failure::REFUSED } else { Failure::FAILING };
+            return Err(Failure { reason, kind, definitive });
         }
         Ok(Answer { index, known_leader, body: body(response, LARGEST).await? })
     }
@@ -219,9 +271,14 @@ impl Drop for Lane {
     }
 }
 
+/// The IP address that a host of a URL is, if it is none by name.
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
 /// Why a request for a path did not come to an answer.
 fn failed(path: &str, error: reqwest::Error) -> Failure {
-    Failure::new(format!("{path}: {}", in_words(&error.without_url())))
+    Failure::new(Failure::UNREACHABLE, format!("{path}: {}", in_words(&error.without_url())))
 }
 
 /// A header's value, if it can be read.
@@ -231,9 +288,10 @@ fn header<T: FromStr>(response: &Response, name: &str) -> Option<T> {
 
 async fn body(mut response: Response, largest: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| Failure::new(in_words(&e.without_url())))? {
+    let broken = |error: reqwest::Error| Failure::new(Failure::UNREACHABLE, in_words(&error.without_url()));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > largest {
-            return Err(Failure::new(format!("the answer is larger than {} MiB", largest >> 20)));
+            return Err(Failure::not_understood(format!("the answer is larger than {} MiB", largest >> 20)));
         }
         body.extend_from_slice(&chunk);
     }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::address::{AgentPorts, Trust};
 use super::agent::Agent;
 use super::assemble::{self, Rules};
 use super::client::{Failure, Lane};
 use super::follow;
-use super::model::{self, Names};
+use super::model::{self, AgentSelf, Names};
 use super::watch::Watch;
 use crate::catalog::ServiceName;
 use crate::config::Expose;
 
-/// How long after a refusal the agent is asked again for its own node's name.
+/// How long after a refusal the agent is asked again for what it says of itself.
 const NODE_AGAIN: Duration = Duration::from_secs(60);
 
 /// The services of the catalog.
@@ -35,7 +36,7 @@ pub(super) async fn watch(agent: Arc<Agent>, mut rules: Rules) {
     // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
     let mut lane = agent.client.lane().await;
     loop {
-        // Which loopback addresses are taken depends on the agent's own node. When that changes, all followers start anew.
+        // Which addresses are taken depends on the agent's own node and ports. When that changes, all followers start anew.
         let answered = match node.ask(&agent, &mut lane, &mut rules).await {
             Err(failure) => {
                 watch.fail();
@@ -140,7 +141,7 @@ impl Followers {
     }
 }
 
-/// The name of the agent's own node, where loopback addresses depend on it.
+/// What the agent says of itself, on which it depends which addresses are taken.
 #[derive(Default)]
 struct OwnNode {
     /// The last query failed.
@@ -154,31 +155,43 @@ impl OwnNode {
     /// agent.
     async fn ask(&mut self, agent: &Agent, lane: &mut Lane, rules: &mut Rules) -> Result<bool, Failure> {
         let trust = &mut rules.trust;
-        if trust.allow_loopback || !trust.agent_is_local || self.due.is_some_and(|due| Instant::now() < due) {
-            return Ok(false);
+        let before = trust.clone();
+        if self.due.is_none_or(|due| due <= Instant::now()) {
+            let lookup = agent.client.look_up();
+            let _ = tokio::time::timeout(agent.timings.slack, lookup).await;
+            let answer = lane.get("/v1/agent/self", &[], agent.timings.slack).await;
+            match answer.and_then(|answer| model::agent(&answer.body).map_err(refusal)) {
+                Ok(told) => self.learn(agent, trust, Ok(told)),
+                Err(failure) if failure.definitive => self.learn(agent, trust, Err(failure.reason)),
+                Err(failure) => return Err(failure),
+            }
         }
-        let answer = lane.get("/v1/agent/self", &[], agent.timings.slack).await;
-        let answer = answer.and_then(|answer| model::node_name(&answer.body).map_err(refusal));
-        let own_node = match answer {
-            Ok(name) => Ok(name),
-            Err(failure) if failure.definitive => Err(failure.reason),
-            Err(failure) => return Err(failure),
-        };
-        // A name that is known is asked for again after a day, or after an error: then it may be another agent.
-        let next = if own_node.is_ok() { Duration::from_secs(86_400) } else { NODE_AGAIN };
+        // A connection may have led to another address meanwhile.
+        trust.agent.found = agent.client.found();
+        Ok(*trust != before)
+    }
+
+    /// Takes what the agent says of itself, or why it does not.
+    fn learn(&mut self, agent: &Agent, trust: &mut Trust, told: Result<AgentSelf, String>) {
+        // What is known is asked for again after a day, or after an error: then it may be another agent.
+        let next = if told.is_ok() { Duration::from_secs(86_400) } else { NODE_AGAIN };
         self.due = Some(Instant::now() + next);
-        let note =
-            own_node.as_ref().err().map(|why| format!("instances on loopback are refused, own node unknown: {why}"));
+        let matters = trust.agent_is_local && !trust.allow_loopback;
+        let why = told.as_ref().err().filter(|_| matters);
+        let note = why.map(|why| format!("instances on loopback are refused, own node unknown: {why}"));
         agent.state.note("node", note);
-        // A name that was known stays known when it is refused now: a token may have lost a right, but the node is the same.
-        let changed = trust.own_node != own_node && (own_node.is_ok() || trust.own_node.is_err());
-        if changed {
-            trust.own_node = own_node;
+        match told {
+            Ok(AgentSelf { node, addresses, ports }) => {
+                let ports = if ports.is_empty() { AgentPorts::default().ports } else { ports };
+                (trust.own_node, trust.agent.addresses, trust.agent.ports) = (Ok(node), addresses, ports);
+            }
+            // What was known stays known when it is refused now: a token may have lost a right, but the node is the same.
+            Err(why) if trust.own_node.is_err() => trust.own_node = Err(why),
+            Err(_) => {}
         }
-        Ok(changed)
     }
 }
 
 fn refusal(reason: String) -> Failure {
-    Failure { reason, definitive: true }
+    Failure { definitive: true, ..Failure::not_understood(reason) }
 }

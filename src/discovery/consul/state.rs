@@ -37,7 +37,7 @@ struct Inner {
     last_answer: Option<SystemTime>,
     errors: u64,
     /// The catalog watch's error, while it lasts.
-    error: Option<String>,
+    error: Option<Failure>,
     /// How many services may have a watch of their own.
     slots: usize,
     /// The current sentence for the operator on each topic that has one.
@@ -47,7 +47,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Entry {
     known: Known,
-    error: Option<String>,
+    error: Option<Failure>,
 }
 
 /// What is known of one service.
@@ -116,7 +116,7 @@ impl State {
         let mut state = self.inner.lock();
         state.errors += 1;
         if let Some(entry) = state.services.get_mut(name) {
-            entry.error = Some(format!("{name}: {}", failure.reason));
+            entry.error = Some(Failure { reason: format!("{name}: {}", failure.reason), ..failure.clone() });
             if matches!(entry.known, Known::Pending) && (failure.definitive || nth >= PATIENCE) {
                 entry.known = Known::Unread;
                 state.dirty = true;
@@ -129,7 +129,7 @@ impl State {
     pub(crate) fn catalog_failed(&self, failure: &Failure) {
         let mut state = self.inner.lock();
         state.errors += 1;
-        state.error = Some(failure.reason.clone());
+        state.error = Some(failure.clone());
         self.changed.notify_one();
     }
 
@@ -221,7 +221,7 @@ impl Inner {
 
     /// The status that follows from what is known; the provider's name and source stay as they were.
     fn status(&self, mut status: ProviderStatus) -> ProviderStatus {
-        let error = self.error.clone().or_else(|| self.services.values().find_map(|entry| entry.error.clone()));
+        let error = self.error.as_ref().or_else(|| self.services.values().find_map(|entry| entry.error.as_ref()));
         status.swept = self.services.len().saturating_sub(self.slots);
         status.watched = self.services.len() - status.swept;
         status.state = match () {
@@ -231,7 +231,8 @@ impl Inner {
             () => "watching",
         };
         (status.index, status.last_answer, status.errors) = (self.index, self.last_answer, self.errors);
-        status.error = error;
+        status.error = error.map(|failure| failure.reason.clone());
+        status.failure = error.map(|failure| failure.kind);
         status.notes = self.notes.values().cloned().collect();
         status
     }

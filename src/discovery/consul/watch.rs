@@ -151,14 +151,14 @@ impl Watch {
         let highest = self.cursor.highest;
         let result = async {
             let answer = lane.get(&self.path, &self.query(blocking), self.timings.deadline()).await?;
-            let parsed = parse(&answer.body).map_err(Failure::new)?;
+            let parsed = parse(&answer.body).map_err(Failure::not_understood)?;
             let doubt = answer.known_leader == Some(false) || answer.index.is_some_and(|index| index < highest);
             if !doubt || !removes(&parsed) {
                 return Ok((parsed, answer.index, false));
             }
             let sure = [("consistent", String::new())];
             let answer = lane.get(&self.path, &sure, self.timings.deadline()).await?;
-            Ok((parse(&answer.body).map_err(Failure::new)?, answer.index, true))
+            Ok((parse(&answer.body).map_err(Failure::not_understood)?, answer.index, true))
         };
         match result.await {
             Ok((parsed, index, confirmed)) => {
