@@ -13,10 +13,16 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The host that the client asked.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What a route took off the path.
+/// What a route took off the path, behind what a trusted proxy took off before.
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// The port that the client asked, where a trusted proxy says it.
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// The client's address, where a trusted proxy says it.
+pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The trace that a request belongs to (<https://www.w3.org/TR/trace-context/>).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What tracing systems note of that trace (the same document, section 3.3).
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// How long the sender keeps an idle connection (RFC 2068 section 19.7.1).
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// What is left of a client's limits (draft-ietf-httpapi-ratelimit-headers-10).
@@ -41,7 +47,8 @@ impl Traits {
     pub const ONE_SPELLING: Traits = Traits(1 << 4);
     /// The rules of a route cannot set, add or remove it.
     pub const FIXED: Traits = Traits(1 << 5);
-    /// It comes too late in a trailer: it says how a message is framed, routed or trusted (RFC 9110 section 6.5.1).
+    /// It comes too late in a trailer: it says how a message is framed, routed, trusted, or to be answered or stored (RFC 9110
+    /// section 6.5.1).
     pub const NO_TRAILER: Traits = Traits(1 << 6);
     /// Each answer from the store says it anew.
     pub const NOT_STORED: Traits = Traits(1 << 7);
@@ -74,15 +81,17 @@ pub const TABLE: &[(&str, Traits)] = &{
     use Traits as T;
     const HOP: T = T::HOP.and(T::ONE_SPELLING).and(T::FIXED);
     const FORWARDED: T = T::ENDS_HERE.and(T::PROTECTED).and(T::ONE_SPELLING);
-    const CREDENTIAL: T = T::PROTECTED.and(T::ONE_SPELLING).and(T::HEEDED);
+    const CREDENTIAL: T = T::PROTECTED.and(T::ONE_SPELLING).and(T::HEEDED).and(T::NO_TRAILER);
+    const CONDITION: T = T::HEEDED.and(T::NO_TRAILER);
+    const SAID_ANEW: T = T::NOT_STORED.and(T::NO_TRAILER);
     const BODY: T = T::OF_BODY.and(T::OF_STORED);
     const FRAMING: T = T::PROTECTED.and(T::ONE_SPELLING).and(T::NO_TRAILER);
     [
         ("accept-encoding", T::ONE_SPELLING),
-        ("age", T::NOT_STORED),
-        ("authorization", CREDENTIAL.and(T::NO_TRAILER)),
+        ("age", SAID_ANEW),
+        ("authorization", CREDENTIAL),
         ("cache-control", T::PROTECTED.and(T::HEEDED).and(T::NO_TRAILER)),
-        ("cache-status", T::NOT_STORED),
+        ("cache-status", SAID_ANEW),
         ("connection", HOP.and(T::HEEDED)),
         ("content-encoding", T::PROTECTED.and(BODY).and(T::NO_TRAILER)),
         ("content-language", T::OF_BODY),
@@ -93,40 +102,46 @@ pub const TABLE: &[(&str, Traits)] = &{
         ("date", T::PROTECTED),
         ("etag", T::PROTECTED),
         ("expect", T::ENDS_HERE.and(T::ONE_SPELLING)),
+        ("expires", T::NO_TRAILER),
         ("forwarded", FORWARDED.and(T::UNIQUE)),
         ("host", FRAMING.and(T::IN_KEY)),
         ("http2-settings", T::HOP),
-        ("if-match", T::HEEDED),
-        ("if-none-match", T::ONE_SPELLING),
-        ("if-range", T::HEEDED),
-        ("if-unmodified-since", T::HEEDED),
+        ("if-match", CONDITION),
+        ("if-modified-since", T::NO_TRAILER),
+        ("if-none-match", T::ONE_SPELLING.and(T::NO_TRAILER)),
+        ("if-range", CONDITION),
+        ("if-unmodified-since", CONDITION),
         ("keep-alive", HOP),
-        ("location", T::PROTECTED),
+        ("location", T::PROTECTED.and(T::NO_TRAILER)),
         ("max-forwards", T::NO_TRAILER),
-        ("pragma", T::HEEDED),
+        ("pragma", CONDITION),
+        ("proxy", T::ENDS_HERE),
         ("proxy-authenticate", T::HOP),
         ("proxy-authorization", T::ENDS_HERE.and(T::ONE_SPELLING)),
         ("proxy-connection", T::HOP.and(T::ONE_SPELLING)),
-        ("range", T::HEEDED),
-        ("ratelimit", T::NOT_STORED),
-        ("ratelimit-policy", T::NOT_STORED),
+        ("range", CONDITION),
+        ("ratelimit", SAID_ANEW),
+        ("ratelimit-policy", SAID_ANEW),
+        ("retry-after", T::NO_TRAILER),
         ("sec-websocket-…", T::PROTECTED),
         ("set-cookie", T::PROTECTED.and(T::NO_TRAILER)),
         ("te", HOP.and(T::NO_TRAILER)),
         ("traceparent", T::WRITTEN.and(T::PROTECTED).and(T::FIXED).and(T::UNIQUE)),
-        ("tracestate", T::PROTECTED.and(T::ONE_SPELLING).and(T::UNIQUE)),
+        ("tracestate", T::PROTECTED.and(T::ONE_SPELLING).and(T::UNIQUE).and(T::NO_TRAILER)),
         ("trailer", FRAMING.and(T::FIXED)),
         ("transfer-encoding", HOP.and(T::PROTECTED).and(T::NO_TRAILER)),
         ("upgrade", HOP),
-        ("vary", T::PROTECTED),
+        ("vary", T::PROTECTED.and(T::NO_TRAILER)),
         ("via", T::WRITTEN.and(T::PROTECTED).and(T::ONE_SPELLING).and(T::FIXED).and(T::UNIQUE)),
+        ("www-authenticate", T::NO_TRAILER),
         ("x-api-key", FORWARDED.and(T::IN_KEY)),
         ("x-forwarded-…", FORWARDED),
         ("x-forwarded-for", FORWARDED.and(T::WRITTEN).and(T::UNIQUE)),
         ("x-forwarded-host", FORWARDED.and(T::WRITTEN).and(T::IN_KEY)),
+        ("x-forwarded-port", FORWARDED.and(T::WRITTEN).and(T::IN_KEY)),
         ("x-forwarded-prefix", FORWARDED.and(T::WRITTEN).and(T::IN_KEY)),
         ("x-forwarded-proto", FORWARDED.and(T::WRITTEN).and(T::IN_KEY)),
-        ("x-real-ip", FORWARDED.and(T::UNIQUE)),
+        ("x-real-ip", FORWARDED.and(T::WRITTEN).and(T::UNIQUE)),
         ("x-request-id", FORWARDED.and(T::WRITTEN).and(T::FIXED).and(T::NOT_STORED).and(T::UNIQUE)),
     ]
 };
@@ -144,13 +159,13 @@ const ROWS: [u8; 512] = {
     rows
 };
 
-/// A few instructions for a name: its length, its first, middle and last byte.
+/// A few instructions for a name: its length, its first byte and its last two.
 const fn hash(name: &[u8]) -> usize {
     let length = name.len();
-    if length == 0 {
+    if length < 2 {
         return 0;
     }
-    let mixed = length + name[0] as usize + name[length / 2] as usize + name[length - 1] as usize * 22;
+    let mixed = length + name[0] as usize * 9 + name[length - 2] as usize + name[length - 1] as usize;
     mixed % 512
 }
 
@@ -167,6 +182,18 @@ pub fn of(name: &str) -> Traits {
 /// Whether some servers take this name for another one, which may only be spelt in one way.
 pub fn is_other_spelling(name: &str) -> bool {
     name.bytes().any(|b| b == b'_' || b == b'.') && of(&usual_spelling(name)).any(Traits::ONE_SPELLING)
+}
+
+/// Whether a field of this name may go on as a trailer, in either direction: what holds for it in a head holds at a message's end,
+/// too, and what a head must say comes too late there (RFC 9110 section 6.5.1).
+pub fn may_be_trailer(name: &str) -> bool {
+    const BARRED: Traits = Traits::HOP.and(Traits::ENDS_HERE).and(Traits::WRITTEN).and(Traits::NO_TRAILER);
+    !of(name).any(BARRED) && !is_other_spelling(name)
+}
+
+/// The names in a list of field names, as `Trailer` and `Connection` hold them (RFC 9110 section 5.6.1); what is no name is left out.
+pub fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
+    list.split(|&b| b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// A name as servers read it that know neither `_` nor `.` in names: `x_request.id` is `x-request-id`.
@@ -190,6 +217,72 @@ pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the README says of each trait, in the order in which it says it.
+    const WORDS: &[(Traits, &str)] = &[
+        (Traits::HOP, "of one hop"),
+        (Traits::ENDS_HERE, "ends here"),
+        (Traits::WRITTEN, "written"),
+        (Traits::PROTECTED, "protected"),
+        (Traits::ONE_SPELLING, "one spelling"),
+        (Traits::FIXED, "fixed"),
+        (Traits::NO_TRAILER, "no trailer"),
+        (Traits::NOT_STORED, "not stored"),
+        (Traits::OF_BODY, "not in a 304"),
+        (Traits::OF_STORED, "kept over a 304"),
+        (Traits::HEEDED, "heeded"),
+        (Traits::UNIQUE, "unique"),
+        (Traits::IN_KEY, "in the key"),
+    ];
+
+    /// The table as the README prints it: fields that are the same share a line, in the order of the first of them.
+    fn printed() -> String {
+        let mut lines: Vec<(Traits, Vec<String>)> = Vec::new();
+        for (name, traits) in TABLE {
+            let name = format!("`{name}`");
+            match lines.iter_mut().find(|(known, _)| known == traits) {
+                Some((_, names)) => names.push(name),
+                None => lines.push((*traits, vec![name])),
+            }
+        }
+        let line = |(traits, names): &(Traits, Vec<String>)| {
+            let words: Vec<_> = WORDS.iter().filter(|(word, _)| traits.any(*word)).map(|(_, text)| *text).collect();
+            format!("| {} | {} |\n", names.join(" "), words.join(", "))
+        };
+        format!("| field | |\n| --- | --- |\n{}", lines.iter().map(line).collect::<String>())
+    }
+
+    #[test]
+    fn the_readme_prints_this_table_and_says_what_its_words_mean() {
+        let readme = include_str!("../README.md");
+        let shown =
+            readme.split_once("<!-- fields:begin -->\n").and_then(|(_, rest)| rest.split_once("<!-- fields:end -->"));
+        let (shown, _) = shown.expect("the README has a place for it");
+        assert!(shown == printed(), "the README prints another table than this one:\n{}", printed());
+        for (_, word) in WORDS {
+            assert!(readme.contains(&format!("*{word}*")), "the README does not say what `{word}` means");
+        }
+    }
+
+    #[test]
+    fn what_a_head_must_say_is_no_trailer_in_any_spelling() {
+        for name in [
+            "host",
+            "cookie",
+            "x-forwarded-anything",
+            "via",
+            "proxy",
+            "x_api_key",
+            "x.request-id",
+            "tracestate",
+            "if-match",
+        ] {
+            assert!(!may_be_trailer(name), "{name}");
+        }
+        for name in ["x-sum", "etag", "digest", "server-timing", "x_sum", "grpc-status"] {
+            assert!(may_be_trailer(name), "{name}");
+        }
+    }
 
     #[test]
     fn every_row_is_found_by_its_name_and_rows_are_in_order() {

@@ -303,8 +303,8 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
         return Ok(found);
     }
     match route::find(&snapshot.routes, &lookup) {
-        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found) => {
-            let why = "An instance may read this path as one of another route: write it without // and ;";
+        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found, target.seen.encoded) => {
+            let why = "An instance may read this path as one of another route: write it without // and ;, and plainly";
             Err(Error::BadRequest("bad_path", why))
         }
         Ok(found) => Ok(found),
@@ -328,7 +328,10 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
         (true, Action::Forward { service: Target::Named(_), .. }) => Error::NoInstances,
         (true, _) => Error::NoService,
     };
-    let service = effects.worker.upstreams.named(name).ok_or_else(unknown)?;
+    let upstreams = &effects.worker.upstreams;
+    // However a client encoded its characters, it is the same name: the plain form is looked up where the canonical one is nobody's.
+    let decoded = || request.target.seen.encoded.then(|| route::plain(name)).and_then(|name| upstreams.named(&name));
+    let service = upstreams.named(name).or_else(decoded).ok_or_else(unknown)?;
     effects.service = Some(service.clone());
     Ok(service)
 }
@@ -336,11 +339,11 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
 impl Exchange {
     /// A request that has just come.
     fn begin(worker: &Rc<Worker>, head: Parts, body: Body, client: &Rc<Client>) -> Box<Exchange> {
-        let id = RequestId::new(&mut worker.random.borrow_mut());
+        let new = RequestId::new(&mut worker.random.borrow_mut());
         let target = worker.access.is_some().then(|| head.uri.clone());
-        let address = match client.trusted {
-            Some(_) => forwarded::address(client, &head.headers),
-            None => client.ip(),
+        let (id, address) = match client.trusted {
+            Some(_) => (forwarded::request_id(new, &head.headers), forwarded::address(client, &head.headers)),
+            None => (new, client.ip()),
         };
         Box::new(Exchange {
             facts: Facts::new(id, Instant::now(), address, head.method.clone(), target),

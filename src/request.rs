@@ -1,6 +1,8 @@
 //! What is known of one request, as plain data: who asks, and what became of it. Written by the stages of a request, read by
 //! filters while it goes on, and by the access line and the metrics when it is over.
 
+pub mod trace;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use tokio::time::Instant;
+use trace::Parent;
 
 /// Everything that is known of a request. Names and figures only: what has to be done when it ends is kept elsewhere.
 #[derive(Debug)]
@@ -120,29 +123,56 @@ impl Attempts {
     }
 }
 
-/// A request's id: 32 lower-case hexadecimal digits, as a trace id of W3C trace context, never all zero.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RequestId([u8; 32]);
+/// A request's id: 32 lower-case hexadecimal digits, as a trace id of W3C trace context, never all zero; or the name that a trusted
+/// proxy gave the request, beside such digits for a trace that begins here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId {
+    digits: [u8; 32],
+    name: Option<Box<str>>,
+}
 
 impl RequestId {
+    /// The most characters of a name.
+    const LONGEST: usize = 128;
+
     /// A new one.
     pub fn new(random: &mut fastrand::Rng) -> RequestId {
-        RequestId(hexadecimal(&random.u128(1..).to_be_bytes()))
+        RequestId { digits: hexadecimal(&random.u128(1..).to_be_bytes()), name: None }
     }
 
-    /// Its digits.
+    /// The id under the name that a trusted proxy gave the request. A name of other characters than ids are made of, which nobody
+    /// between here and a log would have to escape, is not taken.
+    pub fn named(mut self, name: &[u8]) -> RequestId {
+        let fits = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:/+=@".contains(b);
+        if !name.is_empty() && name.len() <= RequestId::LONGEST && name.iter().all(fits) {
+            self.name = std::str::from_utf8(name).ok().map(Box::from);
+        }
+        self
+    }
+
+    /// Its text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+        match &self.name {
+            None => std::str::from_utf8(&self.digits).expect("hexadecimal digits are ASCII"),
+            Some(name) => name,
+        }
     }
 
-    /// Its digits, as bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// Its text, as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.name {
+            None => &self.digits,
+            Some(name) => name.as_bytes(),
+        }
     }
 
     /// As a header's value.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).expect("hexadecimal digits are a header value")
+        let value = match &self.name {
+            None => HeaderValue::from_bytes(&self.digits),
+            Some(name) => HeaderValue::from_bytes(name.as_bytes()),
+        };
+        value.expect("digits and names are header values")
     }
 }
 
@@ -152,35 +182,20 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// A `traceparent` with a new span (<https://www.w3.org/TR/trace-context/>, section 3.2): in the client's trace, if `given` is valid,
-/// else in a trace that begins with the request's id. True when it is the client's trace: then its `tracestate` goes on, too.
-pub fn traceparent(given: Option<&HeaderValue>, id: &RequestId, random: &mut fastrand::Rng) -> ([u8; 55], bool) {
+/// A `traceparent` with a new span (<https://www.w3.org/TR/trace-context/>, section 3.2): in the client's trace, if there is one to
+/// continue, else in a trace that begins with the request's id.
+pub fn traceparent(parent: Option<&Parent>, id: &RequestId, random: &mut fastrand::Rng) -> [u8; 55] {
     let span: [u8; 16] = hexadecimal(&random.u64(1..).to_be_bytes());
     let mut value = *b"00-................................-................-00";
     value[36..52].copy_from_slice(&span);
-    let given = given.map(HeaderValue::as_bytes).filter(|given| valid(given));
-    match given {
-        Some(given) => {
-            value[3..35].copy_from_slice(&given[3..35]);
-            value[53..55].copy_from_slice(&given[53..55]);
+    match parent {
+        Some(parent) => {
+            value[3..35].copy_from_slice(&parent.trace);
+            value[54] = parent.flags;
         }
-        None => value[3..35].copy_from_slice(&id.0),
+        None => value[3..35].copy_from_slice(&id.digits),
     }
-    (value, given.is_some())
-}
-
-/// Version 00, lower-case digits, neither id all zero (section 3.2); of a later version what we know of it.
-fn valid(text: &[u8]) -> bool {
-    let digits = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
-    let some = |part: &[u8]| digits(part) && part.iter().any(|&b| b != b'0');
-    text.len() >= 55
-        && (text.len() == 55 || text[55] == b'-' && &text[..2] != b"00")
-        && digits(&text[..2])
-        && &text[..2] != b"ff"
-        && [text[2], text[35], text[52]] == *b"---"
-        && some(&text[3..35])
-        && some(&text[36..52])
-        && digits(&text[53..55])
+    value
 }
 
 /// The two digits of each byte.
@@ -264,39 +279,20 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn after(given: Option<&str>) -> (String, bool) {
+    #[test]
+    fn a_proxys_name_for_a_request_is_taken_when_it_needs_no_escape_and_the_trace_keeps_its_digits() {
         let mut random = fastrand::Rng::with_seed(7);
         let id = RequestId::new(&mut random);
-        let given = given.map(|given| given.parse().expect("a header value"));
-        let (value, goes_on) = traceparent(given.as_ref(), &id, &mut random);
-        assert!(valid(&value));
-        (String::from_utf8(value.to_vec()).expect("ASCII"), goes_on)
-    }
-
-    #[test]
-    fn a_valid_trace_is_continued_with_a_new_span() {
-        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let (value, state) = after(Some(given));
-        assert_eq!(value[..36], given[..36]);
-        assert_ne!(value[36..52], given[36..52]);
-        assert!(value.ends_with("-01") && state);
-    }
-
-    #[test]
-    fn an_invalid_trace_is_replaced_and_its_state_dropped() {
-        for bad in [
-            "",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
-        ] {
-            let (value, state) = after(Some(bad));
-            assert!(!bad.is_empty() && !state || bad.is_empty(), "{bad}");
-            assert!(!value.contains("b7ad6b7169203331"), "{bad}");
+        let named = id.clone().named(b"0f8fad5b-d9cb-469f-a165-70867728950e");
+        assert_eq!(named.as_str(), "0f8fad5b-d9cb-469f-a165-70867728950e");
+        assert_eq!(
+            (named.value().as_bytes(), named.as_bytes()),
+            (named.as_str().as_bytes(), named.as_str().as_bytes())
+        );
+        assert_eq!(traceparent(None, &named, &mut random)[3..35], id.digits);
+        for odd in [&b""[..], b"a b", b"a\"b", b"a\\", b"a\xff", b"a,b", &[b'a'; 129]] {
+            assert_eq!(id.clone().named(odd), id, "{odd:?}");
         }
-        assert!(!after(None).1);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod search;
 mod table;
 
-pub use search::{Found, Lookup, Missed, find, is_ambiguous};
+pub use search::{Found, Lookup, Missed, find, is_ambiguous, plain};
 pub use table::{Entry, Table};
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ use crate::io::Learnt;
 use crate::request::{Consumer, LimitsKey, Roles, Source};
 use unknown_keys::UnknownKeys;
 
+/// The scheme of an `Authorization` with a key (RFC 9110 section 11.1).
+const SCHEME: &[u8] = b"ApiKey";
+
 /// Keys of more bytes than this are unknown without a look: nobody has such a key, and to digest it would cost time.
 const LONGEST: usize = 256;
 
@@ -176,7 +179,7 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
     for (name, value) in headers {
         let given = match name.as_str() {
             "x-api-key" => value.as_bytes(),
-            "authorization" if is_api_key(value) => value.as_bytes()[7..].trim_ascii(),
+            "authorization" if is_api_key(value) => value.as_bytes()[SCHEME.len()..].trim_ascii(),
             _ => continue,
         };
         if key.replace(given).is_some() {
@@ -186,9 +189,11 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
     Ok(key)
 }
 
-/// Whether an `Authorization` carries a key for the gateway: then it is not forwarded.
+/// Whether an `Authorization` is meant for the gateway, also one without a key: then it is not forwarded. A scheme ends with a space, or
+/// with what some take for one.
 pub fn is_api_key(value: &HeaderValue) -> bool {
-    value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"apikey "))
+    let (scheme, rest) = value.as_bytes().split_at(SCHEME.len().min(value.len()));
+    scheme.eq_ignore_ascii_case(SCHEME) && matches!(rest, [] | [b' ' | b'\t', ..])
 }
 
 #[cfg(test)]
@@ -220,6 +225,7 @@ mod tests {
         assert_eq!(check(&auth, &[("x-api-key", "right")]), Ok("shop".into()));
         assert_eq!(check(&auth, &[("authorization", "ApiKey right")]), Ok("shop".into()));
         assert_eq!(check(&auth, &[("authorization", "apikey  right")]), Ok("shop".into()));
+        assert_eq!(check(&auth, &[("authorization", "APIKEY\tright")]), Ok("shop".into()));
         assert_eq!(check(&auth, &[("authorization", "Bearer right"), ("x-api-key", "right")]), Ok("shop".into()));
     }
 
@@ -253,6 +259,8 @@ mod tests {
         let auth = auth();
         assert_eq!(check(&auth, &[]), Err(Denied::NoKey));
         assert_eq!(check(&auth, &[("authorization", "Bearer right")]), Err(Denied::NoKey));
+        assert_eq!(check(&auth, &[("authorization", "ApiKey")]), Err(Denied::UnknownKey));
+        assert_eq!(check(&auth, &[("authorization", "ApiKeys right")]), Err(Denied::NoKey));
         assert_eq!(check(&auth, &[("x-api-key", "wrong")]), Err(Denied::UnknownKey));
         assert_eq!(check(&auth, &[("x-api-key", "")]), Err(Denied::UnknownKey));
         assert_eq!(check(&auth, &[("x-api-key", &"k".repeat(257))]), Err(Denied::UnknownKey));

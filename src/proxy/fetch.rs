@@ -70,8 +70,8 @@ pub(super) fn fetch(
     let headers = &request.head.headers;
     let (mut past_for, mut shared) = (None, None);
     if upgrade.is_none() && found.entry.route.policy.cache.enabled {
-        let (scheme, host) = forwarded::asked(client, headers);
-        let address = Address { scheme, host, form: &found.entry.form };
+        let (scheme, told) = forwarded::asked(client, headers);
+        let address = Address { scheme, told: told.as_ref(), form: &found.entry.form };
         match look(worker, request, address, headers, now) {
             Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers, now))),
             Cached::NotCached => return Err(Error::NotCached),
@@ -86,9 +86,9 @@ pub(super) fn fetch(
     let total = found.entry.route.policy.timeouts.total.map(|total| facts.began + total);
     let forwarded = match client.trusted {
         Some(_) => Forwarded::of(client, headers),
-        None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone() },
+        None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone(), told: None },
     };
-    let call = Box::new(Call { route: found.entry, service, path, forwarded, total, id: facts.id, upgrade });
+    let call = Box::new(Call { route: found.entry, service, path, forwarded, total, id: facts.id.clone(), upgrade });
     Ok(Fetched::Later(match shared {
         None => Wanted::Alone(call, past_for),
         Some((fetch, headers)) => Wanted::Shared(Box::new(Shared { call, fetch, headers })),
@@ -99,8 +99,8 @@ pub(super) fn fetch(
 #[derive(Clone, Copy)]
 struct Address<'a> {
     scheme: &'static str,
-    /// The host that the client asked, where a trusted proxy says it.
-    host: Option<&'a HeaderValue>,
+    /// The host, the port and the prefix that the client asked, as far as a trusted proxy says them.
+    told: Option<&'a HeaderValue>,
     /// What of its route decides on its answers.
     form: &'a str,
 }
@@ -108,7 +108,8 @@ struct Address<'a> {
 impl<'a> Address<'a> {
     fn of(call: &'a Call) -> Address<'a> {
         let Call { forwarded, route, .. } = call;
-        Address { scheme: forwarded.scheme, host: forwarded.host.as_ref(), form: &route.form }
+        let told = forwarded.told.as_ref().and_then(|told| told.place.as_ref());
+        Address { scheme: forwarded.scheme, told, form: &route.form }
     }
 }
 
@@ -160,7 +161,7 @@ fn look(worker: &Worker, request: &Request, address: Address<'_>, headers: &Head
     let host = text(target.host.as_ref()).unwrap_or_default();
     let place = Place {
         scheme: address.scheme,
-        told: text(address.host).filter(|told| !told.eq_ignore_ascii_case(host)),
+        told: text(address.told).filter(|told| !told.eq_ignore_ascii_case(host)),
         host,
         path: target.path(),
         query: target.query(),

@@ -100,7 +100,7 @@ fn passed(
 ) -> Box<Passed> {
     let Answered { mut response, at, lease, flight, permit } = answered;
     let instance = flight.instance().key.address;
-    let keep_alive = rewrite::answer(response.headers_mut(), request, call, instance);
+    let keep_alive = rewrite::answer(&mut response, request, call, instance);
     worker.memory.keep(std::mem::take(&mut request.head.headers));
     let timeouts = &call.route.route.policy.timeouts;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;

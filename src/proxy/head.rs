@@ -6,6 +6,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::error::Error;
+use super::websocket;
 use crate::config::RequestLimits;
 use crate::fields;
 
@@ -23,8 +24,11 @@ pub(super) struct Target {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub connection: bool,
+    /// Its path holds percent-encodings.
+    pub encoded: bool,
     pub te: bool,
     pub traceparent: bool,
+    pub trailer: bool,
     pub upgrade: bool,
     transfer_encoding: bool,
 }
@@ -58,9 +62,12 @@ impl Target {
 /// # Errors
 /// The first rule that it breaks.
 pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
-    let (seen, given) = look(&parts.headers, limits)?;
+    let (mut seen, given) = look(&parts.headers, limits)?;
     if seen.transfer_encoding {
         codings(&parts.headers)?;
+    }
+    if seen.upgrade && websocket::has_body(parts) {
+        return bad("bad_framing", "A WebSocket handshake has no body");
     }
     let host = host(parts, given)?;
     if parts.method == Method::CONNECT || (parts.uri.scheme().is_none() && parts.uri.authority().is_some()) {
@@ -72,7 +79,11 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
             Method::OPTIONS => given.clone(),
             _ => return bad("bad_target", "The target * belongs to OPTIONS"),
         },
-        Some(given) => canonical(given)?,
+        Some(given) => {
+            let canonical;
+            (canonical, seen.encoded) = self::canonical(given)?;
+            canonical
+        }
         None => PathAndQuery::from_static("/"),
     };
     if host.is_none() && !matches!(path_and_query.path(), "/health" | "/ready") {
@@ -101,6 +112,7 @@ fn look<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Opt
             "connection" => seen.connection = true,
             "te" => seen.te = true,
             "traceparent" => seen.traceparent = true,
+            "trailer" => seen.trailer = true,
             "upgrade" => seen.upgrade = true,
             "transfer-encoding" => seen.transfer_encoding = true,
             _ => {}
@@ -140,7 +152,15 @@ fn host(parts: &Parts, given: Option<&HeaderValue>) -> Result<Option<HeaderValue
     if let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) {
         same_authority(scheme, authority, host)?;
     }
-    Ok(Some(host.clone()))
+    Ok(Some(canonical_host(host)))
+}
+
+/// A valid host without the colon of a port that is empty (RFC 3986 section 3.2.3): `a:` is `a`.
+pub(super) fn canonical_host(host: &HeaderValue) -> HeaderValue {
+    match host.as_bytes() {
+        [bare @ .., b':'] => HeaderValue::from_bytes(bare).unwrap_or_else(|_| host.clone()),
+        _ => host.clone(),
+    }
 }
 
 fn same_authority(scheme: &str, authority: &Authority, host: &HeaderValue) -> Result<(), Error> {
@@ -152,14 +172,18 @@ fn same_authority(scheme: &str, authority: &Authority, host: &HeaderValue) -> Re
     if authority.as_str().contains('@') {
         return bad("bad_target", "The target carries user information");
     }
-    let bare = |text: &str| text.strip_suffix(default).unwrap_or(text).to_ascii_lowercase();
+    let bare = |text: &str| {
+        let text = text.strip_suffix(':').unwrap_or(text);
+        text.strip_suffix(default).unwrap_or(text).to_ascii_lowercase()
+    };
     if host.to_str().is_ok_and(|host| bare(host) == bare(authority.as_str())) {
         return Ok(());
     }
     bad("bad_host", "The target's authority and the Host header differ")
 }
 
-/// A registered name, an IPv4 address or an IPv6 address in brackets, with or without a port (RFC 3986 3.2.2).
+/// A registered name, an IPv4 address or an IPv6 address in brackets, with or without a port, which may be empty (RFC 3986 3.2.2 and
+/// 3.2.3).
 pub(super) fn valid_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => match rest.iter().position(|&b| b == b']') {
@@ -174,8 +198,7 @@ pub(super) fn valid_host(host: &[u8]) -> bool {
         [] => true,
         [b':', digits @ ..] => {
             let more = |port: u32, digit: &u8| digit.is_ascii_digit().then(|| port * 10 + u32::from(digit - b'0'));
-            let port = digits.iter().try_fold(0, |port, digit| more(port, digit).filter(|&port| port <= 65_535));
-            port.is_some() && !digits.is_empty()
+            digits.iter().try_fold(0, |port, digit| more(port, digit).filter(|&port| port <= 65_535)).is_some()
         }
         _ => false,
     };
@@ -204,8 +227,8 @@ const NAME: [bool; 256] = {
     name
 };
 
-/// The canonical form; what is in it already is shared, not copied.
-fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
+/// The canonical form, and whether its path holds percent-encodings; what is in it already is shared, not copied.
+fn canonical(given: &PathAndQuery) -> Result<(PathAndQuery, bool), Error> {
     let path = given.path();
     if !path.starts_with('/') {
         return bad("bad_target", "The path does not begin with /");
@@ -215,24 +238,30 @@ fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
     }
     if !given.as_str().starts_with('/') {
         // `http://host?x=1`: an empty path is the root (RFC 9110 4.2.3), and must be said.
-        return PathAndQuery::try_from(format!("/{}", given.as_str()))
-            .or_else(|_| bad("bad_path", "The path is not valid"));
+        return match PathAndQuery::try_from(format!("/{}", given.as_str())) {
+            Ok(rooted) => Ok((rooted, false)),
+            Err(_) => bad("bad_path", "The path is not valid"),
+        };
     }
     // Without a branch for each byte: nearly every path is looked at to its end.
     if path.bytes().fold(true, |plain, b| plain & PLAIN[usize::from(b)]) {
-        return Ok(given.clone());
+        return Ok((given.clone(), false));
     }
     let decoded = decode(path.as_bytes())?;
     dot_segments(&decoded)?;
+    let encoded = decoded.contains(&b'%');
     if decoded == path.as_bytes() {
-        return Ok(given.clone());
+        return Ok((given.clone(), encoded));
     }
     let mut text = decoded;
     if let Some(query) = given.query() {
         text.push(b'?');
         text.extend_from_slice(query.as_bytes());
     }
-    PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).or_else(|_| bad("bad_path", "The path is not valid"))
+    match PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)) {
+        Ok(canonical) => Ok((canonical, encoded)),
+        Err(_) => bad("bad_path", "The path is not valid"),
+    }
 }
 
 /// RFC 3986 6.2.2: unreserved characters decoded, the other encodings in upper case.

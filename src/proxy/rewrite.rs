@@ -1,26 +1,38 @@
 //! A message made into the next hop's: what belongs to one connection goes no further, what strangers claim is replaced, what the next
 //! hop should know is added, and the route's changes are made.
 
+mod location;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 
 use super::call::{Call, Path, Request};
 use super::error::Error;
+use super::forwarded::Told;
 use super::head::Target;
 use crate::config::routes::{Action, HeaderRules, PathChange};
 use crate::fields::{self, Traits};
 use crate::fields::{
-    KEEP_ALIVE, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REQUEST_ID,
+    KEEP_ALIVE, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
+    X_FORWARDED_PROTO, X_REAL_IP, X_REQUEST_ID,
 };
 use crate::filter::auth;
+use crate::io::body::Body;
 use crate::request;
+use crate::request::trace::{self, Parent};
 use crate::route::Found;
 use crate::upstream::wire::{Fields, Head};
 
-const VIA: HeaderValue = HeaderValue::from_static("1.1 lictor");
+/// `Via` names the protocol in which a message was received, not the one in which it goes on (RFC 9110 section 7.6.3).
+fn via(received: Version) -> &'static str {
+    match received {
+        Version::HTTP_09 | Version::HTTP_10 => "1.0 lictor",
+        _ => "1.1 lictor",
+    }
+}
 
 /// What a route makes of a target.
 ///
@@ -80,10 +92,12 @@ fn host<'a>(call: &'a Call, target: &'a Target) -> Option<&'a HeaderValue> {
 pub(super) fn head<'a>(asked: &'a Request, call: &'a Call, random: &mut fastrand::Rng) -> Head<'a, Onward<'a>> {
     let Request { head, target, .. } = asked;
     let seen = target.seen;
-    let given = if seen.traceparent { head.headers.get(TRACEPARENT) } else { None };
-    let (traceparent, goes_on) = request::traceparent(given, &call.id, random);
+    let parent = if seen.traceparent { Parent::of(&head.headers) } else { None };
+    let traceparent = request::traceparent(parent.as_ref(), &call.id, random);
+    let state = parent.and_then(|_| trace::state(&head.headers));
     let named = if seen.connection { fields::named_by_connection(&head.headers) } else { Vec::new() };
-    let rules = Rules::of(&call.route.route.request_headers, &head.headers);
+    let announced = if seen.trailer { announced(&head.headers) } else { Vec::new() };
+    let rules = Rules::of(&call.route.route.request_headers, &head.headers, &announced);
     let authority = match &rules {
         Some(rules) if rules.touch(&header::HOST) => None,
         _ => target.host.as_ref().map(HeaderValue::as_bytes),
@@ -94,7 +108,7 @@ pub(super) fn head<'a>(asked: &'a Request, call: &'a Call, random: &mut fastrand
         authority,
         trailers: call.upgrade.is_none() && seen.te && wants_trailers(&head.headers),
         websocket: call.upgrade.is_some(),
-        fields: Onward { asked, call, traceparent, goes_on, named, rules },
+        fields: Onward { asked, call, traceparent, state, named, announced, rules },
     }
 }
 
@@ -103,10 +117,12 @@ pub(super) struct Onward<'a> {
     asked: &'a Request,
     call: &'a Call,
     traceparent: [u8; 55],
-    /// The client's trace goes on, and its `tracestate` with it.
-    goes_on: bool,
+    /// What systems noted of the client's trace, when it goes on.
+    state: Option<Vec<u8>>,
     /// What the client's `Connection` names.
     named: Vec<HeaderName>,
+    /// The trailers that the client's `Trailer` announces.
+    announced: Vec<HeaderName>,
     rules: Option<Rules<'a>>,
 }
 
@@ -124,16 +140,28 @@ impl Fields for Onward<'_> {
             }
         }
         write(&X_FORWARDED_FOR, call.forwarded.chain.as_bytes());
-        write(&X_FORWARDED_PROTO, call.forwarded.scheme.as_bytes());
+        if !call.forwarded.scheme.is_empty() {
+            write(&X_FORWARDED_PROTO, call.forwarded.scheme.as_bytes());
+        }
         if let Some(host) = host(call, target) {
             write(&X_FORWARDED_HOST, host.as_bytes());
         }
-        if call.path.stripped > 0 {
-            write(&X_FORWARDED_PREFIX, prefix(call, target).as_bytes());
+        match &call.forwarded.told {
+            None if call.path.stripped > 0 => write(&X_FORWARDED_PREFIX, prefix(call, target).as_bytes()),
+            None => {}
+            Some(told) => told.each(prefix(call, target), &mut write),
         }
         write(&X_REQUEST_ID, call.id.as_bytes());
-        write(&header::VIA, VIA.as_bytes());
+        write(&header::VIA, via(head.version).as_bytes());
         write(&TRACEPARENT, &self.traceparent);
+        if let Some(state) = &self.state {
+            write(&TRACESTATE, state);
+        }
+        if !self.announced.is_empty()
+            && let Some(trailers) = list(self.announced.iter().filter(|name| self.goes_as_trailer(name)))
+        {
+            write(&header::TRAILER, trailers.as_bytes());
+        }
         if let Some(rules) = rules {
             rules.each(field);
         }
@@ -151,13 +179,44 @@ impl Onward<'_> {
             return false;
         }
         match name.as_str() {
-            // The head's authority says it.
-            "host" | "traceparent" => false,
-            "tracestate" => self.goes_on,
+            // Said by the head's authority, or written anew.
+            "host" | "traceparent" | "tracestate" | "trailer" => false,
             "authorization" => !auth::is_api_key(value),
             _ => true,
         }
     }
+
+    /// Whether a trailer of the client's goes on: by the rules that hold for a field of its head. Only what is announced does.
+    fn goes_as_trailer(&self, name: &HeaderName) -> bool {
+        let touched = self.rules.as_ref().is_some_and(|rules| rules.touch(name));
+        fields::may_be_trailer(name.as_str()) && !self.named.contains(name) && !touched
+    }
+}
+
+impl Told {
+    /// The fields that say it to an instance, where the route took this off the path besides.
+    fn each(&self, stripped: &str, write: &mut impl FnMut(&HeaderName, &[u8])) {
+        let prefix = [self.prefix.as_deref().unwrap_or_default(), stripped].concat();
+        if !prefix.is_empty() {
+            write(&X_FORWARDED_PREFIX, prefix.as_bytes());
+        }
+        for (name, value) in [(&X_FORWARDED_PORT, &self.port), (&X_REAL_IP, &self.real_ip)] {
+            if let Some(value) = value {
+                write(name, value.as_bytes());
+            }
+        }
+    }
+}
+
+/// The trailers that the `Trailer` of a head announces (RFC 9110 section 6.6.2).
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.get_all(header::TRAILER).iter().flat_map(|value| fields::names(value.as_bytes())).collect()
+}
+
+/// Names as a list; `None` where there are none.
+fn list<'n>(names: impl Iterator<Item = &'n HeaderName>) -> Option<HeaderValue> {
+    let names: Vec<_> = names.map(HeaderName::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).ok().filter(|list| !list.is_empty())
 }
 
 /// A route's changes of a request's fields, and the other spellings of what they set or remove.
@@ -167,16 +226,15 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn of(rules: &'a HeaderRules, headers: &HeaderMap) -> Option<Rules<'a>> {
+    fn of(rules: &'a HeaderRules, headers: &HeaderMap, trailers: &[HeaderName]) -> Option<Rules<'a>> {
         let HeaderRules { remove, set, add } = rules;
         let any = !(remove.is_empty() && set.is_empty() && add.is_empty());
-        any.then(|| Rules { rules, aliases: aliases(rules, headers) })
+        any.then(|| Rules { rules, aliases: aliases(rules, headers, trailers) })
     }
 
     /// Whether they replace or remove this field.
     fn touch(&self, name: &HeaderName) -> bool {
-        let HeaderRules { remove, set, .. } = self.rules;
-        remove.contains(name) || set.iter().any(|(own, _)| own == name) || self.aliases.contains(name)
+        changes(self.rules, name) || self.aliases.contains(name)
     }
 
     /// The fields that they set and add.
@@ -194,10 +252,16 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Whether a route's changes replace or remove a field.
+fn changes(HeaderRules { remove, set, .. }: &HeaderRules, name: &HeaderName) -> bool {
+    remove.contains(name) || set.iter().any(|(own, _)| own == name)
+}
+
 /// Fields that some servers would take for one that a route sets, adds or removes: `X_Tenant` becomes `X-Tenant` in CGI and WSGI.
-fn aliases(rules: &HeaderRules, given: &HeaderMap) -> Vec<HeaderName> {
+fn aliases(rules: &HeaderRules, headers: &HeaderMap, trailers: &[HeaderName]) -> Vec<HeaderName> {
+    let given = || headers.keys().chain(trailers);
     let named = || rules.set.iter().chain(&rules.add).map(|(name, _)| name).chain(&rules.remove);
-    if !given.keys().chain(named()).any(has_other_spellings) {
+    if !given().chain(named()).any(has_other_spellings) {
         return Vec::new();
     }
     let is_alias = |name: &HeaderName| {
@@ -206,7 +270,7 @@ fn aliases(rules: &HeaderRules, given: &HeaderMap) -> Vec<HeaderName> {
     };
     let written = fields::TABLE.iter().filter(|(_, traits)| traits.any(Traits::WRITTEN));
     let written = written.map(|(name, _)| HeaderName::from_static(name));
-    given.keys().cloned().chain(written).filter(is_alias).collect()
+    given().cloned().chain(written).filter(is_alias).collect()
 }
 
 fn has_other_spellings(name: &HeaderName) -> bool {
@@ -227,9 +291,17 @@ pub(super) fn apply(rules: &HeaderRules, headers: &mut HeaderMap) {
 }
 
 /// Makes the head of an instance's answer into the client's. Returns how long the instance keeps an idle connection, if it says so.
-pub(super) fn answer(headers: &mut HeaderMap, asked: &Request, call: &Call, instance: SocketAddr) -> Option<Duration> {
+pub(super) fn answer(
+    response: &mut Response<Body>,
+    asked: &Request,
+    call: &Call,
+    instance: SocketAddr,
+) -> Option<Duration> {
+    // What the instance speaks is said of its connection: the client's has a version of its own.
+    let received = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let headers = response.headers_mut();
     // One look at all names finds out which of the rarer ones there are.
-    let (mut hops, mut keep_alive, mut connection, mut location) = (false, false, false, false);
+    let (mut hops, mut keep_alive, mut connection, mut location, mut trailer) = (false, false, false, false, false);
     for name in headers.keys() {
         let name = name.as_str();
         let traits = fields::of(name);
@@ -238,13 +310,15 @@ pub(super) fn answer(headers: &mut HeaderMap, asked: &Request, call: &Call, inst
                 "connection" => connection = true,
                 "keep-alive" => keep_alive = true,
                 "location" => location = true,
+                "trailer" => trailer = true,
                 _ => hops |= traits.any(Traits::HOP),
             }
         }
     }
     let kept = if keep_alive { headers.get(KEEP_ALIVE).and_then(kept_for) } else { None };
+    let named = if connection { fields::named_by_connection(headers) } else { Vec::new() };
     if connection {
-        for name in fields::named_by_connection(headers) {
+        for name in &named {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
@@ -254,55 +328,27 @@ pub(super) fn answer(headers: &mut HeaderMap, asked: &Request, call: &Call, inst
             headers.remove(name);
         }
     }
-    headers.append(header::VIA, VIA);
+    if trailer {
+        announce(headers, &named, &call.route.route.response_headers);
+    }
+    headers.append(header::VIA, HeaderValue::from_static(via(received)));
     if location
         && let Some(location) = headers.get(header::LOCATION)
-        && let Some(outside) = outside(call, &asked.target, location, instance)
+        && let Some(outside) = location::outside(call, &asked.target, location, instance)
     {
         headers.insert(header::LOCATION, outside);
     }
     kept
 }
 
-/// A `Location` of the instance's own origin, as the client must see it: with the prefix that was stripped.
-fn outside(call: &Call, target: &Target, location: &HeaderValue, instance: SocketAddr) -> Option<HeaderValue> {
-    let Action::Forward { path: PathChange::Prefix { add, .. }, .. } = &call.route.route.action else { return None };
-    let prefix = prefix(call, target);
-    if prefix.is_empty() && add.is_empty() {
-        return None;
-    }
-    let location = location.to_str().ok()?;
-    let (origin, path) = own_origin(call, target, location, instance)?;
-    let below = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
-    let path = path.strip_prefix(add.as_str()).filter(below).unwrap_or(path);
-    if !prefix.is_empty() && path.strip_prefix(prefix).filter(below).is_some() {
-        return HeaderValue::from_str(&format!("{origin}{path}")).ok();
-    }
-    // A path that is empty so far, and one that begins with two slashes, would not be paths of this host.
-    let path = path.trim_start_matches('/');
-    let slash = if path.starts_with(['?', '#']) && !prefix.is_empty() { "" } else { "/" };
-    HeaderValue::from_str(&format!("{origin}{prefix}{slash}{path}")).ok()
-}
-
-/// The origin that stays in a `Location`, and the path in it, when it is of the instance's own. Where the client is already
-/// needs no origin, and an address that only we reach is none for it; only that it is to change to https must be said.
-fn own_origin<'l>(call: &Call, target: &Target, location: &'l str, instance: SocketAddr) -> Option<(String, &'l str)> {
-    if location.starts_with('/') {
-        // `//elsewhere/` is an authority of its own.
-        return (!location.starts_with("//")).then_some((String::new(), location));
-    }
-    let secure = location.strip_prefix("https://");
-    let rest = secure.or_else(|| location.strip_prefix("http://"))?;
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority == instance.to_string() {
-        return Some((String::new(), path));
-    }
-    let hosts = [host(call, target), target.host.as_ref()].into_iter().flatten();
-    let mut hosts = hosts.filter_map(|host| host.to_str().ok());
-    let asked = hosts.next()?;
-    let own = asked.eq_ignore_ascii_case(authority) || hosts.any(|host| host.eq_ignore_ascii_case(authority));
-    let changes = secure.is_some() && call.forwarded.scheme != "https";
-    own.then(|| (if changes { format!("https://{asked}") } else { String::new() }, path))
+/// Announces those trailers of an answer that go on: by the rules that hold for a field of its head. Those that are not announced do not
+/// come to the client.
+fn announce(headers: &mut HeaderMap, named: &[HeaderName], rules: &HeaderRules) {
+    let announced = announced(headers);
+    headers.remove(header::TRAILER);
+    let goes =
+        |name: &&HeaderName| fields::may_be_trailer(name.as_str()) && !named.contains(name) && !changes(rules, name);
+    headers.extend(list(announced.iter().filter(goes)).map(|trailers| (header::TRAILER, trailers)));
 }
 
 /// Whether the client takes trailers (`TE: trailers`): then those of an answer go on, if its `Trailer` announces them.

@@ -11,19 +11,30 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What the answer must say, when a request asks for a WebSocket. Other upgrades (h2c) are not passed on.
 pub(super) fn wanted(parts: &Parts) -> Option<HeaderValue> {
-    let asks = parts.method == Method::GET
-        && parts.version == Version::HTTP_11
-        && names(&parts.headers, &header::CONNECTION, "upgrade")
-        && names(&parts.headers, &header::UPGRADE, "websocket");
     let mut keys = parts.headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     // 16 bytes, in base64; two of them, and the instance may take the other one.
-    let key = keys.next().filter(|key| asks && key.len() == 24)?;
+    let key = keys.next().filter(|key| asks(parts) && key.len() == 24)?;
     if keys.next().is_some() {
         return None;
     }
     let whole = [key.as_bytes(), GUID.as_bytes()].concat();
     let text = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &whole));
     HeaderValue::from_str(&text).ok()
+}
+
+fn asks(parts: &Parts) -> bool {
+    parts.method == Method::GET
+        && parts.version == Version::HTTP_11
+        && names(&parts.headers, &header::CONNECTION, "upgrade")
+        && names(&parts.headers, &header::UPGRADE, "websocket")
+}
+
+/// Whether a request asks for a WebSocket and has a body, or one of a length that is not known yet: what follows its head could be taken
+/// for that body by one side, and for the first frames by the other.
+pub(super) fn has_body(parts: &Parts) -> bool {
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let framed = parts.headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0");
+    framed && asks(parts)
 }
 
 /// Whether a 101 answers that request: an instance that says 101 to something else would get a tunnel for nothing.

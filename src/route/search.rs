@@ -160,19 +160,47 @@ pub fn find(table: &Table, lookup: &Lookup<'_>) -> Result<Found, Missed> {
     }
 }
 
-/// Some servers take `//` for `/` and cut a segment at `;`. Where that would be another route's path, its key and its limits would be
-/// walked around.
-pub fn is_ambiguous(table: &Table, lookup: &Lookup<'_>, found: &Found) -> bool {
+/// Some servers take `//` for `/` and cut a segment at `;`, and all of them take `%3A` for `:`. Where that would be another route's path,
+/// its key and its limits would be walked around. `encoded` says whether the path holds percent-encodings.
+pub fn is_ambiguous(table: &Table, lookup: &Lookup<'_>, found: &Found, encoded: bool) -> bool {
+    let elsewhere = |path: &str| {
+        let other = find(table, &Lookup { path, ..*lookup });
+        other.is_ok_and(|other| !Arc::ptr_eq(&other.entry, &found.entry))
+    };
+    if encoded && elsewhere(&plain(lookup.path)) {
+        return true;
+    }
     if !lookup.path.contains("//") && !lookup.path.contains(';') {
         return false;
     }
-    let segments = lookup.path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
-    let mut plain: String = segments.filter(|segment| !segment.is_empty()).flat_map(|segment| ["/", segment]).collect();
-    if plain.is_empty() || lookup.path.ends_with('/') {
-        plain.push('/');
+    let decoded = if encoded { plain(lookup.path) } else { lookup.path.to_owned() };
+    let segments = decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let mut short: String = segments.filter(|segment| !segment.is_empty()).flat_map(|segment| ["/", segment]).collect();
+    if short.is_empty() || lookup.path.ends_with('/') {
+        short.push('/');
     }
-    let other = find(table, &Lookup { path: &plain, ..*lookup });
-    other.is_ok_and(|other| !Arc::ptr_eq(&other.entry, &found.entry))
+    elsewhere(&short)
+}
+
+/// A canonical path, or a part of one, with those characters decoded that stand in a segment either way (RFC 3986 section 3.3): the
+/// canonical form keeps both spellings, for what they mean is the instance's to say.
+pub fn plain(path: &str) -> String {
+    let mut pieces = path.split('%');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|b| b"!$&'()*+,=:@".contains(b)) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(&piece[2..]);
+            }
+            None => {
+                plain.push('%');
+                plain.push_str(piece);
+            }
+        }
+    }
+    plain
 }
 
 fn by_host(table: &Table, search: &mut Search<'_>) -> Option<usize> {

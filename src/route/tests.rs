@@ -130,6 +130,37 @@ fn templates_are_filled_with_what_the_path_says() {
 }
 
 #[test]
+fn another_spelling_of_another_routes_path_is_ambiguous_and_of_ones_own_it_is_not() {
+    let table =
+        table(&routes(&[("private", "", "path = { prefix = \"/a:b/c\" }"), ("all", "", "path = { prefix = \"/\" }")]));
+    for (path, ambiguous) in [
+        ("/a%3Ab/c", true),
+        ("/a%3Ab/c/d", true),
+        ("/a%3Ab/;/c", true),
+        ("//a%3Ab//c", true),
+        ("/a%3Ab/x", false),
+        ("/a%20b/c", false),
+        ("/a:b/c/%3A", false),
+        ("/a%3ab", false),
+    ] {
+        let (method, headers) = (&http::Method::GET, &http::HeaderMap::new());
+        let lookup = Lookup { host: None, path, query: None, method, headers };
+        let found = super::find(&table, &lookup).expect("a route");
+        assert_eq!(is_ambiguous(&table, &lookup, &found, path.contains('%')), ambiguous, "{path}");
+    }
+    for (path, plain) in [
+        ("a%3Ab", "a:b"),
+        ("%40%2B", "@+"),
+        ("a%20b%25", "a%20b%25"),
+        ("%", "%"),
+        ("a%3", "a%3"),
+        ("%C3%A4%2C", "%C3%A4,"),
+    ] {
+        assert_eq!(super::plain(path), plain);
+    }
+}
+
+#[test]
 fn among_ten_thousand_routes_each_finds_its_own() {
     let mut text = String::new();
     for number in 0..10_000 {

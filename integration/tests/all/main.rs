@@ -5,6 +5,7 @@ mod breaking;
 mod caching;
 mod discovering;
 mod ending;
+mod fields;
 mod guarding;
 mod limiting;
 mod logging;

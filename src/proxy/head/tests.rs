@@ -70,14 +70,47 @@ fn what_servers_read_differently_is_refused() {
 #[test]
 fn exactly_one_valid_host_is_needed() {
     let host = |value: &str| head("GET", "/", &[("host", value)]).is_ok();
-    for good in ["a", "a.b:80", "[::1]:5000", "[::1]", "127.0.0.1:1", "a_b"] {
+    for good in ["a", "a.b:80", "[::1]:5000", "[::1]", "127.0.0.1:1", "a_b", "a:", "[::1]:"] {
         assert!(host(good), "{good}");
     }
-    for wrong in ["", " ", "a b", "a/b", "a@b", "a:", "a:x", "a:99999", "[::1", "[]", "[::1]x", "a,b", ":80"] {
+    for wrong in
+        ["", " ", "a b", "a/b", "a@b", "a::", ":", "[]:", "a:x", "a:99999", "[::1", "[]", "[::1]x", "a,b", ":80"]
+    {
         assert!(!host(wrong), "{wrong}");
     }
     assert!(head("GET", "/", &[]).is_err());
     assert!(head("GET", "/", &[("host", "a"), ("host", "a")]).is_err());
+}
+
+#[test]
+fn an_empty_port_is_no_part_of_the_host() {
+    for (given, wanted) in [("a:", "a"), ("[::1]:", "[::1]"), ("127.0.0.1:", "127.0.0.1"), ("a:80", "a:80"), ("a", "a")]
+    {
+        let host = head("GET", "/", &[("host", given)]).expect("a good head").expect("a host");
+        assert_eq!(host, wanted, "{given}");
+    }
+    assert!(
+        head("GET", "http://a/x", &[("host", "a:")]).is_ok() && head("GET", "http://a:80/", &[("host", "a:")]).is_ok()
+    );
+}
+
+#[test]
+fn a_websocket_handshake_with_a_body_is_refused_and_any_other_request_may_have_one() {
+    let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let asks = [("host", "a"), ("connection", "upgrade"), ("upgrade", "websocket"), key];
+    let with = |method: &str, more: &[(&'static str, &'static str)]| head(method, "/", &[&asks, more].concat());
+    assert!(with("GET", &[]).is_ok() && with("GET", &[("content-length", "0")]).is_ok());
+    for framing in [
+        ("content-length", "1"),
+        ("content-length", "00"),
+        ("content-length", "0, 7"),
+        ("transfer-encoding", "chunked"),
+    ] {
+        assert!(matches!(with("GET", &[framing]), Err(Error::BadRequest("bad_framing", _))), "{framing:?}");
+        assert!(with("POST", &[framing]).is_ok(), "{framing:?}");
+    }
+    let other = [("host", "a"), ("connection", "upgrade"), ("upgrade", "h2c"), ("content-length", "1")];
+    assert!(head("GET", "/", &other).is_ok());
 }
 
 #[test]

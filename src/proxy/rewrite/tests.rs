@@ -99,7 +99,7 @@ fn the_instance_learns_who_asked_for_what_and_never_the_key() {
 fn a_route_that_sets_what_we_say_under_another_spelling_leaves_one_of_the_two() {
     let name = HeaderName::from_static("x_request_id");
     let rules = HeaderRules { set: vec![(name, HeaderValue::from_static("own"))], ..HeaderRules::default() };
-    let aliases = aliases(&rules, &HeaderMap::new());
+    let aliases = aliases(&rules, &HeaderMap::new(), &[]);
     assert_eq!(aliases, [X_REQUEST_ID]);
 }
 
@@ -131,6 +131,27 @@ fn te_goes_on_only_as_trailers_and_the_api_keys_scheme_not_at_all() {
 }
 
 #[test]
+fn a_head_announces_only_trailers_that_its_own_rules_let_pass() {
+    let lines = [
+        ("trailer", "x-sum, Via, x-named"),
+        ("trailer", "cookie,, x-forwarded-for, x_request_id"),
+        ("connection", "x-named"),
+    ];
+    assert_eq!(all(&passed(&lines).1, "trailer"), ["x-sum"]);
+    assert!(!passed(&[("trailer", "host, te")]).1.contains_key("trailer"));
+    let mut headers = HeaderMap::new();
+    headers.append(header::TRAILER, HeaderValue::from_static("x-sum, x-set, age"));
+    headers.append(header::TRAILER, HeaderValue::from_static("x-gone, x-named, etag"));
+    let rules = HeaderRules {
+        set: vec![(HeaderName::from_static("x-set"), HeaderValue::from_static("1"))],
+        remove: vec![HeaderName::from_static("x-gone")],
+        ..HeaderRules::default()
+    };
+    announce(&mut headers, &[HeaderName::from_static("x-named")], &rules);
+    assert_eq!(all(&headers, "trailer"), ["x-sum, etag"]);
+}
+
+#[test]
 fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let route = |change: &str| {
         let text = format!("[[route]]\npath = {{ prefix = \"/shop\" }}\nservice = \"orders\"\n{change}\n");
@@ -141,7 +162,8 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let forwarded = |scheme: &'static str, host: &'static str| Forwarded {
         scheme,
         host: Some(HeaderValue::from_static(host)),
-        chain: VIA,
+        chain: HeaderValue::from_static("10.1.2.3"),
+        told: None,
     };
     let outside = |change: &str, path: &str, location: &'static str| {
         let request = request(path, &[]);
@@ -149,7 +171,8 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         let path = Path { stripped, rewritten: None };
         let call = call(&[route(change)], 0, path, forwarded("http", "www.example"));
         let location = HeaderValue::from_static(location);
-        let value = super::outside(&call, &request.target, &location, "10.0.0.5:80".parse().expect("an address"));
+        let value =
+            super::location::outside(&call, &request.target, &location, "10.0.0.5:80".parse().expect("an address"));
         value.map(|value| value.to_str().expect("ASCII").to_owned())
     };
     let strip = "strip = \"/shop\"";
@@ -180,7 +203,7 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
     let secure = call(&[route(strip)], 0, path, forwarded("https", "shop.example"));
     for location in ["http://inner:5000/users", "http://shop.example/users", "https://shop.example/users"] {
         let instance = ([10, 0, 0, 5], 80).into();
-        let value = super::outside(&secure, &inner.target, &HeaderValue::from_static(location), instance);
+        let value = super::location::outside(&secure, &inner.target, &HeaderValue::from_static(location), instance);
         assert_eq!(value.expect("it is its own"), "/shop/users", "{location}");
     }
     let swapped = "strip = \"/shop\"\nadd = \"/v1\"";

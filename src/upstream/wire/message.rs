@@ -10,7 +10,7 @@ use http_body::Frame;
 use tokio::io::AsyncWrite;
 
 use super::upload::{Again, Upload};
-use crate::fields::{self, Traits};
+use crate::fields;
 use crate::io::Io;
 use crate::io::body::Body;
 
@@ -84,7 +84,7 @@ impl<F: Fields> Head<'_, F> {
                     return;
                 }
                 // RFC 9110 section 6.6.2
-                "trailer" => trailers.extend(names(value)),
+                "trailer" => trailers.extend(fields::names(value)),
                 _ => {}
             }
             write_field(out, name, value);
@@ -108,11 +108,6 @@ impl<F: Fields> Head<'_, F> {
         out.extend_from_slice(b"\r\n");
         trailers
     }
-}
-
-/// The names in a list of names; what is no name is left out.
-fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
-    list.split(|&b| b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// A request that is being written.
@@ -269,13 +264,12 @@ impl Message {
         Poll::Ready(Ok(()))
     }
 
-    /// Trailers end a body of chunks; those that the head announced go on.
+    /// Trailers end a body of chunks; those go on that the head announces, for which the rules of the head were asked.
     fn trailers(&mut self, frame: Frame<Bytes>) {
         let Some(upload) = self.upload.take_if(|upload| upload.left.is_none()) else { return };
         self.line.extend_from_slice(b"0\r\n");
         for (name, value) in frame.trailers_ref().into_iter().flatten() {
-            let may = upload.trailers.contains(name) && !fields::of(name.as_str()).any(Traits::NO_TRAILER);
-            if may {
+            if upload.trailers.contains(name) && fields::may_be_trailer(name.as_str()) {
                 write_field(&mut self.line, name.as_str(), value.as_bytes());
             }
         }
