@@ -55,6 +55,11 @@ impl Failure {
         Failure { reason: reason.into(), kind, definitive: false }
     }
 
+    /// A watch of ours that panicked.
+    pub(crate) fn panicked() -> Failure {
+        Failure::new("a watch of the gateway's failed", "its watch failed; the log says why")
+    }
+
     /// An answer that cannot be read.
     pub(crate) fn not_understood(reason: String) -> Failure {
         Failure::new(Failure::NOT_UNDERSTOOD, reason)

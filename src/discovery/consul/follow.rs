@@ -30,7 +30,7 @@ pub(super) async fn follow(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
         let pause = backoff.pause();
         tracing::error!(service = %name, "its watch is begun again in {pause:?}: it panicked: {panic}");
         failures += 1;
-        agent.state.service_failed(&name, &Failure::new("its watch failed; the log says why"), failures);
+        agent.state.service_failed(&name, &Failure::panicked(), failures);
         tokio::time::sleep(pause).await;
     }
 }
