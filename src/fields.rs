@@ -201,11 +201,14 @@ pub fn usual_spelling(name: &str) -> String {
     name.replace(['_', '.'], "-")
 }
 
+/// How many names in `Connection` are looked at. A request that names more is refused; that an answer does is its instance's fault.
+const NAMED: usize = 1000;
+
 /// The names in `Connection` that go no further with it (RFC 9110 section 7.6.1). Options that name no field, and fields that are
 /// not the sender's to take away, are left out.
 pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(http::header::CONNECTION).iter();
-    let options = values.flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii);
+    let options = values.flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii).take(NAMED);
     let names = options.filter(|option| {
         let known: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
         !known.iter().any(|known| known.eq_ignore_ascii_case(option))

@@ -18,6 +18,8 @@ pub(super) enum Error {
     BadRequest(&'static str, &'static str),
     /// CONNECT, or a target that only a proxy understands.
     MethodNotAllowed,
+    /// The method is longer than any that a server has.
+    MethodTooLong,
     /// A page of our own, which these methods are for.
     MethodNotOfPage(&'static str),
     /// The path is somebody's, but not for this method.
@@ -73,6 +75,7 @@ impl Error {
             Error::MethodNotAllowed => {
                 is(405, "method_not_allowed", Client, "CONNECT and authority-form targets are for forward proxies")
             }
+            Error::MethodTooLong => is(501, "method_too_long", Client, "The method is longer than 64 bytes"),
             Error::MethodNotOfPage(_) => is(
                 405,
                 "method_not_allowed",
@@ -90,7 +93,7 @@ impl Error {
                 431,
                 "head_too_large",
                 Client,
-                "The header fields are more or larger than [request] fields and head allow",
+                "The header fields are more or larger than [request] fields and head allow, or Connection names more than 100",
             ),
             Error::CodingUnknown => is(501, "coding_unknown", Client, "The only transfer coding understood is chunked"),
             Error::Refused(refusal) => Meaning(refusal.status, refusal.reason, Client, refusal.detail),

@@ -10,6 +10,13 @@ use super::websocket;
 use crate::config::RequestLimits;
 use crate::fields;
 
+/// The longest method, in bytes. The longest one that is registered has 17; who gets a longer one than it knows answers 501 (RFC 9112
+/// section 3).
+const METHOD: usize = 64;
+
+/// How many names `Connection` may have: each is looked for in the whole head.
+const OPTIONS: usize = 100;
+
 /// A request's target in its one canonical form.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -69,6 +76,12 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
     if seen.upgrade && websocket::has_body(parts) {
         return bad("bad_framing", "A WebSocket handshake has no body");
     }
+    if seen.connection && options(&parts.headers) > OPTIONS {
+        return Err(Error::HeadTooLarge);
+    }
+    if parts.method != Method::GET && parts.method.as_str().len() > METHOD {
+        return Err(Error::MethodTooLong);
+    }
     let host = host(parts, given)?;
     if parts.method == Method::CONNECT || (parts.uri.scheme().is_none() && parts.uri.authority().is_some()) {
         return Err(Error::MethodNotAllowed);
@@ -122,6 +135,12 @@ fn look<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Opt
         }
     }
     if size > limits.head { Err(Error::HeadTooLarge) } else { Ok((seen, host)) }
+}
+
+/// How many members the lists in `Connection` have, empty ones included.
+fn options(headers: &HeaderMap) -> usize {
+    let lists = headers.get_all(header::CONNECTION).iter();
+    lists.map(|list| 1 + list.as_bytes().iter().filter(|&&b| b == b',').count()).sum()
 }
 
 /// hyper made sure that `Transfer-Encoding` ends in `chunked`; a coding before it would be forwarded undone.
