@@ -3,10 +3,16 @@
 
 mod accept;
 mod activity;
+mod ahead;
 mod bind;
+mod chunks;
+mod closing;
 mod command;
 mod connection;
 mod deadlines;
+mod gather;
+mod phase;
+mod source;
 mod worker;
 
 use std::io;

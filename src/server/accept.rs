@@ -90,6 +90,8 @@ pub(super) struct Acceptor<S> {
     workers: Arc<[mpsc::WeakSender<Command>]>,
     reserve: Rc<Reserve>,
     serve: Rc<S>,
+    /// Which worker is asked for room next.
+    turn: Cell<usize>,
 }
 
 impl<S: Fn(Arrival)> Acceptor<S> {
@@ -105,7 +107,7 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         let (pulse, workers, serve) = (pulse.clone(), workers.clone(), serve.clone());
         (id.0 < ACCEPTORS).then(|| {
             reserve.restore();
-            Acceptor { id, pulse, workers, reserve: reserve.clone(), serve }
+            Acceptor { id, pulse, workers, reserve: reserve.clone(), serve, turn: Cell::new(id.0) }
         })
     }
 
@@ -130,7 +132,7 @@ impl<S: Fn(Arrival)> Acceptor<S> {
             let slot = match listener.slots.clone().try_acquire_owned() {
                 Ok(slot) => slot,
                 Err(_) => tokio::select! {
-                    slot = listener.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+                    slot = self.make_room(&listener) => slot,
                     _ = stopping.changed() => break,
                 },
             };
@@ -163,6 +165,20 @@ impl<S: Fn(Arrival)> Acceptor<S> {
                 // Its client gave up, or reset it, before it was taken.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
+            }
+        }
+    }
+
+    /// Waits for a slot, and has idle connections end for it. The workers are asked in turn, so that all of them give: connections are
+    /// spread evenly over them, and each ends those that were idle for the longest.
+    async fn make_room(&self, listener: &Listener) -> OwnedSemaphorePermit {
+        loop {
+            let turn = self.turn.get();
+            self.turn.set(turn.wrapping_add(1));
+            ask_for_room(&self.workers, turn, &listener.limits, self.workers.len());
+            let slot = listener.slots.clone().acquire_owned();
+            if let Ok(slot) = tokio::time::timeout(PAUSE, slot).await {
+                return slot.expect("the semaphore is never closed");
             }
         }
     }
@@ -212,6 +228,16 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         }
         self.reserve.warn(self.pulse.refused.load(Ordering::Relaxed));
         accepted
+    }
+}
+
+/// Asks a worker to end an idle connection of a listener; `asks` is how many workers are asked in all, each only if the one before has
+/// none. A worker whose queue is full is not asked.
+pub(super) fn ask_for_room(workers: &[mpsc::WeakSender<Command>], turn: usize, limits: &Arc<Limits>, asks: usize) {
+    if let Some(worker) = workers[turn % workers.len()].upgrade()
+        && let Some(left) = asks.checked_sub(1)
+    {
+        let _ = worker.try_send(Command::MakeRoom(limits.clone(), left));
     }
 }
 

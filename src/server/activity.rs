@@ -7,120 +7,51 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 
 use super::Limits;
+use super::ahead;
+use super::phase::{Activity, NO_HEAD, Order, Phase, Remainder};
+use super::source::Source;
 use crate::io::Io;
 
 /// The longest head, in bytes, that is read at all: a longer one is answered here, without a page of the gateway's. The limits of
 /// `[request]` are lower, so that ordinary excess is explained.
 const HEAD: usize = 64 * 1024;
 
-/// The value of [`Activity::head`] while no head is being received.
-const NO_HEAD: usize = usize::MAX;
-
-/// The answer to a longer head (RFC 6585 section 5).
-const TOO_LARGE: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// A read of so many bytes fills the buffer that hyper begins with, and hyper makes its buffer larger.
+const GROWS: usize = 8 * 1024;
 
 /// Up to so many bytes in several buffers are copied into one and written from there: the kernel takes longer over a vector of two.
 const SHORT: usize = 1024;
 
-/// Where a connection stands. In each phase but `Tunnel`, it is cut when the client takes no byte of what is ready for it for as
-/// long as the write deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Accepted, no byte yet. Its first byte leads to `Head`, the head's deadline ends it.
-    New,
-    /// A head is being received. A complete one leads to `Busy`, the head's deadline ends it.
-    Head,
-    /// A request is with the handler, or its answer is on its way. The answer's end leads to `Idle`, or to `Rest`.
-    Busy,
-    /// The answer is sent, but the handler still reads the request's body, which may take its time. The body's end leads to
-    /// `Idle`, and so does its reader when it gives up.
-    Rest,
-    /// Between requests. A byte leads to `Head`, the keep-alive deadline ends it.
-    Idle,
-    /// It speaks HTTP no more: the tunnel that has its bytes now has deadlines of its own. This is the last phase.
-    Tunnel,
-}
-
-/// What of the last request's body has not come yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Remainder {
-    /// Nothing: all of it is here.
-    #[default]
-    Nothing,
-    /// Something, which the handler reads.
-    Read,
-    /// Something, which the handler does not read. hyper may read and discard it.
-    Discarded,
-}
-
-/// What the connection's task is to do when it is polled next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Go on.
-    #[default]
-    Continue,
-    /// Close when the request in flight, if any, is answered.
-    Finish,
-    /// Close now.
-    Cut,
-}
+/// How much is read ahead of a client's turn at most, in bytes, and how much of it at once.
+const AHEAD: usize = 8 * 1024;
+const PIECE: usize = 1024;
 
 /// One connection: written by its own task, read by the worker's tick.
 #[derive(Debug)]
 pub(super) struct Control {
-    activity: Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
     pub(super) limits: Arc<Limits>,
     pub(super) phase: Cell<Phase>,
     /// The number of the last request. Its body may be read after its answer and after the next request's head, so notes on a body
     /// say which request's it is.
     request: Cell<u32>,
-    remainder: Cell<Remainder>,
+    pub(super) remainder: Cell<Remainder>,
     /// Ticks since the phase began or, while the client is slow to take bytes, since it last took one.
     pub(super) age: Cell<u32>,
     /// The counts of reads and writes when the age began.
     pub(super) mark: Cell<(u32, u32)>,
     order: Cell<Order>,
-    /// The answer's body broke off: the connection ends when the client has taken what came before.
-    pub(super) failing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Shared by all connections of the worker.
     draining: Rc<Cell<bool>>,
     /// Where the connection stands in its worker's list.
     pub(super) index: usize,
-}
-
-/// What happens to the connection's bytes, noted where they flow. Atomic because hyper's upgrades ask for `Send`; only the
-/// connection's own worker uses it.
-#[derive(Debug, Default)]
-struct Activity {
-    /// Reads that brought something, an end or an error.
-    read: AtomicU32,
-    /// Writes that were not blocked.
-    wrote: AtomicU32,
-    /// The client takes no more bytes for now, although some are ready for it.
-    blocked: AtomicBool,
-    /// How many bytes of a head have come, or [`NO_HEAD`].
-    head: AtomicUsize,
-    /// A request is complete and its answer is not: hyper does not read then, so that it does not see the client leave.
-    unwatched: AtomicBool,
-    /// The connection speaks HTTP no more.
-    tunnel: AtomicBool,
-    /// Told when the connection's bytes are dropped.
-    closed: Notify,
-}
-
-impl Activity {
-    fn is_head_too_large(&self) -> bool {
-        (HEAD..NO_HEAD).contains(&self.head.load(Ordering::Relaxed))
-    }
 }
 
 impl Control {
@@ -134,7 +65,6 @@ impl Control {
             age: Cell::new(0),
             mark: Cell::default(),
             order: Cell::default(),
-            failing: Cell::default(),
             waker: RefCell::default(),
             draining,
             index,
@@ -152,13 +82,15 @@ impl Control {
 
     /// Leaves an order for the connection's task, and wakes it.
     pub(super) fn give_order(&self, order: Order) {
-        self.order.set(order);
+        self.order.set(self.order.get().max(order));
         self.wake();
     }
 
-    /// Has the connection's task polled.
+    /// Has the connection's task be polled.
     pub(super) fn wake(&self) {
-        self.waker.borrow().iter().for_each(Waker::wake_by_ref);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
     /// A request begins: its head is complete. Returns the request's number, for [`Control::received`] and
@@ -172,6 +104,29 @@ impl Control {
         self.request.get()
     }
 
+    /// The request that began has a body.
+    pub(super) fn begin_body(&self) {
+        increment(&self.activity.body, 1);
+        self.activity.tiny.store(false, Ordering::Relaxed);
+    }
+
+    /// hyper found so many bytes of data in a chunk.
+    pub(super) fn found(&self, data: usize) {
+        increment(&self.activity.data, data as u32);
+    }
+
+    /// Many tiny chunks came: from here on they are joined.
+    pub(super) fn join_chunks(&self) {
+        self.activity.tiny.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the connection look whether its client left, where it cannot learn of that by itself.
+    pub(super) fn look(&self) {
+        if self.activity.full.load(Ordering::Relaxed) && self.activity.unwatched.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
     /// A request's body is here to its last byte.
     pub(super) fn received(&self, request: u32) {
         if self.is_read(request) {
@@ -180,7 +135,7 @@ impl Control {
                 Phase::Busy => self.activity.unwatched.store(true, Ordering::Relaxed),
                 Phase::Rest => self.idle(),
                 // hyper reads already for what comes next.
-                Phase::New | Phase::Head | Phase::Idle | Phase::Tunnel => {}
+                Phase::New | Phase::Head | Phase::Idle | Phase::Lingering | Phase::Tunnel => {}
             }
         }
     }
@@ -195,44 +150,76 @@ impl Control {
         }
     }
 
+    /// The handler reads a request's body no further, and what is left of it is short: it is read and thrown away.
+    /// Returns false where it is complete.
+    pub(super) fn skipped(&self, request: u32) -> bool {
+        if !self.is_read(request) {
+            return false;
+        }
+        self.remainder.set(Remainder::Skipped);
+        if self.phase.get() == Phase::Rest {
+            self.restart();
+        }
+        self.wake();
+        true
+    }
+
+    /// A request's body was not asked for, and its client waits to be asked.
+    pub(super) fn unsent(&self, request: u32) {
+        if self.is_read(request) {
+            self.remainder.set(Remainder::Unsent);
+            if self.phase.get() == Phase::Rest {
+                self.enter(Phase::Idle);
+            }
+        }
+    }
+
     fn is_read(&self, request: u32) -> bool {
-        self.request.get() == request && self.remainder.get() == Remainder::Read
+        self.request.get() == request && matches!(self.remainder.get(), Remainder::Read | Remainder::Skipped)
+    }
+
+    /// Whether what is left of a body is read only to be thrown away.
+    pub(super) fn skips(&self) -> bool {
+        matches!(self.remainder.get(), Remainder::Skipped)
     }
 
     /// The answer is over: its body is with hyper to its last byte, or was given up.
     pub(super) fn answered(&self) {
         self.activity.unwatched.store(false, Ordering::Relaxed);
         match self.remainder.get() {
-            Remainder::Read => self.enter(Phase::Rest),
-            Remainder::Nothing | Remainder::Discarded => self.idle(),
+            Remainder::Read | Remainder::Skipped => self.enter(Phase::Rest),
+            Remainder::Nothing | Remainder::Unsent | Remainder::Discarded => self.idle(),
         }
     }
 
     fn idle(&self) {
         self.enter(Phase::Idle);
         // A head is counted from here on, unless what comes next may still be this request's body.
-        if self.remainder.get() == Remainder::Nothing {
+        if matches!(self.remainder.get(), Remainder::Nothing) {
             self.activity.head.store(0, Ordering::Relaxed);
+            if self.activity.grown.load(Ordering::Relaxed) {
+                self.give_order(Order::Release);
+            }
         }
     }
 
-    /// Whether no further request may follow the one in flight.
+    /// Whether hyper does nothing with the connection but wait for a head.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!((self.phase.get(), self.remainder.get()), (Phase::Idle, Remainder::Nothing)) && !self.blocked()
+    }
+
+    /// Whether the worker's connections are to end.
     pub(super) fn draining(&self) -> bool {
         self.draining.get()
     }
 
-    pub(super) fn is_head_too_large(&self) -> bool {
-        self.activity.is_head_too_large()
+    /// Whether no further request may follow the one in flight.
+    pub(super) fn is_last(&self) -> bool {
+        self.draining.get() || matches!(self.remainder.get(), Remainder::Unsent | Remainder::Discarded)
     }
 
-    /// hyper is done with the connection. Returns when its bytes are dropped: at once, unless a tunnel has them.
-    pub(super) async fn closed(&self) {
-        self.phase.set(Phase::Tunnel);
-        self.activity.tunnel.store(true, Ordering::Relaxed);
-        self.activity.head.store(NO_HEAD, Ordering::Relaxed);
-        if Arc::strong_count(&self.activity) > 1 {
-            self.activity.closed.notified().await;
-        }
+    pub(super) fn is_head_too_large(&self) -> bool {
+        (HEAD..NO_HEAD).contains(&self.activity.head.load(Ordering::Relaxed))
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -261,53 +248,59 @@ impl Control {
 /// not read.
 #[derive(Debug)]
 pub(super) struct ClientIo {
-    io: Io,
-    /// The first byte of the next request, which was read to see whether the client is still there.
-    ahead: Option<u8>,
-    activity: Arc<Activity>,
+    pub(super) io: Io,
+    pub(super) source: Source,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl ClientIo {
     pub(super) fn new(io: Io, control: &Control) -> ClientIo {
-        ClientIo { io, ahead: None, activity: control.activity.clone() }
+        ClientIo { io, source: Source::Socket, activity: control.activity.clone() }
     }
 
-    /// Answers a head that is too large and fails, which ends the connection. There is no answer where one before it is still on
-    /// its way: it would end up in the middle of that.
-    fn refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.activity.blocked.load(Ordering::Relaxed) {
-            // It fits into the socket's buffer, or the client does not listen anyway.
-            let _ = Pin::new(&mut self.io).poll_write(cx, TOO_LARGE);
+    /// Reads what the client sends ahead of its turn, until nothing more is there, and so sees it leave. This costs a system call only
+    /// where the runtime says that something came.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.source.bytes().len() < AHEAD {
+            std::task::ready!(self.poll_piece(cx))?;
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the head is too large")))
+        self.activity.full.store(true, Ordering::Relaxed);
+        ahead::look(&self.io)
     }
 
-    /// Fails when the client has left. This costs a system call only where the runtime says that something came.
-    fn check_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(Ok(())) => {
-                self.ahead = Some(byte[0]);
-                Ok(())
-            }
-            Poll::Ready(Err(error)) => Err(error),
+    /// Reads a piece into memory. Fails when the client has left.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut room = [const { MaybeUninit::uninit() }; PIECE];
+        let mut piece = ReadBuf::uninit(&mut room);
+        let read = std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece));
+        self.source.push(piece.filled());
+        if read.is_ok() && !piece.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.activity.ended.store(true, Ordering::Relaxed);
+        Poll::Ready(read.and(Err(io::ErrorKind::UnexpectedEof.into())))
+    }
+
+    fn note_read(&self, count: usize) {
+        increment(&self.activity.read, 1);
+        if count == 0 {
+            self.activity.ended.store(true, Ordering::Relaxed);
+        } else if count >= GROWS {
+            self.activity.grown.store(true, Ordering::Relaxed);
         }
     }
 
     fn note_write(&self, result: &Poll<io::Result<usize>>) {
         if result.is_ready() {
-            increment(&self.activity.wrote);
+            increment(&self.activity.wrote, 1);
         }
         self.activity.blocked.store(result.is_pending(), Ordering::Relaxed);
     }
 }
 
 /// A load and a store, which cost less than an atomic addition: only one thread writes.
-fn increment(count: &AtomicU32) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+pub(super) fn increment(count: &AtomicU32, by: u32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
 impl Drop for ClientIo {
@@ -320,22 +313,18 @@ impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let head = this.activity.head.load(Ordering::Relaxed);
-        if this.activity.is_head_too_large() {
-            return this.refuse(cx);
-        }
         let before = buf.filled().len();
-        if let Some(byte) = this.ahead.take() {
-            buf.put_slice(&[byte]);
-        }
-        let mut result = Pin::new(&mut this.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            // The byte ahead is there, even where no other follows it yet.
-            result = Poll::Ready(Ok(()));
-        }
+        let result = match head {
+            NO_HEAD => ahead::poll_body(&mut this.io, &mut this.source, &this.activity, cx, buf),
+            HEAD.. => return ahead::refuse(&mut this.io, &this.activity, cx),
+            _ if !this.source.is_socket() && this.source.take(buf) => Poll::Ready(Ok(())),
+            _ => Pin::new(&mut this.io).poll_read(cx, buf),
+        };
         if result.is_ready() {
-            increment(&this.activity.read);
+            let count = buf.filled().len() - before;
+            this.note_read(count);
             if head != NO_HEAD {
-                this.activity.head.store(head + buf.filled().len() - before, Ordering::Relaxed);
+                this.activity.head.store(head + count, Ordering::Relaxed);
             }
         }
         result
@@ -373,22 +362,33 @@ impl AsyncWrite for ClientIo {
         self.io.is_write_vectored()
     }
 
-    /// hyper flushes each time it is polled, also while a request waits for its answer: so the client is checked here.
+    /// hyper flushes each time it is polled, when all that it has is written, also while a request waits for its answer: so the client
+    /// is checked here.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.activity.unwatched.load(Ordering::Relaxed) && this.ahead.is_none() {
-            this.check_client(cx)?;
+        if this.activity.unwatched.load(Ordering::Relaxed)
+            && let Poll::Ready(Err(left)) = this.poll_ahead(cx)
+        {
+            return Poll::Ready(Err(left));
         }
+        this.activity.unflushed.store(0, Ordering::Relaxed);
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
-    /// hyper drops a connection right after shutting it down, and dropping closes it: that saves a system call. (TLS will need its
-    /// `close_notify` here.)
+    /// hyper drops a connection right after shutting it down, and dropping closes it: that saves a system call. Where the client may
+    /// still send, [`super::closing`] shuts it down. (TLS will need its `close_notify` here.)
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.activity.tunnel.load(Ordering::Relaxed) {
             true => Pin::new(&mut this.io).poll_shutdown(cx),
-            false => Poll::Ready(Ok(())),
+            false => {
+                // No system call, unless something came.
+                if !this.activity.ended.load(Ordering::Relaxed) {
+                    let more = matches!(this.poll_piece(cx), Poll::Ready(Ok(())));
+                    this.activity.unread.store(more, Ordering::Relaxed);
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Arrival {
 pub(super) enum Command {
     /// Serve this connection.
     Arrival(Box<Arrival>),
+    /// A new connection of a listener with these limits finds no room: end one that is idle, or pass this on to so many workers.
+    MakeRoom(Arc<Limits>, usize),
     /// Accept no more. The sender is dropped when that is done.
     Stop(mpsc::Sender<()>),
     /// Close idle connections, let requests in flight end, then end.

@@ -7,10 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
-use super::activity::{Control, Order, Phase};
+use super::activity::Control;
+use super::phase::{Order, Phase};
 
 /// How often a worker looks after itself: its pulse, its connections' deadlines, its handler's tick.
 pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// After so many ticks without a request, an idle connection gives its buffers back.
+const RELEASE: u32 = 5;
+
+/// How many ticks a client may take that still sends although nobody looks at it: in silence, and in all.
+const LINGER: (u32, u32) = (50, 300);
+
+/// How much of what nobody looks at is read at once, in bytes.
+const SCRATCH: usize = 64 * 1024;
 
 /// While draining, a connection that was just accepted has so many ticks to show its first request.
 const GRACE: u32 = 2;
@@ -22,9 +32,29 @@ pub(super) struct Connections {
     /// Indexes of the list that are free again.
     free: RefCell<Vec<usize>>,
     draining: Rc<Cell<bool>>,
+    /// How many of them are closing in stages.
+    lingering: Rc<Cell<usize>>,
+    /// Where is read what nobody looks at.
+    scratch: RefCell<Vec<u8>>,
+    /// How many workers there are: each lets its share of the connections close in stages.
+    workers: usize,
+}
+
+/// A connection that closes in stages, counted until dropped.
+pub(super) struct Lingering(Rc<Cell<usize>>);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Connections {
+    /// For one of so many workers.
+    pub(super) fn of(workers: usize) -> Connections {
+        Connections { workers, ..Connections::default() }
+    }
+
     /// Adds one.
     pub(super) fn open(&self, limits: Arc<Limits>) -> Rc<Control> {
         let mut list = self.list.borrow_mut();
@@ -43,9 +73,52 @@ impl Connections {
         self.free.borrow_mut().push(control.index);
     }
 
-    /// Whether none is open.
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.list.borrow().len() - self.free.borrow().len()
+    }
+
+    /// Whether none is open, but those that are closing in stages.
     pub(super) fn is_empty(&self) -> bool {
-        self.list.borrow().len() == self.free.borrow().len()
+        self.count() == self.lingering.get()
+    }
+
+    /// Lets a connection close in stages: of a listener's connections a tenth may at once, but each worker lets at least one.
+    pub(super) fn linger(&self, control: &Control) -> Option<Lingering> {
+        let most = (control.limits.connections / 10 / self.workers.max(1)).max(1);
+        if self.lingering.get() >= most {
+            return None;
+        }
+        control.enter(Phase::Lingering);
+        self.lingering.set(self.lingering.get() + 1);
+        Some(Lingering(self.lingering.clone()))
+    }
+
+    /// Lends memory for what nobody looks at.
+    pub(super) fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.is_empty() {
+            scratch.resize(SCRATCH, 0);
+        }
+        read(&mut scratch)
+    }
+
+    /// Ends the connections of a listener that were idle for the longest, so that new ones find room: one of every few hundred, as to
+    /// look for them takes longer the more there are. Those that are closing in stages go first. False when none is idle.
+    pub(super) fn make_room(&self, limits: &Arc<Limits>) -> bool {
+        let list = self.list.borrow();
+        let of_listener = list.iter().flatten().filter(|control| Arc::ptr_eq(&control.limits, limits));
+        let mut idle: Vec<_> = of_listener.filter_map(|control| Some((idle_for(control)?, control))).collect();
+        let count = (1 + list.len() / 256).min(idle.len());
+        if count == 0 {
+            return false;
+        }
+        idle.select_nth_unstable_by_key(count - 1, |(age, _)| std::cmp::Reverse(*age));
+        for (_, control) in &idle[..count] {
+            let lingers = control.phase.get() == Phase::Lingering;
+            control.give_order(if lingers { Order::Cut } else { Order::Finish });
+        }
+        true
     }
 
     /// One tick: orders each connection whose deadline has passed to end.
@@ -57,10 +130,21 @@ impl Connections {
     pub(super) fn drain(&self) {
         self.draining.set(true);
         for control in self.list.borrow().iter().flatten() {
-            if control.phase.get() != Phase::New {
+            if !matches!(control.phase.get(), Phase::New | Phase::Lingering) {
                 control.give_order(Order::Finish);
             }
         }
+    }
+}
+
+/// For how many ticks a connection has done nothing, if its place may be given to another. One that has just come is to show its first
+/// request first.
+fn idle_for(control: &Control) -> Option<u32> {
+    match control.phase.get() {
+        Phase::Lingering => Some(u32::MAX),
+        Phase::Idle => Some(control.age.get()),
+        Phase::New => Some(control.age.get()).filter(|&age| age > RELEASE),
+        Phase::Head | Phase::Busy | Phase::Rest | Phase::Tunnel => None,
     }
 }
 
@@ -70,12 +154,9 @@ fn tick(control: &Control) {
     let age = control.age.get() + 1;
     control.age.set(age);
     let ((read, wrote), (read_then, wrote_then)) = (control.counts(), control.mark.get());
-    // The client has taken all that came before its answer broke off.
-    if control.failing.get() && !control.blocked() {
-        control.wake();
-    }
     match control.phase.get() {
         Phase::Tunnel => {}
+        Phase::Lingering => linger(control, age),
         // Bytes are ready for the client, and it is slow. Only what it takes restarts the age: that the answer goes on does not.
         _ if control.blocked() && wrote != wrote_then => {
             control.age.set(0);
@@ -83,13 +164,33 @@ fn tick(control: &Control) {
         }
         _ if control.blocked() && age > ticks(limits.write) => control.give_order(Order::Cut),
         _ if control.blocked() => {}
+        Phase::Rest if control.skips() => linger(control, age),
         // The time that the handler takes has deadlines of its own.
-        Phase::Busy | Phase::Rest => control.restart(),
+        Phase::Busy | Phase::Rest => {
+            control.restart();
+            control.look();
+        }
         Phase::New | Phase::Idle if read != read_then => control.enter(Phase::Head),
         Phase::New if control.draining() && age > GRACE => control.give_order(Order::Finish),
         Phase::New | Phase::Head if age > ticks(limits.head) => control.give_order(Order::Cut),
         Phase::Idle if age > ticks(limits.keep_alive) => control.give_order(Order::Finish),
+        Phase::Idle if age == RELEASE => control.give_order(Order::Release),
         Phase::New | Phase::Head | Phase::Idle => {}
+    }
+}
+
+/// One tick of a connection whose client may still send, although nobody looks at it. From the first tick on, its second mark is the
+/// age at which the last bytes came.
+fn linger(control: &Control, age: u32) {
+    let ((read, _), (read_then, quiet_since)) = (control.counts(), control.mark.get());
+    let (silence, all) = LINGER;
+    if read != read_then || quiet_since > age {
+        control.mark.set((read, age));
+    } else if age.saturating_sub(quiet_since) > silence {
+        control.give_order(Order::Cut);
+    }
+    if age > all {
+        control.give_order(Order::Cut);
     }
 }
 

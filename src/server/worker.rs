@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::accept::{Acceptor, Listener};
+use super::accept::{Acceptor, Listener, ask_for_room};
 use super::command::{Arrival, Command};
 use super::connection;
 use super::deadlines::{Connections, TICK};
@@ -46,7 +46,7 @@ where
 async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, make: impl FnOnce(WorkerId) -> H) {
     let Setup { id, pulse, wake, listeners, workers } = setup;
     let handler = Rc::new(make(id));
-    let connections = Rc::new(Connections::default());
+    let connections = Rc::new(Connections::of(pulse.workers()));
     let serve = {
         let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
         Rc::new(move |arrival| serve(arrival, &handler, &connections, &pulse))
@@ -72,6 +72,11 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Arrival(arrival)) => serve(*arrival),
+                Some(Command::MakeRoom(limits, others)) => {
+                    if !connections.make_room(&limits) {
+                        ask_for_room(&workers, id.0 + 1, &limits, others);
+                    }
+                }
                 Some(Command::Stop(done)) => {
                     let _ = stop.send(true);
                     stopped = Some(done);

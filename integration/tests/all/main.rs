@@ -3,6 +3,7 @@
 mod blaming;
 mod breaking;
 mod caching;
+mod clients;
 mod discovering;
 mod ending;
 mod fields;

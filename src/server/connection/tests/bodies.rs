@@ -29,8 +29,8 @@ fn a_body_that_comes_after_its_answer_is_no_head_and_the_next_head_is_held_again
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
         assert_eq!(ARRIVED.get(), 1 << 20);
         let (sent, told) = endless_head(client).await;
-        // hyper reads in larger pieces once a body was long.
-        assert!(told.starts_with("HTTP/1.1 431 ") && sent < 512 << 10, "{sent} {told}");
+        // hyper reads in larger pieces once a body was long; and what comes after the 431 is thrown away, for a while.
+        assert!(told.starts_with("HTTP/1.1 431 ") && sent < (512 << 10) + (1 << 20), "{sent} {told}");
     });
 }
 
@@ -70,10 +70,10 @@ fn what_is_left_of_a_body_that_nobody_reads_is_no_head() {
         let rig = Rig::new();
         // A pipe as wide as a socket's buffers: hyper reads all that is left at once.
         let mut client = rig.open_with(1 << 20);
-        write(&mut client, "POST /first HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").await;
-        write(&mut client, &"x".repeat(400_000)).await;
+        write(&mut client, "POST /first HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n").await;
+        write(&mut client, &"x".repeat(260_000)).await;
         until(|| FIRST.get() >= 250_000).await;
-        write(&mut client, &"x".repeat(100_000)).await;
+        write(&mut client, &"x".repeat(40_000)).await;
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
         ask(&mut client, "/now").await;
         let next = answer(&mut client).await;
