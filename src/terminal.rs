@@ -59,8 +59,14 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
             match client.send(command).await.and_then(|answer| show(&answer, command, options)) {
                 Ok(text) => write(&text, options)?,
                 Err(why) if options.json => crate::telemetry::tell(&clean(&why)),
-                Err(why) => write(&format!("{}
-", clean(&why)), options)?,
+                Err(why) => write(
+                    &format!(
+                        "{}
+",
+                        clean(&why)
+                    ),
+                    options,
+                )?,
             }
             tokio::time::sleep(INTERVAL).await;
         }

@@ -92,10 +92,8 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "no_catalog" }));
     }
     let discovery = worker.resources.discovery.borrow().clone();
-    let failing = discovery
-        .providers
-        .iter()
-        .filter_map(|provider| Some(format!("{}: {}", provider.name, provider.failure?)));
+    let failing =
+        discovery.providers.iter().filter_map(|provider| Some(format!("{}: {}", provider.name, provider.failure?)));
     let why: Vec<_> = failing.chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
