@@ -300,12 +300,17 @@ impl<H: Handler> http_body::Body for RequestBody<H> {
         this.unsent = false;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            this.found(data);
+        // Nothing comes after trailers, and their reader need not ask.
+        let mut last = this.is_end_stream();
+        match &frame {
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => this.found(data),
+                None => last = true,
+            },
+            Some(Err(_)) => {}
+            None => last = true,
         }
-        if frame.is_none() || this.is_end_stream() {
+        if last {
             this.shared.control.received(this.request);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| body::Error::Broken(io::Error::other(error)))))

@@ -47,7 +47,7 @@ const SMALL: usize = 2 * 1024;
 const JOINED: usize = 16 * 1024;
 
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
-const READ: (usize, usize) = (8 * 1024, 48 * 1024);
+const READ: (usize, usize) = (8 * 1024, 32 * 1024);
 
 /// A connection that carries one request at a time. Dropped before an answer's end, it is closed.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use integration::world::{World, service};
 use mock_services::{Kind, Mock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.expect("the gateway accepts")
@@ -263,7 +262,7 @@ impl Alone {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_small_whatever_it_did_and_so_is_one_whose_client_does_not_read() {
-    const COUNT: usize = 100;
+    const COUNT: usize = 200;
     let large = instance(|mut stream| async move {
         while let Ok(head) = read_head(&mut stream).await {
             // An upload is read to its end, then a long answer is sent.
@@ -280,21 +279,11 @@ async fn an_idle_connection_is_small_whatever_it_did_and_so_is_one_whose_client_
         Ok(())
     });
     let gateway = Alone::start(&at("large", large.await)).await;
-    let before = gateway.memory();
-    // Many pipelined requests with large heads.
+    // Many pipelined requests with large heads; the first connections also warm the process up.
     let mut idle = Vec::new();
-    let heads = format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)).repeat(40);
-    for _ in 0..COUNT {
-        let (mut read, mut write) = connect(gateway.address).await.into_split();
-        let mut sending = JoinSet::new();
-        let heads = heads.clone();
-        sending.spawn(async move { write.write_all(heads.as_bytes()).await.map(|()| write) });
-        let mut got = Vec::new();
-        while got.windows(12).filter(|w| *w == b"HTTP/1.1 200").count() < 40 {
-            assert!(read.read_buf(&mut got).await.expect("no reset") > 0, "it goes on");
-        }
-        idle.push((read, sending.join_next().await));
-    }
+    pipeline(gateway.address, 10, &mut idle).await;
+    let before = gateway.memory();
+    pipeline(gateway.address, COUNT, &mut idle).await;
     gateway.grows("an idle connection after large heads", before, COUNT, 32).await;
     // Clients that do not read a long answer.
     let before = gateway.memory();
@@ -306,6 +295,23 @@ async fn an_idle_connection_is_small_whatever_it_did_and_so_is_one_whose_client_
         stuck.push(stream);
     }
     gateway.grows("a client that does not read", before, COUNT, 96).await;
+}
+
+/// Opens connections, each of which sends 40 requests with large heads at once and reads the answers.
+async fn pipeline(address: SocketAddr, count: usize, open: &mut Vec<TcpStream>) {
+    let heads = format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)).repeat(40);
+    for _ in 0..count {
+        let mut stream = connect(address).await;
+        let (mut read, mut write) = stream.split();
+        let receive = async {
+            let mut got = Vec::new();
+            while got.windows(12).filter(|w| *w == b"HTTP/1.1 200").count() < 40 {
+                assert!(read.read_buf(&mut got).await.expect("no reset") > 0, "it goes on");
+            }
+        };
+        tokio::join!(async { write.write_all(heads.as_bytes()).await.expect("it is taken") }, receive);
+        open.push(stream);
+    }
 }
 
 /// Reads the beginning of an answer.

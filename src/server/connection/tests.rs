@@ -139,7 +139,7 @@ impl http_body::Body for Pieces {
         self.0 -= 1;
         match self.0 {
             -1 => Poll::Ready(None),
-            ..=-2 => Poll::Ready(Some(Err(body::Error::Idle))),
+            ..=-3 => Poll::Ready(Some(Err(body::Error::Idle))),
             _ => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x"))))),
         }
     }
