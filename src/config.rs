@@ -255,7 +255,7 @@ pub struct RateLimits {
 /// The store of cached answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// The most bytes of all answers together.
+    /// The most bytes of memory that all answers take, with their fields and keys: those that are stored, and those on their way.
     pub size: usize,
     /// The most bytes of one answer's body.
     pub object: usize,

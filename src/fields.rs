@@ -180,8 +180,15 @@ pub fn of(name: &str) -> Traits {
 }
 
 /// Whether some servers take this name for another one, which may only be spelt in one way.
+#[inline]
 pub fn is_other_spelling(name: &str) -> bool {
-    name.bytes().any(|b| b == b'_' || b == b'.') && of(&usual_spelling(name)).any(Traits::ONE_SPELLING)
+    name.bytes().any(|b| b == b'_' || b == b'.') && has_one_spelling(name)
+}
+
+/// Whether the field that servers take this name for may only be spelt in one way.
+#[cold]
+fn has_one_spelling(name: &str) -> bool {
+    of(&usual_spelling(name)).any(Traits::ONE_SPELLING)
 }
 
 /// Whether a field of this name may go on as a trailer, in either direction: what holds for it in a head holds at a message's end,

@@ -303,7 +303,7 @@ fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Fou
         return Ok(found);
     }
     match route::find(&snapshot.routes, &lookup) {
-        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found, target.seen.encoded) => {
+        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found) => {
             let why = "An instance may read this path as one of another route: write it without // and ;, and plainly";
             Err(Error::BadRequest("bad_path", why))
         }
@@ -330,7 +330,7 @@ fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result
     };
     let upstreams = &effects.worker.upstreams;
     // However a client encoded its characters, it is the same name: the plain form is looked up where the canonical one is nobody's.
-    let decoded = || request.target.seen.encoded.then(|| route::plain(name)).and_then(|name| upstreams.named(&name));
+    let decoded = || name.contains('%').then(|| route::plain(name)).and_then(|name| upstreams.named(&name));
     let service = upstreams.named(name).or_else(decoded).ok_or_else(unknown)?;
     effects.service = Some(service.clone());
     Ok(service)

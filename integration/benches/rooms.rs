@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use lictor::catalog::{Catalog, Check, Endpoint, Health, Key, Registration, Service, ServiceName};
 use lictor::config::{self, Config, Environment, Overrides};
 use lictor::fields::X_API_KEY;
-use lictor::filter::cache::{Cache, Found, Place, Whole};
+use lictor::filter::cache::growing::Growing;
+use lictor::filter::cache::{Cache, Found, Place};
 use lictor::io::Learnt;
 use lictor::route::{self, Lookup};
 use lictor::snapshot::{Inputs, Next, Snapshot};
@@ -134,17 +134,11 @@ fn cache(criterion: &mut Criterion) {
     let Found::Fetch(fetch) = find() else { panic!("nothing is stored yet") };
     let answer = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     let policy = &config.routes[0].policy.cache;
-    let whole = Whole {
-        life: cache.judge(policy, &headers, StatusCode::OK, &answer).expect("it may be stored"),
-        status: StatusCode::OK,
-        headers: &answer,
-        request: &headers,
-        pieces: &[Bytes::from_static(&[b'x'; 512])],
-        service: "orders".into(),
-        path,
-        now,
-    };
-    cache.store(&fetch.key, whole, WORKER);
+    let head = cache.judge(policy, &headers, StatusCode::OK, &answer, now).expect("it may be stored");
+    let mut body = Growing::new(cache.hold(&fetch.key, &headers).expect("there is room"), None);
+    assert!(body.push(&[b'x'; 512]));
+    cache.store(&fetch.key, head, body.finish(), "orders".into(), WORKER);
+    drop(body);
     assert!(matches!(find(), Found::Fresh(_)));
     criterion.bench_function("cache/key and lookup/hit", |b| b.iter(find));
 }

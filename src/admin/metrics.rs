@@ -64,8 +64,8 @@ fn cache(page: &mut Exposition, sources: &Sources) {
     page.single("lictor_cache_revalidated_total", Kind::Counter, help, figures.count(Event::Revalidated));
     page.single("lictor_cache_cleared_total", Kind::Counter, "Answers cleared by hand.", figures.cleared);
     page.single("lictor_cache_entries", Kind::Gauge, "Answers in the store.", figures.entries);
-    page.single("lictor_cache_bytes", Kind::Gauge, "Bytes in the store.", figures.bytes);
-    page.single("lictor_cache_size_bytes", Kind::Gauge, "Bytes that the store may hold.", figures.size);
+    page.single("lictor_cache_bytes", Kind::Gauge, "Bytes of memory that the cache takes.", figures.bytes);
+    page.single("lictor_cache_size_bytes", Kind::Gauge, "Bytes of memory that the cache may take.", figures.size);
 }
 
 fn discovery(page: &mut Exposition, sources: &Sources) {

@@ -1,9 +1,13 @@
 //! Answers that may be given again (RFC 9111, as a shared cache): stored within a bound of bytes, honest about what may not
 //! be, asked about when too old.
 
+mod body;
 mod entry;
+mod figures;
 pub mod fills;
+pub mod growing;
 mod key;
+mod memory;
 mod policy;
 mod store;
 
@@ -11,19 +15,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::config::Store as Bounds;
 use crate::config::policy::Cache as Policy;
 use crate::worker::{PerWorker, WorkerId, add};
+pub use body::Blocks;
+use entry::Kept;
 pub use entry::{Entry, Own};
+use figures::EVENTS;
+pub use figures::{Event, Figures};
 use key::signature;
 pub use key::{Epoch, Key, Place};
+use memory::{Memory, Share};
 pub use policy::Forward;
-use policy::Wish;
-use store::{Store, Stored};
+use policy::{Life, Wish};
+use store::{Store, Stored, Vary};
 
 /// Counters of changes, by the hash of host and path.
 const SLOTS: usize = 8192;
@@ -35,8 +43,11 @@ const PASS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Cache {
     store: Store,
+    /// What it takes: what is stored, and what is not in the store.
+    memory: Arc<Memory>,
+    size: u64,
     object: usize,
-    /// Answers on their way into it, and their bytes.
+    /// Answers on their way into it.
     filling: fills::Held,
     /// Clears so far.
     clears: AtomicU64,
@@ -45,27 +56,6 @@ pub struct Cache {
     hasher: foldhash::fast::RandomState,
     counts: PerWorker<[AtomicU64; EVENTS]>,
 }
-
-/// What can become of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Answered from the store.
-    Hit,
-    /// Nothing there.
-    Miss,
-    /// What was there was too old.
-    Stale,
-    /// ... and still held, by the instance's word.
-    Revalidated,
-    /// An answer was stored.
-    Stored,
-    /// Waited for another's fill.
-    Coalesced,
-    /// Past the cache.
-    Bypassed,
-}
-
-const EVENTS: usize = 7;
 
 /// What the cache has for a request.
 #[derive(Debug)]
@@ -89,39 +79,20 @@ pub struct Fetch {
     pub why: Forward,
     /// What is stored, and too old.
     pub stale: Option<Arc<Entry>>,
-}
-
-/// Figures for admin and metrics.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// Answers stored.
-    pub entries: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Bytes at most.
-    pub size: u64,
-    /// By event, in the order of [`Event`].
-    pub events: [u64; EVENTS],
-    /// Entries cleared by hand.
-    pub cleared: u64,
-    /// By service: entries and bytes.
-    pub services: Vec<(Arc<str>, u64, u64)>,
-}
-
-impl Figures {
-    /// How often something happened.
-    pub fn count(&self, event: Event) -> u64 {
-        self.events[event as usize]
-    }
+    /// What the answers of its place are known to depend on.
+    vary: Option<Arc<Vary>>,
 }
 
 impl Cache {
     /// An empty one.
     pub fn new(bounds: &Bounds, workers: usize) -> Arc<Cache> {
+        let memory = Arc::default();
         Arc::new(Cache {
-            store: Store::new(bounds),
+            store: Store::new(bounds.size, &memory),
+            memory,
+            size: bounds.size as u64,
             object: bounds.object,
-            filling: fills::Held::new(bounds.size),
+            filling: fills::Held::default(),
             clears: AtomicU64::new(0),
             changes: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             hasher: foldhash::fast::RandomState::default(),
@@ -138,26 +109,27 @@ impl Cache {
             Wish::Cached { max_age, personal } => (max_age, personal),
         };
         let base = place.base();
-        let epoch = self.epoch(place.changing(&base));
         let mut full = None;
+        let mut varies = None;
         let mut why = Forward::UriMiss;
         let mut stale = None;
         let mut found = self.store.get(&base);
-        if let Some(Stored::Vary(vary)) = &found {
+        if let Some(Stored::Vary(vary)) = found {
             let Some(variant) = vary.variant(&base, headers) else {
                 return if only { Found::NotCached } else { Found::Past(Forward::Bypass) };
             };
             (found, full, why) = (self.store.get(&variant), Some(variant), Forward::VaryMiss);
+            varies = Some(vary);
         }
         match found {
-            Some(Stored::Answer(entry)) if entry.epoch.is_current(&epoch) && (!personal || entry.life.for_all) => {
+            Some(Stored::Answer(entry)) if self.is_unchanged(&entry.epoch) && (!personal || entry.life.for_all) => {
                 if entry.fresh(now, max_age) {
                     return Found::Fresh(entry);
                 }
                 why = if entry.fresh(now, None) { Forward::Request } else { Forward::Stale };
                 stale = Some(entry);
             }
-            Some(Stored::Pass(until)) if until > now => {
+            Some(Stored::Pass(pass)) if pass.until > now => {
                 return if only { Found::NotCached } else { Found::Past(Forward::UriMiss) };
             }
             _ => {}
@@ -169,9 +141,10 @@ impl Cache {
         if personal || *method == Method::HEAD {
             return Found::Past(why);
         }
+        let epoch = self.epoch(place.changing(&base));
         let base: Box<str> = base.into();
         let full = full.unwrap_or_else(|| base.clone());
-        Found::Fetch(Fetch { key: Key { base, full, epoch }, why, stale })
+        Found::Fetch(Fetch { key: Key { base, full, epoch }, why, stale, vary: varies })
     }
 
     /// Prepares the request that fills: it asks for the whole, or whether what is stored still holds.
@@ -182,45 +155,48 @@ impl Cache {
         }
     }
 
-    /// How long an answer may be used, by its head; `None`: it is for who asked only.
-    pub fn judge(&self, policy: &Policy, request: &HeaderMap, status: StatusCode, answer: &HeaderMap) -> Option<Life> {
+    /// What is stored of an answer that came now, by its head; `None`: it is for who asked only.
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        request: &HeaderMap,
+        status: StatusCode,
+        answer: &HeaderMap,
+        now: Instant,
+    ) -> Option<Head> {
         let length = answer.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.object as u64) {
             return None;
         }
         let names = policy::vary(answer)?;
-        signature(&names, request)?;
-        policy::life(request, status, answer, policy, SystemTime::now())
+        let signature = signature(&names, request)?;
+        let life = policy::life(request, status, answer, policy, SystemTime::now())?;
+        let kept = entry::kept(answer)?;
+        let variant = (!names.is_empty()).then(|| Arc::new(Variant { names, signature }));
+        Some(Head { status, kept, life, born: now, variant })
     }
 
     /// Stores a whole answer, if nothing was cleared or changed since it was asked for. It comes back as whoever waited
     /// for it gets it.
-    pub fn store(&self, key: &Key, whole: Whole<'_>, worker: WorkerId) -> Arc<Entry> {
-        let Whole { life, status, headers, request, pieces, service, path, now } = whole;
-        let names = policy::vary(headers).unwrap_or_default();
-        let kept = entry::kept(headers);
-        let entry = Arc::new(Entry {
-            status,
-            places_first: entry::places_first(&kept),
-            headers: kept,
-            body: entry::joined(pieces),
-            life,
-            born: now,
-            signature: signature(&names, request).unwrap_or_default().into(),
-            names: names.into(),
-            service,
-            path: path.into(),
-            epoch: key.epoch,
-        });
-        if self.is_current(&key.epoch) {
-            let own = match entry.names.is_empty() {
-                true => key.base.clone(),
-                false => self.store.varies(&key.base, &entry.names).key(&key.base, &entry.signature),
-            };
-            self.commit(&own, &entry);
+    pub fn store(&self, key: &Key, head: Head, body: Blocks, service: Arc<str>, worker: WorkerId) -> Answer {
+        let Head { status, kept, life, born, variant } = head;
+        let current = self.is_current(&key.epoch);
+        let own = variant.as_deref().filter(|_| current);
+        let own = own.map(|own| self.store.varies(&key.base, &own.names).key(&key.base, &own.signature));
+        let own = own.as_ref().unwrap_or(&key.base);
+        let share = self.share(own, &kept);
+        let headers = kept.fields;
+        let entry = Arc::new(Entry { status, headers, body, life, born, service, epoch: key.epoch, share });
+        if current {
+            self.commit(own, &entry);
             self.count(worker, Event::Stored);
         }
-        entry
+        Answer { entry, variant }
+    }
+
+    /// What an entry with these fields takes besides its body.
+    fn share(&self, key: &str, kept: &Kept) -> Share {
+        self.memory.share(store::place(key) + Entry::taken(kept))
     }
 
     /// What an instance says of a stored answer with a 304 (RFC 9111 4.3.4): what it is now, and whether it is so for
@@ -237,11 +213,14 @@ impl Cache {
         let headers = stale.headers_after(answer);
         let now = SystemTime::now();
         let life = policy::life(request, stale.status, &headers, policy, now);
-        let same = policy::vary(&headers).is_some_and(|names| *names == *stale.names);
-        let for_all = life.is_some() && same;
-        let life = life.unwrap_or_else(|| policy::spent(&headers, now));
+        let known = fetch.vary.as_ref().map(|vary| &*vary.names).unwrap_or_default();
+        let same = policy::vary(&headers).is_some_and(|names| names == known);
         let kept = entry::kept(&headers);
-        let entry = Arc::new(stale.refreshed(kept, life, fetch.key.epoch, Instant::now()));
+        let for_all = life.is_some() && same && kept.is_some();
+        let life = life.unwrap_or_else(|| policy::spent(&headers, now));
+        let kept = kept.unwrap_or_else(|| stale.kept());
+        let share = self.share(&fetch.key.full, &kept);
+        let entry = Arc::new(stale.refreshed(kept, life, (fetch.key.epoch, share), Instant::now()));
         self.count(worker, Event::Revalidated);
         if for_all && self.is_current(&fetch.key.epoch) {
             self.commit(&fetch.key.full, &entry);
@@ -263,13 +242,20 @@ impl Cache {
     pub fn pass(&self, key: &Key, now: Instant) {
         let usable = matches!(self.store.get(&key.full), Some(Stored::Answer(entry)) if entry.fresh(now, None));
         if !usable && self.is_current(&key.epoch) {
-            self.store.put(&key.full, Stored::Pass(now + PASS));
+            self.store.pass(&key.full, now + PASS);
         }
     }
 
-    /// Room for one more answer on its way; `None` when there are too many already.
-    pub fn hold(self: &Arc<Cache>) -> Option<fills::Filling> {
-        fills::Filling::new(self)
+    /// Room for one more answer on its way, to a request with these fields; `None` when there are too many already.
+    pub fn hold(self: &Arc<Cache>, key: &Key, request: &HeaderMap) -> Option<fills::Filling> {
+        fills::Filling::new(self, key, request)
+    }
+
+    /// Bytes that are neither in the store nor on their way into it: clients still read what the store gave up, or did not take.
+    fn displaced(&self) -> u64 {
+        let taken = self.memory.taken();
+        // The store is asked only where it matters: it locks.
+        if taken <= self.size / 4 { taken } else { taken.saturating_sub(self.store.weight()) }
     }
 
     /// Bytes of a body at most.
@@ -288,15 +274,14 @@ impl Cache {
     pub fn clear(&self, service: Option<&str>, path: Option<&str>) -> u64 {
         // Fills under way were asked for before this: they are not stored either.
         self.clears.fetch_add(1, Ordering::AcqRel);
-        self.store.clear(|entry| {
-            service.is_none_or(|service| *entry.service == *service)
-                && path.is_none_or(|path| is_below(&entry.path, path))
+        self.store.clear(|at, entry| {
+            service.is_none_or(|service| *entry.service == *service) && path.is_none_or(|path| key::is_below(at, path))
         })
     }
 
     /// What it holds and did.
     pub fn figures(&self) -> Figures {
-        let mut figures = self.store.figures();
+        let mut figures = Figures { bytes: self.memory.taken(), size: self.size, ..self.store.figures() };
         for counts in self.counts.iter() {
             for (sum, count) in figures.events.iter_mut().zip(counts) {
                 *sum += count.load(Ordering::Relaxed);
@@ -321,39 +306,58 @@ impl Cache {
     }
 
     fn is_current(&self, epoch: &Epoch) -> bool {
-        self.clears.load(Ordering::Acquire) == epoch.clears
-            && self.changes[epoch.slot].load(Ordering::Acquire) == epoch.changes
+        self.clears.load(Ordering::Acquire) == epoch.clears && self.is_unchanged(epoch)
+    }
+
+    /// Whether what was stored then holds now: nothing was changed since. (What was cleared is not there any more.)
+    fn is_unchanged(&self, epoch: &Epoch) -> bool {
+        self.changes[epoch.slot].load(Ordering::Acquire) == epoch.changes
     }
 }
 
-/// How long an answer may be used.
-pub type Life = policy::Life;
-
-/// A whole answer.
+/// What is stored of an answer besides its body.
 #[derive(Debug)]
-pub struct Whole<'a> {
-    /// How long it may be used.
-    pub life: Life,
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Those of the request that brought it.
-    pub request: &'a HeaderMap,
-    /// Its body.
-    pub pieces: &'a [Bytes],
-    /// Where it came from.
-    pub service: Arc<str>,
-    /// The path as clients ask for it.
-    pub path: &'a str,
-    /// When this is.
-    pub now: Instant,
+pub struct Head {
+    status: StatusCode,
+    kept: Kept,
+    life: Life,
+    born: Instant,
+    variant: Option<Arc<Variant>>,
 }
 
-/// Whether a path is this one or below it, by whole segments; `/a/` is only what is below.
-fn is_below(path: &str, above: &str) -> bool {
-    let rest = path.strip_prefix(above);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above.ends_with('/'))
+impl Head {
+    /// What it takes of memory, in bytes.
+    pub fn taken(&self) -> usize {
+        Entry::taken(&self.kept)
+    }
+}
+
+/// The request headers that an answer depends on, and what stood in them.
+#[derive(Debug)]
+struct Variant {
+    names: Vec<HeaderName>,
+    signature: String,
+}
+
+/// An answer that came for one request, as it may answer others.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// It.
+    pub entry: Arc<Entry>,
+    variant: Option<Arc<Variant>>,
+}
+
+impl Answer {
+    /// One that answers whoever has the same key.
+    pub fn of(entry: &Arc<Entry>) -> Answer {
+        Answer { entry: entry.clone(), variant: None }
+    }
+
+    /// Whether it also answers a request with these headers.
+    pub fn fits(&self, request: &HeaderMap) -> bool {
+        let same = |variant: &Variant| signature(&variant.names, request).is_some_and(|own| own == variant.signature);
+        self.variant.as_deref().is_none_or(same)
+    }
 }
 
 #[cfg(test)]

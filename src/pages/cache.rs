@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Page {
     /// How many answers are stored.
     pub entries: u64,
-    /// The bytes that they take.
+    /// The bytes of memory that the cache takes: these answers, marks on keys, answers on their way into the store or, after it gave
+    /// them up, still on their way to clients.
     pub bytes: u64,
-    /// The most bytes that they may take.
+    /// The most bytes that what is stored or on its way into the store may take.
     pub size: u64,
     /// Requests that were answered from the store.
     pub hits: u64,

@@ -18,7 +18,7 @@ use super::forwarded::{self, Forwarded};
 use super::head::Target;
 use super::{rewrite, websocket};
 use crate::filter::cache::fills::{Lead, Outcome, Role};
-use crate::filter::cache::{Entry, Event, Fetch, Forward, Found as Cached, Place};
+use crate::filter::cache::{Answer, Entry, Event, Fetch, Forward, Found as Cached, Place};
 use crate::io::Client;
 use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
@@ -70,7 +70,10 @@ pub(super) fn fetch(
     let headers = &request.head.headers;
     let (mut past_for, mut shared) = (None, None);
     if upgrade.is_none() && found.entry.route.policy.cache.enabled {
-        let (scheme, told) = forwarded::asked(client, headers);
+        let (scheme, told) = match client.trusted {
+            Some(_) => forwarded::asked(client, headers),
+            None => ("http", None),
+        };
         let address = Address { scheme, told: told.as_ref(), form: &found.entry.form };
         match look(worker, request, address, headers, now) {
             Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers, now))),
@@ -206,12 +209,12 @@ async fn together(
             // Who wants it fresh from the instance is not served by what was asked for before.
             Role::Follow(_) if fetch.why == Forward::Request => break,
             Role::Follow(outcome) => match follow(outcome, &call).await? {
-                Followed::Entry(entry) if entry.fits(&headers) => {
+                Followed::Answer(answer) if answer.fits(&headers) => {
                     worker.resources.cache.count(worker.id, Event::Coalesced);
-                    return Ok(given(entry, Given::Collapsed(fetch.why), &headers, Instant::now()));
+                    return Ok(given(answer.entry, Given::Collapsed(fetch.why), &headers, Instant::now()));
                 }
                 Followed::Alone => break,
-                Followed::Entry(_) | Followed::Again => {}
+                Followed::Answer(_) | Followed::Again => {}
             },
         }
         let now = Instant::now();
@@ -242,11 +245,12 @@ async fn lead(
     // Another's fill may have ended between our look and our grasp.
     let now = Instant::now();
     if let Cached::Fresh(entry) = look(worker, request, Address::of(&call), &headers, now) {
-        lead.tell(Outcome::Stored(entry.clone()));
+        // Who waits for the same key may ask with other fields: each looks for what is theirs.
+        lead.tell(Outcome::Again);
         return Ok(hit(worker, entry, &headers, now));
     }
     let why = fetch.why;
-    let Some(filling) = worker.resources.cache.hold() else {
+    let Some(filling) = worker.resources.cache.hold(&fetch.key, &headers) else {
         lead.tell(Outcome::Pass);
         past(worker, facts);
         let passed = alone(worker, request, &mut call, facts, Instant::now()).await?;
@@ -262,7 +266,7 @@ async fn lead(
         fetch,
         lead,
         headers: headers.clone(),
-        filling: Rc::new(filling),
+        filling,
     };
     tokio::task::spawn_local(fill.run(facts.began, tell));
     let Ok(Led { brought, attempts }) = told.await else {
@@ -284,8 +288,8 @@ fn nothing() -> Request {
 
 /// What came of waiting.
 enum Followed {
-    /// The answer, for everybody.
-    Entry(Arc<Entry>),
+    /// An answer, for everybody whom it fits.
+    Answer(Answer),
     /// Nothing for others: it is to be looked for again.
     Again,
     /// It is to be asked for by oneself.
@@ -306,7 +310,7 @@ async fn follow(mut outcome: watch::Receiver<Outcome<Error>>, call: &Call) -> Re
         };
     };
     match done.as_deref() {
-        Ok(Outcome::Stored(entry)) => Ok(Followed::Entry(entry.clone())),
+        Ok(Outcome::Stored(answer)) => Ok(Followed::Answer(answer.clone())),
         Ok(Outcome::Failed(error)) => Err(error.clone()),
         Ok(Outcome::Again) => Ok(Followed::Again),
         Ok(Outcome::Pass | Outcome::Pending) | Err(_) => Ok(Followed::Alone),

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -17,10 +17,13 @@ use super::respond::{Ending, follow};
 use super::tee::Tee;
 use crate::config::policy;
 use crate::filter::cache::fills::{Filling, Lead, Outcome};
-use crate::filter::cache::{Cache, Entry, Fetch, Life, Whole};
+use crate::filter::cache::{Answer, Cache, Entry, Fetch, Head, Key};
 use crate::io::body::{self, Body};
 use crate::request::Attempts;
 use crate::upstream::verdict;
+
+/// Pieces of an answer that are taken in one go.
+const PIECES: u32 = 2048;
 
 /// What the first client gets.
 pub(super) enum Brought {
@@ -47,7 +50,7 @@ pub(super) struct Fill {
     pub(super) lead: Lead<Error>,
     /// The client's headers as they came: what the answer may depend on.
     pub(super) headers: Rc<HeaderMap>,
-    pub(super) filling: Rc<Filling>,
+    pub(super) filling: Filling,
 }
 
 impl Fill {
@@ -76,13 +79,13 @@ impl Fill {
             drop(body.collect().await);
             return;
         }
-        // An answer that may not be stored is the first client's alone.
         let cache = self.worker.resources.cache.clone();
-        let life = match passed.pace.stream {
+        let kept = match passed.pace.stream {
             true => None,
-            false => cache.judge(self.policy(), &self.headers, status, passed.response.headers()),
+            false => cache.judge(self.policy(), &self.headers, status, passed.response.headers(), now),
         };
-        let Some(life) = life else {
+        // An answer that may not be stored is the first client's alone.
+        let Some(kept) = kept else {
             // An error may be over by now; anything else that may not be stored will stay so for a while.
             let lasts = status.as_u16() < 400 || matches!(status.as_u16(), 404 | 405 | 410 | 414);
             if lasts {
@@ -94,10 +97,11 @@ impl Fill {
         };
         // One that may be stored goes to the client and into the store at the same time.
         let (head, body) = settled(passed, began).into_parts();
-        let tee = Tee::new(&body, &self.filling);
-        let streamed = Response::from_parts(head.clone(), tee.body());
+        let (storing, filling) = self.answered(kept);
+        let tee = Tee::new(&body, filling);
+        let streamed = Response::from_parts(head, tee.body());
         let _ = client.send(Led { brought: Ok(Brought::Filling(Box::new(streamed))), attempts });
-        self.store(life, now, head, body, tee).await;
+        storing.store(body, tee).await;
     }
 
     fn policy(&self) -> &policy::Cache {
@@ -108,37 +112,49 @@ impl Fill {
     fn revalidated(&self, answer: &HeaderMap) -> Option<Arc<Entry>> {
         let cache = &self.worker.resources.cache;
         let (entry, for_all) = cache.revalidated(&self.fetch, self.policy(), &self.headers, answer, self.worker.id)?;
-        self.lead.tell(if for_all { reusable(&entry) } else { Outcome::Pass });
+        self.lead.tell(if for_all { reusable(Answer::of(&entry)) } else { Outcome::Pass });
         Some(entry)
     }
 
+    /// What is left to do when the head has come. The request is let go: its fields are slices of what was read from its client.
+    fn answered(self, head: Head) -> (Storing, Filling) {
+        let Fill { worker, call, fetch, lead, mut filling, .. } = self;
+        filling.answered(&head);
+        (Storing { worker, key: fetch.key, lead, head, service: call.service.shared.name.shared() }, filling)
+    }
+}
+
+/// A fill whose answer is coming.
+struct Storing {
+    worker: Rc<Worker>,
+    key: Key,
+    lead: Lead<Error>,
+    head: Head,
+    service: Arc<str>,
+}
+
+impl Storing {
     /// Reads the whole answer, for the client and for the store. One that grows too large is the client's alone.
-    async fn store(self, life: Life, now: Instant, head: http::response::Parts, mut body: Body, tee: Tee) {
+    async fn store(self, mut body: Body, tee: Tee) {
         let cache = &self.worker.resources.cache;
-        let mut pieces: Vec<Bytes> = Vec::new();
-        let mut size = 0;
-        loop {
-            match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
+        for pieces in 1_u32.. {
+            match body.frame().await.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
-                    size += data.len();
-                    let large = size > cache.object();
-                    tee.push(data.clone());
-                    if large || !self.filling.holds(data.len()) {
+                    let large = tee.len() + data.len() > cache.object();
+                    if large || !tee.push(&data) {
                         // Too large it will be the next time, too; that there is no room may be over by then.
                         if large {
-                            cache.pass(&self.fetch.key, now);
+                            cache.pass(&self.key, Instant::now());
                         }
                         self.lead.tell(Outcome::Pass);
-                        return tee.hand_over(body);
+                        return tee.hand_over(Frame::data(data), body);
                     }
-                    pieces.push(data);
                 }
                 // Trailers: the client gets them, the store has no place for them.
                 Some(Ok(Err(trailers))) => {
-                    cache.pass(&self.fetch.key, now);
+                    cache.pass(&self.key, Instant::now());
                     self.lead.tell(Outcome::Pass);
-                    tee.push_frame(trailers);
-                    return tee.hand_over(body);
+                    return tee.hand_over(trailers, body);
                 }
                 Some(Err(error)) => {
                     self.lead.tell(match &error {
@@ -150,20 +166,16 @@ impl Fill {
                 }
                 None => break,
             }
+            // What was read at once may hold many small pieces: others have their turn between them.
+            if pieces % PIECES == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        let whole = Whole {
-            life,
-            status: head.status,
-            headers: &head.headers,
-            request: &self.headers,
-            pieces: &pieces,
-            service: self.call.service.shared.name.as_str().into(),
-            path: self.request.target.path(),
-            now,
-        };
-        let entry = cache.store(&self.fetch.key, whole, self.worker.id);
-        self.lead.tell(reusable(&entry));
+        let Storing { worker, key, lead, head, service } = self;
+        // Its place on the way is free before it takes its own.
+        let whole = tee.whole();
         tee.end();
+        lead.tell(reusable(worker.resources.cache.store(&key, head, whole, service, worker.id)));
     }
 }
 
@@ -175,6 +187,6 @@ fn settled(passed: Box<Passed>, began: Instant) -> Response<Body> {
 }
 
 /// What those who wait get of an answer that is stored: itself, unless it must be asked about each time.
-fn reusable(entry: &Arc<Entry>) -> Outcome<Error> {
-    if entry.is_fresh(Instant::now()) { Outcome::Stored(entry.clone()) } else { Outcome::Pass }
+fn reusable(answer: Answer) -> Outcome<Error> {
+    if answer.entry.is_fresh(Instant::now()) { Outcome::Stored(answer) } else { Outcome::Pass }
 }

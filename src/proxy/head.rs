@@ -31,8 +31,6 @@ pub(super) struct Target {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub connection: bool,
-    /// Its path holds percent-encodings.
-    pub encoded: bool,
     pub te: bool,
     pub traceparent: bool,
     pub trailer: bool,
@@ -69,7 +67,7 @@ impl Target {
 /// # Errors
 /// The first rule that it breaks.
 pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Error> {
-    let (mut seen, given) = look(&parts.headers, limits)?;
+    let (seen, given) = look(&parts.headers, limits)?;
     if seen.transfer_encoding {
         codings(&parts.headers)?;
     }
@@ -92,11 +90,7 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
             Method::OPTIONS => given.clone(),
             _ => return bad("bad_target", "The target * belongs to OPTIONS"),
         },
-        Some(given) => {
-            let canonical;
-            (canonical, seen.encoded) = self::canonical(given)?;
-            canonical
-        }
+        Some(given) => canonical(given)?,
         None => PathAndQuery::from_static("/"),
     };
     if host.is_none() && !matches!(path_and_query.path(), "/health" | "/ready") {
@@ -246,8 +240,8 @@ const NAME: [bool; 256] = {
     name
 };
 
-/// The canonical form, and whether its path holds percent-encodings; what is in it already is shared, not copied.
-fn canonical(given: &PathAndQuery) -> Result<(PathAndQuery, bool), Error> {
+/// The canonical form; what is in it already is shared, not copied.
+fn canonical(given: &PathAndQuery) -> Result<PathAndQuery, Error> {
     let path = given.path();
     if !path.starts_with('/') {
         return bad("bad_target", "The path does not begin with /");
@@ -257,30 +251,24 @@ fn canonical(given: &PathAndQuery) -> Result<(PathAndQuery, bool), Error> {
     }
     if !given.as_str().starts_with('/') {
         // `http://host?x=1`: an empty path is the root (RFC 9110 4.2.3), and must be said.
-        return match PathAndQuery::try_from(format!("/{}", given.as_str())) {
-            Ok(rooted) => Ok((rooted, false)),
-            Err(_) => bad("bad_path", "The path is not valid"),
-        };
+        return PathAndQuery::try_from(format!("/{}", given.as_str()))
+            .or_else(|_| bad("bad_path", "The path is not valid"));
     }
     // Without a branch for each byte: nearly every path is looked at to its end.
     if path.bytes().fold(true, |plain, b| plain & PLAIN[usize::from(b)]) {
-        return Ok((given.clone(), false));
+        return Ok(given.clone());
     }
     let decoded = decode(path.as_bytes())?;
     dot_segments(&decoded)?;
-    let encoded = decoded.contains(&b'%');
     if decoded == path.as_bytes() {
-        return Ok((given.clone(), encoded));
+        return Ok(given.clone());
     }
     let mut text = decoded;
     if let Some(query) = given.query() {
         text.push(b'?');
         text.extend_from_slice(query.as_bytes());
     }
-    match PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)) {
-        Ok(canonical) => Ok((canonical, encoded)),
-        Err(_) => bad("bad_path", "The path is not valid"),
-    }
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).or_else(|_| bad("bad_path", "The path is not valid"))
 }
 
 /// RFC 3986 6.2.2: unreserved characters decoded, the other encodings in upper case.

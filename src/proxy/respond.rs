@@ -62,8 +62,8 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
             error::page(&error, &exchange.facts.id, &hint)
         }
         Outcome::Fetched(Reply::Stored { entry, how, known, now }) => {
-            let response = stored(&mut exchange, &entry, (how, known), now);
-            return over(exchange, response);
+            let (response, length) = stored(&mut exchange, &entry, (how, known), now);
+            return over(exchange, response, length);
         }
         Outcome::Fetched(Reply::Filling(mut response, why)) => {
             exchange.facts.cache = "miss";
@@ -93,15 +93,16 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
         }
     };
     whole.headers_mut().insert(X_REQUEST_ID, exchange.facts.id.value());
-    over(exchange, whole)
+    let length = whole.body().len();
+    over(exchange, whole.map(Body::from), length)
 }
 
-/// Sends a whole answer: with that its request is over, and nothing has to be followed.
-fn over(mut exchange: Box<Exchange>, mut whole: Response<Bytes>) -> Sent {
+/// Sends a whole answer, with a body of this length: with that its request is over, and nothing has to be followed.
+fn over(mut exchange: Box<Exchange>, mut whole: Response<Body>, length: usize) -> Sent {
     let bodiless = exchange.facts.method == Method::HEAD;
-    exchange.facts.bytes = if bodiless { 0 } else { whole.body().len() as u64 };
+    exchange.facts.bytes = if bodiless { 0 } else { length as u64 };
     finish_head(&mut exchange, whole.status(), whole.headers_mut());
-    Sent(whole.map(Body::from))
+    Sent(whole)
 }
 
 /// Notes an answer's status, and gives it what every answer has besides its request's id: the changes of its route, then what each
@@ -115,8 +116,13 @@ fn finish_head(exchange: &mut Exchange, status: StatusCode, headers: &mut Header
     }
 }
 
-/// An answer from the store, or 304 when the client has it already.
-fn stored(exchange: &mut Exchange, entry: &Entry, (how, known): (Given, bool), now: Instant) -> Response<Bytes> {
+/// An answer from the store, or 304 when the client has it already; and the length of its body.
+fn stored(
+    exchange: &mut Exchange,
+    entry: &Entry,
+    (how, known): (Given, bool),
+    now: Instant,
+) -> (Response<Body>, usize) {
     let age = entry.age(now);
     let mut number = itoa::Buffer::new();
     let ttl = number.format(entry.ttl(age));
@@ -135,10 +141,11 @@ fn stored(exchange: &mut Exchange, entry: &Entry, (how, known): (Given, bool), n
         id: exchange.facts.id.value(),
         limit: if unchanged { exchange.notes.limit.iter_mut().find_map(Option::take) } else { None },
     };
-    let mut response = Response::new(if known { Bytes::new() } else { entry.body.clone() });
+    let (body, length) = if known { (Body::Empty, 0) } else { (entry.body.body(), entry.body.len()) };
+    let mut response = Response::new(body);
     *response.status_mut() = if known { StatusCode::NOT_MODIFIED } else { entry.status };
     *response.headers_mut() = if known { entry.answer_304(own, age) } else { entry.answer(own, age) };
-    response
+    (response, length)
 }
 
 /// Says what the cache had to do with an answer (RFC 9211). What caches before us said stays.

@@ -1,8 +1,7 @@
-//! An answer that is read for the store, on its way to the client as well: the client's pace does not hold up the store,
-//! and what the client has not taken yet is at most one object.
+//! An answer that is read for the store, on its way to the client as well: the client's pace does not hold up the store, both have
+//! the same bytes, and what the client has not taken yet is at most one object.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::filter::cache::Blocks;
 use crate::filter::cache::fills::Filling;
+use crate::filter::cache::growing::Growing;
 use crate::io::body::{Body, Error};
 
 /// The store's end.
@@ -19,27 +20,24 @@ pub(super) struct Tee(Rc<RefCell<Shared>>);
 /// The client's end.
 struct Reading(Rc<RefCell<Shared>>);
 
-#[derive(Default)]
 struct Shared {
-    queue: VecDeque<Frame<Bytes>>,
-    /// What comes after the queue.
+    body: Growing,
+    /// Bytes of it that the client has taken.
+    read: usize,
+    /// What comes after it.
     then: Then,
     waker: Option<Waker>,
     /// Bytes that are still to come in all, when that is known.
     left: Option<u64>,
     /// The client does not read any more.
     gone: bool,
-    /// The bytes count for as long as either end has them.
-    filling: Option<Rc<Filling>>,
 }
 
-#[derive(Default)]
 enum Then {
     /// More, from the store's end.
-    #[default]
     More,
-    /// The rest, which the client reads by itself.
-    Rest(Body),
+    /// The rest, which the client reads by itself, after a frame that is here already.
+    Rest(Option<Frame<Bytes>>, Body),
     /// It broke off.
     Failed(Error),
     /// Nothing.
@@ -47,10 +45,11 @@ enum Then {
 }
 
 impl Tee {
-    /// Both ends, for a body of this size.
-    pub(super) fn new(body: &Body, filling: &Rc<Filling>) -> Tee {
+    /// Both ends, for this body.
+    pub(super) fn new(body: &Body, filling: Filling) -> Tee {
         let left = http_body::Body::size_hint(body).exact();
-        Tee(Rc::new(RefCell::new(Shared { left, filling: Some(filling.clone()), ..Shared::default() })))
+        let body = Growing::new(filling, left);
+        Tee(Rc::new(RefCell::new(Shared { body, read: 0, then: Then::More, waker: None, left, gone: false })))
     }
 
     /// The client's end.
@@ -58,23 +57,27 @@ impl Tee {
         Body::Followed(Box::pin(Reading(self.0.clone())))
     }
 
-    /// One more piece.
-    pub(super) fn push(&self, data: Bytes) {
-        self.push_frame(Frame::data(data));
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().body.len()
     }
 
-    /// One more frame.
-    pub(super) fn push_frame(&self, frame: Frame<Bytes>) {
+    /// One more piece; false, when there is no room for it.
+    pub(super) fn push(&self, data: &[u8]) -> bool {
         let mut shared = self.0.borrow_mut();
-        if !shared.gone {
-            shared.queue.push_back(frame);
-        }
+        let taken = shared.body.push(data);
         shared.wake();
+        taken
     }
 
-    /// The client reads the rest by itself.
-    pub(super) fn hand_over(self, rest: Body) {
-        self.then(Then::Rest(rest));
+    /// This frame, and the rest, which the client reads by itself.
+    pub(super) fn hand_over(self, frame: Frame<Bytes>, rest: Body) {
+        self.then(Then::Rest(Some(frame), rest));
+    }
+
+    /// The whole body, for the store.
+    pub(super) fn whole(&self) -> Blocks {
+        self.0.borrow_mut().body.finish()
     }
 
     /// It broke off.
@@ -89,10 +92,7 @@ impl Tee {
 
     fn then(self, then: Then) {
         let mut shared = self.0.borrow_mut();
-        // What is not stored holds no room, however slowly it is read.
-        if matches!(then, Then::Rest(_)) {
-            shared.filling = None;
-        }
+        shared.body.leave();
         // Nobody reads: the rest is given up here.
         if !shared.gone {
             shared.then = then;
@@ -106,6 +106,7 @@ impl Drop for Tee {
     fn drop(&mut self) {
         let mut shared = self.0.borrow_mut();
         if matches!(shared.then, Then::More) {
+            shared.body.leave();
             shared.then = Then::Failed(Error::Idle);
             shared.wake();
         }
@@ -113,6 +114,17 @@ impl Drop for Tee {
 }
 
 impl Shared {
+    /// The client takes a frame. What it has taken of a body that is not stored is held for nobody.
+    fn take(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.read += length;
+        self.left = self.left.map(|left| left.saturating_sub(length as u64));
+        if !matches!(self.then, Then::More) {
+            self.body.forget(self.read);
+        }
+        frame
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -125,14 +137,15 @@ impl http_body::Body for Reading {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut shared = self.0.borrow_mut();
-        if let Some(frame) = shared.queue.pop_front() {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            shared.left = shared.left.map(|left| left.saturating_sub(length));
-            return Poll::Ready(Some(Ok(frame)));
+        let shared = &mut *self.0.borrow_mut();
+        if let Some(data) = shared.body.after(shared.read) {
+            return Poll::Ready(Some(Ok(shared.take(Frame::data(data)))));
         }
         match &mut shared.then {
-            Then::Rest(rest) => return Pin::new(rest).poll_frame(cx),
+            Then::Rest(frame, rest) => match frame.take() {
+                Some(frame) => return Poll::Ready(Some(Ok(shared.take(frame)))),
+                None => return Pin::new(rest).poll_frame(cx),
+            },
             Then::End => return Poll::Ready(None),
             Then::Failed(_) => {}
             Then::More => {
@@ -149,11 +162,11 @@ impl http_body::Body for Reading {
     fn is_end_stream(&self) -> bool {
         let shared = self.0.borrow();
         let rest = match &shared.then {
-            Then::Rest(rest) => http_body::Body::is_end_stream(rest),
+            Then::Rest(frame, rest) => frame.is_none() && http_body::Body::is_end_stream(rest),
             Then::End => true,
             Then::More | Then::Failed(_) => false,
         };
-        rest && shared.queue.is_empty()
+        rest && shared.read >= shared.body.len()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -165,9 +178,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         let mut shared = self.0.borrow_mut();
         shared.gone = true;
-        shared.queue.clear();
-        shared.filling = None;
-        if matches!(shared.then, Then::Rest(_)) {
+        if matches!(shared.then, Then::Rest(..)) {
             shared.then = Then::End;
         }
     }

@@ -161,22 +161,30 @@ pub fn find(table: &Table, lookup: &Lookup<'_>) -> Result<Found, Missed> {
 }
 
 /// Some servers take `//` for `/` and cut a segment at `;`, and all of them take `%3A` for `:`. Where that would be another route's path,
-/// its key and its limits would be walked around. `encoded` says whether the path holds percent-encodings.
-pub fn is_ambiguous(table: &Table, lookup: &Lookup<'_>, found: &Found, encoded: bool) -> bool {
+/// its key and its limits would be walked around.
+pub fn is_ambiguous(table: &Table, lookup: &Lookup<'_>, found: &Found) -> bool {
+    let odd = |path: &str| path.contains("//") || path.bytes().any(|byte| matches!(byte, b';' | b'%'));
+    // Beside a single route there is no other one.
+    table.entries.len() > 1 && odd(lookup.path) && is_read_otherwise(table, lookup, found)
+}
+
+/// Whether a server may read an odd path as another route's.
+#[cold]
+fn is_read_otherwise(table: &Table, lookup: &Lookup<'_>, found: &Found) -> bool {
     let elsewhere = |path: &str| {
         let other = find(table, &Lookup { path, ..*lookup });
         other.is_ok_and(|other| !Arc::ptr_eq(&other.entry, &found.entry))
     };
-    if encoded && elsewhere(&plain(lookup.path)) {
+    let decoded = plain(lookup.path);
+    if elsewhere(&decoded) {
         return true;
     }
-    if !lookup.path.contains("//") && !lookup.path.contains(';') {
+    if !decoded.contains("//") && !decoded.contains(';') {
         return false;
     }
-    let decoded = if encoded { plain(lookup.path) } else { lookup.path.to_owned() };
     let segments = decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     let mut short: String = segments.filter(|segment| !segment.is_empty()).flat_map(|segment| ["/", segment]).collect();
-    if short.is_empty() || lookup.path.ends_with('/') {
+    if short.is_empty() || decoded.ends_with('/') {
         short.push('/');
     }
     elsewhere(&short)

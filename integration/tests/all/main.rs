@@ -17,6 +17,7 @@ mod raw;
 mod reloading;
 mod routes;
 mod routing;
+mod storing;
 mod streaming;
 mod trying;
 mod workers;

@@ -7,19 +7,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
+use super::body::Blocks;
+use super::memory::{SHARED, Share, allocation, tables};
 use super::policy::{self, Life};
 use crate::fields::{self, RATELIMIT, RATELIMIT_POLICY, Traits, X_REQUEST_ID};
 use crate::filter::limit::Remaining;
 
-/// What an entry costs besides its bytes: its place in the store, the tables of its headers, the places of [`OWN`].
-const OVERHEAD: usize = 1024;
-
-/// What each header costs besides its bytes.
-const FIELD: usize = 128;
+/// The most fields of a stored answer, and the most bytes of their values: what an instance may send at once. Each 304 can add some.
+const MOST: (usize, usize) = (100, 64 * 1024);
 
 /// What each answer says anew. Among the fields that are stored these have an empty place: a copy of them is filled and need not
 /// grow.
-const OWN: [HeaderName; 5] = [header::AGE, header::CACHE_STATUS, X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT];
+static OWN: [HeaderName; 5] = [header::AGE, header::CACHE_STATUS, X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT];
 
 /// What an answer from the store says of itself, besides its age.
 #[derive(Debug)]
@@ -32,28 +31,31 @@ pub struct Own {
     pub limit: Option<Remaining>,
 }
 
+/// The fields that are stored of an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    /// Those that do not belong to one hop or one request; with places for [`OWN`].
+    pub(super) fields: HeaderMap,
+    /// What they take of memory.
+    taken: usize,
+}
+
 /// A stored answer.
 #[derive(Debug)]
 pub struct Entry {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers, without those that belong to one hop or one request; with places for [`OWN`].
     pub(super) headers: HeaderMap,
-    /// Whether those places are the first in the map, in the order of [`OWN`]: it keeps the order of insertion today, and promises none.
-    pub(super) places_first: bool,
     /// Its body, whole.
-    pub body: Bytes,
+    pub body: Blocks,
     pub(super) life: Life,
     pub(super) born: Instant,
-    /// The request headers that it depends on, and what stood in them.
-    pub(super) names: Box<[HeaderName]>,
-    pub(super) signature: Box<str>,
     /// The service that it came from, for whoever clears by service.
     pub(super) service: Arc<str>,
-    /// The path as clients ask for it.
-    pub(super) path: Box<str>,
     /// What was cleared and changed when it was asked for.
     pub(super) epoch: super::Epoch,
+    /// What it takes of memory besides its body.
+    pub(super) share: Share,
 }
 
 impl Entry {
@@ -67,11 +69,6 @@ impl Entry {
         self.life.fresh.as_secs() as i64 - age.as_secs() as i64
     }
 
-    /// Whether it also answers a request with these headers.
-    pub fn fits(&self, request: &HeaderMap) -> bool {
-        self.names.is_empty() || super::signature(&self.names, request).is_some_and(|own| *own == *self.signature)
-    }
-
     /// Whether it may be given to anybody without asking.
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.fresh(now, None)
@@ -82,17 +79,40 @@ impl Entry {
         age < self.life.fresh && max_age.is_none_or(|max| age < max || (age == max && !max.is_zero()))
     }
 
-    /// Bytes in the store.
+    /// What it takes of memory, with its body, in bytes.
     pub(super) fn weight(&self) -> u64 {
-        let stored = self.headers.iter().filter(|(name, _)| !is_own(name));
-        let fields: usize = stored.map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-        (OVERHEAD + fields + self.body.len() + self.path.len() + self.signature.len()) as u64
+        (self.share.bytes() + self.body.taken()) as u64
+    }
+
+    /// What an entry with these fields takes besides its body and its key: itself, with the counts of its owners, and its fields.
+    pub(super) fn taken(kept: &Kept) -> usize {
+        allocation(size_of::<Entry>() + size_of::<[usize; 2]>()) + kept.taken
+    }
+
+    /// Its fields.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { fields: self.headers.clone(), taken: self.share.bytes() }
+    }
+
+    /// The same with these fields.
+    pub(super) fn refreshed(
+        &self,
+        kept: Kept,
+        life: Life,
+        (epoch, share): (super::Epoch, Share),
+        now: Instant,
+    ) -> Entry {
+        let (body, service) = (self.body.clone(), self.service.clone());
+        Entry { status: self.status, headers: kept.fields, body, life, born: now, service, epoch, share }
     }
 
     /// Its headers with what a 304 says of them now (RFC 9111 4.3.4); one without a date is of now.
     pub(super) fn headers_after(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
-        headers.remove(header::DATE);
+        // The empty places say nothing: what the 304 says of its age counts.
+        for name in OWN.iter().chain([&header::DATE]) {
+            headers.remove(name);
+        }
         // A 304 has no body: what it says of one's coding is not about the stored one.
         let counts = |name: &HeaderName| !fields::of(name.as_str()).any(Traits::OF_STORED);
         for name in answer.keys().filter(|name| counts(name)) {
@@ -104,37 +124,27 @@ impl Entry {
         headers
     }
 
-    /// The same with these headers.
-    pub(super) fn refreshed(&self, headers: HeaderMap, life: Life, epoch: super::Epoch, now: Instant) -> Entry {
-        Entry {
-            status: self.status,
-            places_first: places_first(&headers),
-            headers,
-            body: self.body.clone(),
-            life,
-            born: now,
-            names: self.names.clone(),
-            signature: self.signature.clone(),
-            service: self.service.clone(),
-            path: self.path.clone(),
-            epoch,
-        }
-    }
-
     /// The headers of an answer from the store.
     pub fn answer(&self, own: Own, age: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
         let Own { status, id, limit } = own;
         let limited = limit.is_some();
-        let (policy, left) = limit.map(|Remaining { policy, left }| (policy, left)).unzip();
-        let values = [Some(number(age.as_secs())), Some(status), Some(id), policy, left];
-        if self.places_first {
-            let places = headers.values_mut().zip(values);
-            places.for_each(|(place, value)| value.into_iter().for_each(|value| *place = value));
-        } else {
-            for (name, value) in OWN.into_iter().zip(values) {
-                value.into_iter().for_each(|value| drop(headers.insert(&name, value)));
-            }
+        // Their places came first, and a map mostly keeps that order: it need not be searched for them. It promises no order, so each
+        // place is taken only by its name.
+        let (mut places, mut elsewhere) = (headers.iter_mut(), Vec::new());
+        let mut put = |own: &'static HeaderName, value| match places.next() {
+            Some((name, place)) if name == own => *place = value,
+            _ => elsewhere.push((own, value)),
+        };
+        put(&OWN[0], number(age.as_secs()));
+        put(&OWN[1], status);
+        put(&OWN[2], id);
+        if let Some(Remaining { policy, left }) = limit {
+            put(&OWN[3], policy);
+            put(&OWN[4], left);
+        }
+        for (own, value) in elsewhere {
+            headers.insert(own, value);
         }
         if !limited {
             headers.remove(RATELIMIT_POLICY);
@@ -154,23 +164,36 @@ impl Entry {
     }
 }
 
-/// The headers that are stored, each copied: hyper's are slices of whole read buffers.
-pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len() + OWN.len() + 1);
-    kept.extend(OWN.map(|name| (name, HeaderValue::from_static(""))));
-    for (name, value) in headers.iter().filter(|(name, _)| !is_own(name)) {
-        kept.append(name.clone(), exact(value));
+/// The headers that are stored, copied into one buffer of their size: those that came are slices of whole read buffers. `None` when
+/// they are too many.
+pub(super) fn kept(headers: &HeaderMap) -> Option<Kept> {
+    let now = (!headers.contains_key(header::DATE)).then(|| httpdate::fmt_http_date(SystemTime::now()));
+    let stored = || headers.iter().filter(|(name, _)| !is_own(name));
+    let (count, size) = stored().fold((0, 0), |(count, size), (_, value)| (count + 1, size + value.len()));
+    if count > MOST.0 || size > MOST.1 {
+        return None;
     }
-    if !kept.contains_key(header::DATE) {
-        let now = httpdate::fmt_http_date(SystemTime::now());
-        kept.extend(HeaderValue::from_str(&now).map(|now| (header::DATE, now)));
+    let mut values = Vec::with_capacity(size + now.as_ref().map_or(0, String::len));
+    stored().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    values.extend_from_slice(now.as_deref().unwrap_or_default().as_bytes());
+    let taken = allocation(values.len()) + SHARED;
+    let mut values = Bytes::from(values);
+    let mut kept = Kept { fields: HeaderMap::with_capacity(count + OWN.len() + 1), taken };
+    kept.fields.extend(OWN.iter().map(|name| (name.clone(), HeaderValue::from_static(""))));
+    for (name, value) in stored() {
+        let copied = HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
+        // Names that everybody knows lie in the program, others in an allocation of their own.
+        if copied.as_str().as_ptr() != name.as_str().as_ptr() {
+            kept.taken += allocation(name.as_str().len()) + SHARED;
+        }
+        let bytes = values.split_to(value.len());
+        kept.fields.append(copied, HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone()));
     }
-    kept
-}
-
-/// Whether the places of [`OWN`] are the first of these fields, in that order.
-pub(super) fn places_first(headers: &HeaderMap) -> bool {
-    headers.keys().take(OWN.len()).eq(&OWN)
+    if now.is_some() {
+        kept.fields.extend(HeaderValue::from_maybe_shared(values).map(|now| (header::DATE, now)));
+    }
+    kept.taken += tables(&kept.fields);
+    Some(kept)
 }
 
 /// Whether each answer from the store says it anew.
@@ -178,22 +201,16 @@ fn is_own(name: &HeaderName) -> bool {
     fields::of(name.as_str()).any(Traits::NOT_STORED)
 }
 
-/// A number as a header's value.
+/// The numbers below a hundred, in two digits each.
+const DIGITS: &str = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
+                      5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+/// A number as a header's value. Small ones are in the program: most ages are.
 fn number(number: u64) -> HeaderValue {
-    let mut digits = itoa::Buffer::new();
-    let digits = Bytes::copy_from_slice(digits.format(number).as_bytes());
-    HeaderValue::from_maybe_shared(digits).unwrap_or_else(|_| HeaderValue::from(number))
-}
-
-fn exact(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
-}
-
-/// Pieces of a body, in one.
-pub(super) fn joined(pieces: &[Bytes]) -> Bytes {
-    let mut whole = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
-    Bytes::from(whole.into_boxed_slice())
+    if let Some(end @ ..200) = usize::try_from(number).ok().and_then(|number| number.checked_mul(2)) {
+        return HeaderValue::from_static(&DIGITS[end + usize::from(number < 10)..end + 2]);
+    }
+    HeaderValue::from(number)
 }
 
 impl Entry {
@@ -210,8 +227,43 @@ mod tests {
     #[test]
     fn what_each_answer_says_anew_is_what_the_table_of_fields_says() {
         let table = fields::TABLE.iter().filter(|(_, traits)| traits.any(Traits::NOT_STORED)).map(|(name, _)| *name);
-        let mut own = OWN.map(|name| name.as_str().to_owned());
+        let mut own = OWN.each_ref().map(HeaderName::as_str);
         own.sort_unstable();
         assert!(table.eq(own));
+    }
+
+    #[test]
+    fn numbers_are_written_as_their_digits() {
+        for written in (0..110).chain([999, 1000, u64::MAX / 2, u64::MAX]) {
+            assert_eq!(number(written), written.to_string(), "{written}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_filled_by_the_names_of_its_fields_in_whatever_order_a_map_has_them() {
+        let mut fields = HeaderMap::new();
+        for name in ["x-other", "ratelimit", "age", "x-request-id", "ratelimit-policy", "etag", "cache-status"] {
+            fields.insert(name, HeaderValue::from_static(""));
+        }
+        let memory = Arc::new(super::super::memory::Memory::default());
+        let life = policy::spent(&HeaderMap::new(), SystemTime::now());
+        let entry = Entry {
+            status: StatusCode::OK,
+            headers: fields,
+            body: Blocks::default(),
+            life,
+            born: Instant::now(),
+            service: "orders".into(),
+            epoch: super::super::Epoch { clears: 0, slot: 0, changes: 0 },
+            share: memory.share(0),
+        };
+        let limit = Some(Remaining { policy: HeaderValue::from_static("p"), left: HeaderValue::from_static("l") });
+        let own = Own { status: HeaderValue::from_static("s"), id: HeaderValue::from_static("i"), limit };
+        let answer = entry.answer(own, Duration::from_secs(7));
+        let wanted = [("age", "7"), ("cache-status", "s"), ("x-request-id", "i"), ("ratelimit-policy", "p")];
+        for (name, value) in wanted.into_iter().chain([("ratelimit", "l"), ("x-other", ""), ("etag", "")]) {
+            assert_eq!(answer.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        }
+        assert_eq!(answer.len(), 7);
     }
 }

@@ -1,61 +1,90 @@
 //! One fill serves all who wait for it: the first asks, the others wait for what comes of it.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Cache, Entry, Epoch};
+use super::memory::{self, Share, allocation};
+use super::store::Stored;
+use super::{Answer, Cache, Epoch, Head, Key};
 
 const SHARDS: usize = 16;
 
 /// Answers on their way into the store at most: each is a task and a connection that may outlive its client.
 const MOST: u64 = 4096;
 
+/// What an answer on its way takes besides its body, its key and the fields of heads, in bytes: its task, and what that holds.
+const FILL: usize = 6 * 1024;
+
+/// Places where the key of an answer on its way stands.
+const KEYS: usize = 4;
+
 /// All answers on their way into the store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
+    /// How many there are.
     fills: AtomicU64,
+    /// Their bytes.
     bytes: AtomicU64,
-    /// Bytes of all of them at most.
-    size: u64,
+    /// How many there were ever.
+    begun: AtomicU64,
 }
 
-/// One answer on its way, and its bytes: held until they are stored, and its client has them.
+/// One answer on its way into the store. What it takes has its place there from the beginning.
 #[derive(Debug)]
 pub struct Filling {
-    cache: Arc<Cache>,
-    bytes: Cell<u64>,
-}
-
-impl Held {
-    pub(super) fn new(size: usize) -> Held {
-        Held { fills: AtomicU64::new(0), bytes: AtomicU64::new(0), size: size as u64 }
-    }
+    pub(super) cache: Arc<Cache>,
+    /// That place.
+    key: Box<str>,
+    /// What it takes besides its body.
+    share: Share,
+    /// What its body takes so far.
+    body: usize,
 }
 
 impl Filling {
-    pub(super) fn new(cache: &Arc<Cache>) -> Option<Filling> {
+    pub(super) fn new(cache: &Arc<Cache>, key: &Key, request: &HeaderMap) -> Option<Filling> {
+        let own = format!("\n{}", cache.filling.begun.fetch_add(1, Ordering::Relaxed)).into();
         // Made first: dropped at once when it is one too many.
-        let filling = Filling { cache: cache.clone(), bytes: Cell::new(0) };
-        (cache.filling.fills.fetch_add(1, Ordering::Relaxed) < MOST).then_some(filling)
+        let first = cache.filling.fills.fetch_add(1, Ordering::Relaxed) < MOST;
+        let mut filling = Filling { cache: cache.clone(), key: own, share: cache.memory.share(0), body: 0 };
+        // The fields as they came, and as they go on.
+        let fits = filling.set(FILL + KEYS * allocation(key.full.len()) + 2 * memory::fields(request), 0);
+        (first && fits).then_some(filling)
     }
 
-    /// So many bytes more; false when that is too much for all together.
-    pub fn holds(&self, more: usize) -> bool {
-        self.bytes.set(self.bytes.get() + more as u64);
-        let Held { bytes, size, .. } = &self.cache.filling;
-        bytes.fetch_add(more as u64, Ordering::Relaxed) + more as u64 <= *size
+    /// The request was sent and is needed no more; there is the head of its answer.
+    pub fn answered(&mut self, head: &Head) {
+        self.set(FILL + head.taken(), self.body);
+    }
+
+    /// So many bytes of its body are here, or will be; false when there is no room for them.
+    pub(super) fn holds(&mut self, body: usize) -> bool {
+        self.set(self.share.bytes(), body)
+    }
+
+    fn set(&mut self, heads: usize, body: usize) -> bool {
+        let before = self.share.bytes() + self.body;
+        let held = &self.cache.filling.bytes;
+        held.fetch_add((heads + body) as u64, Ordering::Relaxed);
+        let bytes = held.fetch_sub(before as u64, Ordering::Relaxed) - before as u64;
+        self.share.set(heads);
+        self.body = body;
+        self.cache.store.put(&self.key, Stored::Filling((heads + body) as u64));
+        bytes <= self.cache.size / 2 && self.cache.displaced() <= self.cache.size / 4
     }
 }
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        self.cache.filling.fills.fetch_sub(1, Ordering::Relaxed);
-        self.cache.filling.bytes.fetch_sub(self.bytes.get(), Ordering::Relaxed);
+        let Held { fills, bytes, .. } = &self.cache.filling;
+        fills.fetch_sub(1, Ordering::Relaxed);
+        bytes.fetch_sub((self.share.bytes() + self.body) as u64, Ordering::Relaxed);
+        self.cache.store.remove(&self.key);
     }
 }
 
@@ -64,8 +93,8 @@ impl Drop for Filling {
 pub enum Outcome<E> {
     /// Nothing yet.
     Pending,
-    /// This, for everybody.
-    Stored(Arc<Entry>),
+    /// This, for everybody whom it fits.
+    Stored(Answer),
     /// An answer that is for who asked only: each asks for themselves.
     Pass,
     /// None that says anything to others: one of them asks again.

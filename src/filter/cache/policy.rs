@@ -11,7 +11,10 @@ use crate::filter::auth::is_api_key;
 /// Ages and lifetimes beyond this are all the same to us.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// `Cache-Control` of one message (RFC 9111 section 5.2).
+/// The most request headers that an answer may depend on: each of them is looked for in every request for it.
+const NAMES: usize = 64;
+
+/// `Cache-Control` of one message (RFC 9111 section 5.2). What is not understood is read in the way that stores less and asks more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directives {
     pub(super) no_store: bool,
@@ -31,51 +34,85 @@ impl Directives {
         let mut found = Directives::default();
         for value in headers.get_all(header::CACHE_CONTROL) {
             found.present = true;
-            // What is no text says nothing that could be trusted: the cautious reading is the safe one.
-            let Ok(text) = value.to_str() else {
-                found.no_store = true;
-                continue;
-            };
-            for part in parts(text) {
-                found.add(part);
+            match value.to_str() {
+                Ok(text) => parts(text, Quotes::Strings).for_each(|part| found.add(part)),
+                Err(_) => found.no_store = true,
             }
         }
-        if !found.present && headers.get(header::PRAGMA).is_some_and(|value| value.as_bytes() == b"no-cache") {
+        let pragma = || headers.get_all(header::PRAGMA).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+        if !found.present && pragma().any(|part| part.trim_ascii().eq_ignore_ascii_case(b"no-cache")) {
             found.no_cache = true;
         }
         found
     }
 
     fn add(&mut self, part: &str) {
-        let (name, value) =
-            part.split_once('=').map_or((part, None), |(name, value)| (name.trim(), Some(value.trim())));
-        let seconds = || {
-            let text = value.unwrap_or_default().trim_matches('"');
-            // A number too large is as good as for ever; one that is none, as none at all: stale (section 4.2.1).
-            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            Some(if digits { text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST) } else { Duration::ZERO })
-        };
-        match name.to_ascii_lowercase().as_str() {
+        let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
+        let trimmed = name.trim();
+        // What is no directive may hide one: `no-store; max-age=60`, or a quoted string without its end.
+        let well_formed = !trimmed.is_empty() && trimmed.bytes().all(is_token) && value.is_none_or(is_argument);
+        self.no_store |= !well_formed;
+        // `max-age = 60` means nothing that can be relied on, and neither does `public=no`.
+        let alone = value.is_none();
+        let seconds = if name == trimmed { seconds(value) } else { Duration::ZERO };
+        match trimmed.to_ascii_lowercase().as_str() {
             "no-store" => self.no_store = true,
             // With field names, `no-cache` and `private` are about those fields only; we do not take messages apart.
             "no-cache" => self.no_cache = true,
             "private" => self.private = true,
-            "public" => self.public = true,
-            "must-revalidate" | "proxy-revalidate" => self.must_revalidate = true,
+            "public" => self.public |= alone,
+            "must-revalidate" | "proxy-revalidate" => self.must_revalidate |= alone,
             "only-if-cached" => self.only_if_cached = true,
+            // A request for what stays fresh for a while: the instance has the freshest.
+            "min-fresh" => self.max_age = Some(Duration::ZERO),
             // Given twice, the shorter holds.
-            "max-age" => self.max_age = self.max_age.into_iter().chain(seconds()).min(),
-            "s-maxage" => self.s_maxage = self.s_maxage.into_iter().chain(seconds()).min(),
+            "max-age" => self.max_age = self.max_age.into_iter().chain([seconds]).min(),
+            "s-maxage" => self.s_maxage = self.s_maxage.into_iter().chain([seconds]).min(),
             _ => {}
         }
     }
 }
 
+/// A number of seconds, in quotes or not. One too large is as good as for ever; what is none means "already" (RFC 9111 4.2.1).
+fn seconds(value: Option<&str>) -> Duration {
+    let text = value.unwrap_or_default();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits { text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST) } else { Duration::ZERO }
+}
+
+/// A byte of a token (RFC 9110 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A token, or one quoted string from its first byte to its last.
+fn is_argument(value: &str) -> bool {
+    let Some(quoted) = value.trim().strip_prefix('"') else { return value.trim().bytes().all(is_token) };
+    let mut escaped = false;
+    let end = quoted.bytes().position(|b| {
+        let end = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        end
+    });
+    end.is_some_and(|end| end + 1 == quoted.len())
+}
+
+/// What stands in the quotes of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// Quoted strings: a backslash takes the next byte's meaning away (RFC 9110 5.6.4).
+    Strings,
+    /// Entity tags, where a backslash means itself (RFC 9110 8.8.3).
+    Tags,
+}
+
 /// The parts of a list, commas inside quotes left alone.
-fn parts(text: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
+fn parts(text: &str, quotes: Quotes) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
-        quoted ^= c == '"';
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && quoted && !escaped && quotes == Quotes::Strings;
         c == ',' && !quoted
     })
     .map(str::trim)
@@ -166,7 +203,7 @@ fn hides(headers: &HeaderMap) -> bool {
 
 /// How long an answer may be used, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub(super) struct Life {
     /// From its making on.
     pub(super) fresh: Duration,
     /// How old it was when it came.
@@ -190,11 +227,13 @@ pub(super) fn life(
     // Parts are not stored; what is not final is no answer. Requests that identify somebody are never filled from; here
     // they are looked at all the same, so that this function alone is right.
     let known = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501);
-    let for_all = said.public || said.s_maxage.is_some() || said.must_revalidate;
+    // A lifetime for shared caches says so only where it is one.
+    let shared = said.s_maxage.is_some_and(|shared| !shared.is_zero());
+    let for_all = said.public || shared || said.must_revalidate;
     if !known || (authorized(request) && !for_all) {
         return None;
     }
-    let date = date(answer, &header::DATE).unwrap_or(now);
+    let date = date(answer, now);
     let fresh = match said.s_maxage.or(said.max_age).or_else(|| expires(answer, date)) {
         Some(fresh) => fresh,
         // Nothing about caching in it: the route's word holds, for plain answers to requests that identify nobody.
@@ -204,15 +243,15 @@ pub(super) fn life(
         None => Duration::ZERO,
     };
     let fresh = if said.no_cache { Duration::ZERO } else { fresh.min(LONGEST) };
+    let age = age(answer, date, now);
     let validator = answer.contains_key(header::ETAG) || answer.contains_key(header::LAST_MODIFIED);
     // What can be neither used nor asked about again only takes room.
-    (fresh > Duration::ZERO || validator).then(|| Life { fresh, age: age(answer, date, now), for_all })
+    (fresh > age || validator).then_some(Life { fresh, age, for_all })
 }
 
 /// The life of an answer that may not be given again: it is as old as it says.
 pub(super) fn spent(answer: &HeaderMap, now: SystemTime) -> Life {
-    let date = date(answer, &header::DATE).unwrap_or(now);
-    Life { fresh: Duration::ZERO, age: age(answer, date, now), for_all: false }
+    Life { fresh: Duration::ZERO, age: age(answer, date(answer, now), now), for_all: false }
 }
 
 /// What identifies somebody to the instance.
@@ -225,27 +264,37 @@ fn authorized(request: &HeaderMap) -> bool {
     request.get_all(header::AUTHORIZATION).iter().any(|value| !is_api_key(value))
 }
 
-/// RFC 9111 4.2.3, without the delay of the request: the larger of what the answer says and what the clocks say.
-fn age(answer: &HeaderMap, date: SystemTime, now: SystemTime) -> Duration {
-    let said = answer.get(header::AGE).and_then(|value| value.to_str().ok());
-    let digits = said.map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    let said = digits.map_or(Duration::ZERO, |text| text.parse().map_or(LONGEST, Duration::from_secs));
-    now.duration_since(date).unwrap_or_default().max(said).min(LONGEST)
+/// RFC 9111 4.2.3, without the delay of the request: the larger of what the answer says and what the clocks say. What says it in a way
+/// that is not understood may be of any age.
+fn age(answer: &HeaderMap, date: Option<SystemTime>, now: SystemTime) -> Duration {
+    let said = answer.get_all(header::AGE).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    let said = said.map(|text| std::str::from_utf8(text.trim_ascii()).unwrap_or_default()).map(|text| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if digits { text.parse().map_or(LONGEST, Duration::from_secs) } else { LONGEST }
+    });
+    let apparent = date.map_or(LONGEST, |date| now.duration_since(date).unwrap_or_default());
+    said.fold(apparent, Duration::max).min(LONGEST)
 }
 
-/// `Expires`; one that is no date means "already" (RFC 9111 5.3).
-fn expires(answer: &HeaderMap, date: SystemTime) -> Option<Duration> {
-    answer.get(header::EXPIRES)?;
-    let at = self::date(answer, &header::EXPIRES);
-    Some(at.and_then(|at| at.duration_since(date).ok()).unwrap_or_default())
+/// `Expires`; one that is no date means "already" (RFC 9111 5.3), and so does one beside a `Date` that is none.
+fn expires(answer: &HeaderMap, date: Option<SystemTime>) -> Option<Duration> {
+    let all = answer.get_all(header::EXPIRES).iter();
+    all.map(|value| parsed(value)?.duration_since(date?).ok()).map(Option::unwrap_or_default).min()
 }
 
-fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+/// When an answer was made: now, where it does not say it. `None` when it says it in a way that is not understood, or several times.
+fn date(answer: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
+    let mut all = answer.get_all(header::DATE).iter();
+    let Some(first) = all.next() else { return Some(now) };
+    parsed(first).filter(|_| all.next().is_none())
+}
+
+fn parsed(date: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(date.to_str().ok()?).ok()
 }
 
 /// The request headers that an answer depends on. `None` when one of the names is no name, when the answer depends on
-/// everything, or on what is another for every request that an instance sees.
+/// everything, or on what is another for every request that an instance sees, or on too much.
 pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
     let mut names = Vec::new();
     for value in answer.get_all(header::VARY) {
@@ -262,7 +311,7 @@ pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
     }
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
-    Some(names)
+    (names.len() <= NAMES).then_some(names)
 }
 
 /// Whether a client already has what is stored: its conditions hold, so that 304 is the answer (RFC 9110 13.2.2).
@@ -275,10 +324,14 @@ pub(super) fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
             return request.get_all(header::IF_NONE_MATCH).iter().any(|value| value.as_bytes() == b"*");
         };
         let all = request.get_all(header::IF_NONE_MATCH).iter();
-        return all.filter_map(|value| value.to_str().ok()).flat_map(parts).any(|tag| tag == "*" || same(tag, etag));
+        return all
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| parts(text, Quotes::Tags))
+            .any(|tag| tag == "*" || same(tag, etag));
     }
-    let Some(since) = date(request, &header::IF_MODIFIED_SINCE) else { return false };
-    date(stored, &header::LAST_MODIFIED).is_some_and(|modified| modified <= since)
+    let date = |headers: &HeaderMap, name| headers.get(name).and_then(parsed);
+    let Some(since) = date(request, header::IF_MODIFIED_SINCE) else { return false };
+    date(stored, header::LAST_MODIFIED).is_some_and(|modified| modified <= since)
 }
 
 /// Weak comparison (RFC 9110 8.8.3.2).

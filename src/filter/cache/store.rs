@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
-use super::{Entry, Figures, signature};
-use crate::config;
+use super::memory::{Memory, SHARED, Share, allocation};
+use super::{Entry, Figures, key};
 
 /// Parts with a lock each; an object is at most a sixteenth of the store, so it fits one.
 const SHARDS: usize = 8;
+
+/// What a place of the store takes besides the key and what stands under it: a slab of entries and a table of their hashes, each of
+/// which is between half full and full.
+const PLACE: usize = 80;
 
 /// What stands under a key.
 #[derive(Clone, Debug)]
@@ -23,8 +27,18 @@ pub(super) enum Stored {
     Answer(Arc<Entry>),
     /// Answers that depend on request headers stand under keys of their own.
     Vary(Arc<Vary>),
-    /// The answer may not be stored, as far as is known, until then.
-    Pass(Instant),
+    /// The answer may not be stored, as far as is known.
+    Pass(Arc<Pass>),
+    /// An answer on its way takes so many bytes: others give way before it is there.
+    Filling(u64),
+}
+
+/// A mark on a key whose answers may not be stored.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// As far as is known, until then.
+    pub(super) until: Instant,
+    share: Share,
 }
 
 /// The headers that answers depend on.
@@ -32,33 +46,62 @@ pub(super) enum Stored {
 pub(super) struct Vary {
     pub(super) names: Box<[HeaderName]>,
     /// Part of the keys: with other names, the answers stored before are found no more.
-    pub(super) generation: u64,
+    generation: u64,
+    share: Share,
 }
 
+/// Weighs what is stored by what it takes of memory.
 #[derive(Clone, Debug)]
 struct ByBytes;
+
+/// Who leaves the store when others come: anything but what is on its way.
+#[derive(Clone, Debug)]
+struct Leaving;
 
 impl Vary {
     /// The key of an answer to a request with these headers.
     pub(super) fn variant(&self, base: &str, headers: &HeaderMap) -> Option<Box<str>> {
-        signature(&self.names, headers).map(|signature| self.key(base, &signature))
+        key::signature(&self.names, headers).map(|signature| self.key(base, &signature))
     }
 
     /// The key of an answer to a request with this signature.
     pub(super) fn key(&self, base: &str, signature: &str) -> Box<str> {
-        format!("{base}\n{}{signature}", self.generation).into()
+        key::variant(base, self.generation, signature)
     }
 }
 
 impl Weighter<Box<str>, Stored> for ByBytes {
-    fn weight(&self, key: &Box<str>, stored: &Stored) -> u64 {
-        let own = match stored {
+    fn weight(&self, _: &Box<str>, stored: &Stored) -> u64 {
+        match stored {
             Stored::Answer(entry) => entry.weight(),
-            Stored::Vary(vary) => 128 + vary.names.iter().map(|name| 40 + name.as_str().len() as u64).sum::<u64>(),
-            Stored::Pass(_) => 128,
-        };
-        key.len() as u64 + own
+            Stored::Vary(vary) => vary.share.bytes() as u64,
+            Stored::Pass(pass) => pass.share.bytes() as u64,
+            Stored::Filling(bytes) => *bytes,
+        }
     }
+}
+
+impl Lifecycle<Box<str>, Stored> for Leaving {
+    /// Freed when the lock is not held any more.
+    type RequestState = Vec<(Box<str>, Stored)>;
+
+    fn is_pinned(&self, _: &Box<str>, stored: &Stored) -> bool {
+        matches!(stored, Stored::Filling(_))
+    }
+
+    fn on_evict(&self, gone: &mut Self::RequestState, key: Box<str>, stored: Stored) {
+        gone.push((key, stored));
+    }
+}
+
+/// What a key and its place in the store take.
+pub(super) fn place(key: &str) -> usize {
+    PLACE + allocation(key.len())
+}
+
+/// What a mark takes, which is shared by those who look at it.
+fn mark<T>() -> usize {
+    allocation(size_of::<T>() + size_of::<[usize; 2]>())
 }
 
 type Hasher = foldhash::fast::RandomState;
@@ -66,24 +109,31 @@ type Hasher = foldhash::fast::RandomState;
 /// The store.
 #[derive(Debug)]
 pub(super) struct Store {
-    entries: Cache<Box<str>, Stored, ByBytes, Hasher, DefaultLifecycle<Box<str>, Stored>>,
-    size: u64,
+    entries: Cache<Box<str>, Stored, ByBytes, Hasher, Leaving>,
+    memory: Arc<Memory>,
     generations: AtomicU64,
     cleared: AtomicU64,
 }
 
 impl Store {
-    pub(super) fn new(bounds: &config::Store) -> Store {
+    /// An empty one of so many bytes, counted in this memory.
+    pub(super) fn new(size: usize, memory: &Arc<Memory>) -> Store {
         // An estimate of how many there will be; it only sizes the first tables.
-        let items = (bounds.size / 16_384).clamp(64, 65_536);
+        let items = (size / 16_384).clamp(64, 65_536);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
-            .weight_capacity(bounds.size as u64)
+            .weight_capacity(size as u64)
             .shards(SHARDS)
             .build()
             .expect("a number of items and a weight are all that is needed");
-        let entries = Cache::with_options(options, ByBytes, Hasher::default(), DefaultLifecycle::default());
-        Store { entries, size: bounds.size as u64, generations: AtomicU64::new(0), cleared: AtomicU64::new(0) }
+        let entries = Cache::with_options(options, ByBytes, Hasher::default(), Leaving);
+        let (generations, cleared) = Default::default();
+        Store { entries, memory: memory.clone(), generations, cleared }
+    }
+
+    /// What is stored takes so many bytes.
+    pub(super) fn weight(&self) -> u64 {
+        self.entries.weight()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Stored> {
@@ -104,23 +154,32 @@ impl Store {
             Some(Stored::Vary(vary)) if *vary.names == *names => vary,
             _ => {
                 let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-                let vary = Arc::new(Vary { names: names.into(), generation });
+                let own = names.iter().map(|name| allocation(name.as_str().len()) + SHARED).sum::<usize>();
+                let taken = place(base) + mark::<Vary>() + allocation(size_of_val(names)) + own;
+                let share = self.memory.share(taken);
+                let vary = Arc::new(Vary { names: names.into(), generation, share });
                 self.put(base, Stored::Vary(vary.clone()));
                 vary
             }
         }
     }
 
-    /// Removes the answers that `goes` says; how many. What is no answer goes as well.
-    pub(super) fn clear(&self, goes: impl Fn(&Entry) -> bool) -> u64 {
+    /// Marks a key until a moment.
+    pub(super) fn pass(&self, key: &str, until: Instant) {
+        let share = self.memory.share(place(key) + mark::<Pass>());
+        self.put(key, Stored::Pass(Arc::new(Pass { until, share })));
+    }
+
+    /// Removes the answers that `goes` says, by their path as clients ask for it; how many. What is no answer goes as well.
+    pub(super) fn clear(&self, goes: impl Fn(&str, &Entry) -> bool) -> u64 {
         // Freed when no lock is held any more.
         let gone = RefCell::new(Vec::new());
-        self.entries.retain(|_, stored| match stored {
-            Stored::Answer(entry) if goes(entry) => {
+        self.entries.retain(|key, stored| match stored {
+            Stored::Answer(entry) if goes(key::path(key), entry) => {
                 gone.borrow_mut().push(entry.clone());
                 false
             }
-            Stored::Answer(_) | Stored::Vary(_) => true,
+            Stored::Answer(_) | Stored::Vary(_) | Stored::Filling(_) => true,
             Stored::Pass(_) => false,
         });
         let gone = gone.into_inner().len() as u64;
@@ -129,8 +188,7 @@ impl Store {
     }
 
     pub(super) fn figures(&self) -> Figures {
-        let mut figures =
-            Figures { size: self.size, cleared: self.cleared.load(Ordering::Relaxed), ..Figures::default() };
+        let mut figures = Figures { cleared: self.cleared.load(Ordering::Relaxed), ..Figures::default() };
         let mut services: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
         for (_, stored) in self.entries.iter() {
             if let Stored::Answer(entry) = stored {
@@ -140,7 +198,6 @@ impl Store {
                 figures.entries += 1;
             }
         }
-        figures.bytes = self.entries.weight();
         figures.services = services.into_iter().map(|(name, (entries, bytes))| (name, entries, bytes)).collect();
         figures.services.sort();
         figures
