@@ -35,7 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("request", &[]),
     ("route", &["config"]),
     ("discovery", &["config", "catalog", "supervisor"]),
-    ("server", &["plane", "worker", "io"]),
+    ("server", &["plane", "worker", "io", "supervisor"]),
     ("filter", &["fields", "request", "config", "worker", "io"]),
     ("upstream", &["fields", "config", "catalog", "worker", "io"]),
     ("snapshot", &["config", "catalog", "plane", "route", "filter", "upstream", "supervisor"]),

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tokio::runtime::LocalRuntime;
@@ -16,6 +17,7 @@ use super::connection;
 use super::deadlines::{Connections, TICK};
 use crate::io::Io;
 use crate::plane::{Handler, Pulse, Wake};
+use crate::supervisor;
 use crate::worker::WorkerId;
 
 /// What a worker needs from its start on.
@@ -49,7 +51,7 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
     let connections = Rc::new(Connections::of(pulse.workers()));
     let serve = {
         let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
-        Rc::new(move |arrival| serve(arrival, &handler, &connections, &pulse))
+        Rc::new(move |arrival| guarded(&pulse, || serve(arrival, &handler, &connections, &pulse)))
     };
 
     // One task accepts on each listener, until `stop` says otherwise.
@@ -87,7 +89,7 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
                 }
                 Some(Command::End) | None => break,
             },
-            () = wake.woken(id) => handler.woken(),
+            () = wake.woken(id) => guarded(&pulse, || handler.woken()),
             // After `Stop`: when the last of the accepting tasks has ended, `done` is dropped, which the server waits for.
             ended = accepting.join_next(), if stopped.is_some() => {
                 if ended.is_none() {
@@ -96,8 +98,8 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
             }
             _ = tick.tick() => {
                 pulse.beat(id);
-                connections.sweep();
-                handler.tick();
+                guarded(&pulse, || connections.sweep());
+                guarded(&pulse, || handler.tick());
             }
         }
         if draining && connections.is_empty() {
@@ -105,7 +107,14 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
         }
     }
     // What the last requests left in the handler's buffers goes out.
-    handler.tick();
+    guarded(&pulse, || handler.tick());
+}
+
+/// What a worker does besides its requests: a panic in it costs neither the worker nor its connections. The panic hook logs it.
+fn guarded(pulse: &Pulse, work: impl FnOnce()) {
+    if supervisor::caught(work).is_err() {
+        pulse.panics.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn serve<H: Handler>(arrival: Arrival, handler: &Rc<H>, connections: &Rc<Connections>, pulse: &Arc<Pulse>) {
@@ -118,4 +127,18 @@ fn serve<H: Handler>(arrival: Arrival, handler: &Rc<H>, connections: &Rc<Connect
     let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
     let guards = (placed, slot);
     tokio::task::spawn_local(connection::serve(Io::Tcp(stream), client, handler, control, connections, pulse, guards));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_what_a_worker_does_besides_its_requests_is_counted_and_ends_nothing() {
+        let pulse = Pulse::new(1);
+        guarded(&pulse, || panic!("on purpose"));
+        let mut done = false;
+        guarded(&pulse, || done = true);
+        assert!(done && pulse.panics.load(Ordering::Relaxed) == 1);
+    }
 }
