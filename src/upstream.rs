@@ -330,12 +330,13 @@ impl LocalService {
         self.others(instance).any(|other| other.eligible(&mut now))
     }
 
-    /// Whether an instance fails at least twice as often as its peers do: what a client provokes, it provokes everywhere.
+    /// Whether nothing of an instance's went well lately, and it fails at least twice as often as its peers do: what a client
+    /// provokes, it provokes everywhere, and others are answered meanwhile.
     fn stands_out(&self, instance: &Arc<Instance>) -> bool {
-        let mut shares: Vec<_> = self.others(instance).map(|other| other.failed_share()).collect();
+        let mut shares: Vec<_> = self.others(instance).map(|other| other.window.share()).collect();
         shares.sort_by(f64::total_cmp);
         let median = shares.get(shares.len() / 2).copied().unwrap_or_default();
-        instance.failed_share() >= 2.0 * median
+        instance.window.share() >= (2.0 * median).max(1.0)
     }
 
     fn why_none(&self, tried: &[usize]) -> Unavailable {

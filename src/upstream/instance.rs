@@ -26,7 +26,8 @@ pub struct Instance {
     pub key: Key,
     /// Its breaker.
     pub breaker: Breaker,
-    window: Window,
+    /// Its attempts of the last seconds.
+    pub(super) window: Window,
     departed: AtomicBool,
     /// Until when it is not picked because it asked for a pause (`Retry-After`), in ms since `epoch`; 0 when it never asked.
     paused_ms: AtomicU64,
@@ -149,11 +150,6 @@ impl Instance {
     /// How long its answers took to begin, over all workers.
     pub fn first_bytes(&self) -> Histogram {
         self.first_bytes.sum()
-    }
-
-    /// The share of its attempts in the last seconds that failed, from 0 to 1.
-    pub(super) fn failed_share(&self) -> f64 {
-        self.window.share()
     }
 
     /// Counts a verdict in the rate window, unless the attempt began before the last change of the breaker's state.

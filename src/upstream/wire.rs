@@ -39,11 +39,8 @@ pub use rest::Rest;
 /// The most that an answer's head may have.
 const LARGEST: usize = 64 * 1024;
 
-/// Pieces of a body up to this many bytes are joined with others that are here: each would cost a write of its own, or its reader a
-/// turn.
+/// Pieces of a body up to `SMALL` bytes are joined with others that are here, up to `JOINED`: each would cost a write, or a turn.
 const SMALL: usize = 2 * 1024;
-
-/// How many bytes of a body are joined at most.
 const JOINED: usize = 16 * 1024;
 
 /// How much is read at once: of short answers, and of long ones when they fill what there is.
@@ -305,6 +302,10 @@ impl State {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
         // Gives back what nobody looks at any more, before it takes new memory.
         if self.input.capacity() - self.input.len() < self.read / 2 {
+            // To reserve room in large memory that is empty would double it.
+            if self.read > READ.0 && self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
             self.input.reserve(self.read);
         }
         let room = self.input.capacity() - self.input.len();

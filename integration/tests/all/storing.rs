@@ -52,7 +52,7 @@ impl Program {
         let address = socket.local_addr().expect("it is bound");
         let more = format!(
             "workers = 1\n[[listener]]\naddress = \"{address}\"\n[[service]]\nname = \"s\"\ninstances = [\"{instance}\"]\n\
-             [cache]\nenabled = true\nsize = \"{size}\"\n[api]\nauth = false\n[admin]\npublic = true\naddress = \"127.0.0.1:0\"\n"
+             [cache]\nenabled = true\nsize = \"{size}\"\nobject = \"512KiB\"\n[api]\nauth = false\n[admin]\npublic = true\naddress = \"127.0.0.1:0\"\n"
         );
         let file = std::env::temp_dir().join(format!("lictor-storing-{}-{}.toml", std::process::id(), address.port()));
         std::fs::write(&file, text(&more)).expect("a temporary file");
@@ -135,7 +135,7 @@ fn pieces(head: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_comes_byte_by_byte_takes_its_size_and_not_a_thousand_times_as_much() {
+async fn an_answer_that_comes_byte_by_byte_takes_its_size_and_not_a_hundred_times_as_much() {
     let instance = instance(pieces).await;
     let program = Program::start(instance, "64MiB").await;
     let (before, _) = program.memory().await;

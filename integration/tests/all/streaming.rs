@@ -56,13 +56,16 @@ async fn a_websocket_passes_both_ways_with_its_key_asked_for_and_its_limits_coun
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_refuses_an_upgrade_is_heard_and_a_tripped_one_is_left_alone() {
-    let (world, mock) = world("[breaker]\nconsecutive = 2\nopen = \"1s\"\n[retry]\nmore = 0\n").await;
+    let (world, mock) = world("[breaker]\nconsecutive = 2\nopen = \"3s\"\n[retry]\nmore = 0\n").await;
     let elsewhere = WebSocket::open(world.address, "/api/user_service/users/99", &[K]).await;
     assert_eq!(elsewhere.err(), Some(404));
     mock.behave(|behaviour| behaviour.reset = true);
-    for _ in 0..2 {
-        assert_eq!(WebSocket::open(world.address, PATH, &[K]).await.err(), Some(502));
+    let mut resets = 0;
+    while WebSocket::open(world.address, PATH, &[K]).await.err() == Some(502) {
+        resets += 1;
     }
+    // That a connection breaks which was kept is no evidence: one may be used besides.
+    assert!((2..=3).contains(&resets), "{resets}");
     mock.behave(|behaviour| behaviour.reset = false);
     assert_eq!(WebSocket::open(world.address, PATH, &[K]).await.err(), Some(503));
     // An upgrade may be the probe of an open breaker: an instance that serves only WebSockets gets no other request.

@@ -80,12 +80,12 @@ async fn an_answer_that_breaks_off_is_never_begun_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_http_is_502_bad_answer() {
+async fn what_is_not_http_is_502_not_http() {
     let mock = Mock::start(Kind::User, 0).await.expect("a mock");
     let world = World::of(&service("user_service", &[&mock])).await;
     mock.behave(|behaviour| behaviour.garbage = true);
     let answer = world.client.get("/api/user_service/users").await;
-    assert_eq!((answer.status, answer.reason().as_str()), (502, "bad_answer"));
+    assert_eq!((answer.status, answer.reason().as_str()), (502, "not_http"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,6 +216,49 @@ async fn a_304_that_takes_the_permission_back_is_for_who_asked_only_and_takes_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_304_adds_is_counted_and_an_answer_that_grows_beyond_a_head_is_stored_no_more() {
+    let cache = cache();
+    fill(&cache, "/a", &[], &[("etag", "\"1\""), ("cache-control", "max-age=1")], "body");
+    let mut counted = cache.figures().bytes;
+    for (round, stays) in [(1, true), (2, false)] {
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let stale = fetch(&cache, "/a", &[]);
+        let mut answer = headers(&[("cache-control", "max-age=1")]);
+        for number in 0..60 {
+            let name = HeaderName::try_from(format!("x-{round}-{number}")).expect("a name");
+            answer.insert(name, HeaderValue::from_static("value"));
+        }
+        let after = cache.revalidated(&stale, &POLICY, &HeaderMap::new(), &answer, WORKER);
+        let (entry, for_all) = after.expect("it was stale");
+        assert_eq!((for_all, cache.figures().entries), (stays, u64::from(stays)));
+        assert!(entry.headers.len() < 110);
+        drop((stale, entry));
+        assert_eq!(cache.figures().bytes > counted + 60 * 10, stays);
+        counted = cache.figures().bytes;
+    }
+    assert_eq!(counted, 0, "nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_clients_still_read_much_that_was_displaced_nothing_new_is_begun() {
+    let cache = cache();
+    let body = "x".repeat(60 << 10);
+    let mut read = Vec::new();
+    for number in 0..40 {
+        let path = format!("/{number}");
+        let Found::Fetch(asked) = find(&cache, &path, &[]) else { panic!("nothing is stored") };
+        if cache.hold(&asked.key, &HeaderMap::new()).is_none() {
+            break;
+        }
+        read.push(put(&cache, &asked, &[], &[], &body).entry.body.body());
+    }
+    assert!((17..30).contains(&read.len()), "{}", read.len());
+    assert!(cache.figures().bytes <= (1 << 20) + (1 << 18) + (70 << 10), "{:?}", cache.figures());
+    drop(read);
+    assert!(hold(&cache).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_took_long_to_come_is_as_old_as_its_head() {
     let cache = cache();
     let asked = fetch(&cache, "/a", &[]);

@@ -210,7 +210,8 @@ async fn hostile(rig: &Rig, kind: usize, times: &std::cell::Cell<usize>) {
         };
         drop(outcome);
         times.set(times.get() + 1);
-        tokio::time::sleep(Duration::from_millis(200)).await; // paused time: the pace of the clients
+        // Paused time: the pace of the clients, who do not keep step with each other.
+        tokio::time::sleep(Duration::from_millis(190 + 37 * kind as u64 + times.get() as u64 % 23)).await;
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Weight {
     /// The instance answered, if only with an error: of several instances, the last eligible one never trips by this.
     Status,
     /// The instance answered, and its client may have provoked what is wrong with it: it counts in the rate window only, never trips
-    /// the last eligible instance, and none that fails less than twice as often as its peers.
+    /// the last eligible instance, and only one of which nothing went well in that time, unlike its peers.
     Rate,
 }
 
