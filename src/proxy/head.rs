@@ -77,7 +77,7 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
     if seen.connection && options(&parts.headers) > OPTIONS {
         return Err(Error::HeadTooLarge);
     }
-    if parts.method != Method::GET && parts.method.as_str().len() > METHOD {
+    if parts.method.as_str().len() > METHOD {
         return Err(Error::MethodTooLong);
     }
     let host = host(parts, given)?;

@@ -77,7 +77,7 @@ impl Control {
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        self.order.take()
+        self.order.replace(Order::Continue)
     }
 
     /// Leaves an order for the connection's task, and wakes it.
@@ -261,7 +261,7 @@ impl ClientIo {
     /// Reads what the client sends ahead of its turn, until nothing more is there, and so sees it leave. This costs a system call only
     /// where the runtime says that something came.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.source.bytes().len() < AHEAD {
+        while matches!(self.source, Source::Socket) || self.source.bytes().len() < AHEAD {
             std::task::ready!(self.poll_piece(cx))?;
         }
         self.activity.full.store(true, Ordering::Relaxed);
@@ -283,10 +283,10 @@ impl ClientIo {
 
     fn note_read(&self, count: usize) {
         increment(&self.activity.read, 1);
-        if count == 0 {
-            self.activity.ended.store(true, Ordering::Relaxed);
-        } else if count >= GROWS {
-            self.activity.grown.store(true, Ordering::Relaxed);
+        // Both are rare, and one comparison finds out that it is neither.
+        if count.wrapping_sub(1) >= GROWS - 1 {
+            let what = if count == 0 { &self.activity.ended } else { &self.activity.grown };
+            what.store(true, Ordering::Relaxed);
         }
     }
 
@@ -317,8 +317,8 @@ impl AsyncRead for ClientIo {
         let result = match head {
             NO_HEAD => ahead::poll_body(&mut this.io, &mut this.source, &this.activity, cx, buf),
             HEAD.. => return ahead::refuse(&mut this.io, &this.activity, cx),
-            _ if !this.source.is_socket() && this.source.take(buf) => Poll::Ready(Ok(())),
-            _ => Pin::new(&mut this.io).poll_read(cx, buf),
+            _ if matches!(this.source, Source::Socket) => Pin::new(&mut this.io).poll_read(cx, buf),
+            _ => ahead::poll_memory(&mut this.io, &mut this.source, cx, buf),
         };
         if result.is_ready() {
             let count = buf.filled().len() - before;

@@ -42,6 +42,16 @@ pub(super) fn poll_body(
     if let Some(joiner) = source.joiner(body) {
         return joiner.poll_read(io, data, cx, buf);
     }
+    poll_memory(io, source, cx, buf)
+}
+
+/// Reads for hyper where bytes may be in memory: these first.
+pub(super) fn poll_memory(
+    io: &mut Io,
+    source: &mut Source,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     if source.take(buf) { Poll::Ready(Ok(())) } else { Pin::new(io).poll_read(cx, buf) }
 }
 

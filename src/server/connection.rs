@@ -183,7 +183,10 @@ impl<H: Handler> Shared<H> {
             response.headers_mut().insert(header::CONNECTION, option);
         }
         let control = self.control.clone();
-        response.map(|body| ResponseBody { body, next: None, control })
+        response.map(|body| match body {
+            Body::Empty | Body::Bytes(_) => ResponseBody { body, control },
+            Body::Upstream(..) | Body::Followed(_) => ResponseBody { body: gather::gathered(body, &control), control },
+        })
     }
 
     /// Reads what has come of a body that is thrown away.
@@ -346,8 +349,6 @@ impl<H: Handler> Drop for RequestBody<H> {
 /// An answer's body. hyper drops it when it has all of it, or gives up: then the answer is over.
 struct ResponseBody {
     body: Body,
-    /// What comes after the last piece, if that is known.
-    next: Option<Box<gather::Next>>,
     control: Rc<Control>,
 }
 
@@ -356,15 +357,11 @@ impl http_body::Body for ResponseBody {
     type Error = body::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let ResponseBody { body, next, control } = self.get_mut();
-        match body {
-            Body::Empty | Body::Bytes(_) => Pin::new(body).poll_frame(cx),
-            Body::Upstream(..) | Body::Followed(_) => gather::poll_frame(body, next, control, cx),
-        }
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
