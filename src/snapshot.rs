@@ -186,7 +186,8 @@ impl Writer {
         let standing = self.current.load();
         let newest = self.newest(&standing);
         self.skipped.retain(|skipped| {
-            Arc::ptr_eq(&skipped.config, &newest.config) || Arc::ptr_eq(&skipped.catalog, &newest.catalog)
+            (Arc::ptr_eq(&skipped.config, &newest.config) || Arc::ptr_eq(&skipped.config, &standing.config))
+                && (Arc::ptr_eq(&skipped.catalog, &newest.catalog) || Arc::ptr_eq(&skipped.catalog, &standing.catalog))
         });
         let Inputs { now, .. } = newest;
         let without_config = Inputs { config: standing.config.clone(), ..newest.clone() };

@@ -333,10 +333,11 @@ impl LocalService {
     /// Whether nothing of an instance's went well lately, and it fails at least twice as often as its peers do: what a client
     /// provokes, it provokes everywhere, and others are answered meanwhile.
     fn stands_out(&self, instance: &Arc<Instance>) -> bool {
-        let mut shares: Vec<_> = self.others(instance).map(|other| other.window.share()).collect();
+        let mut shares: Vec<_> = self.others(instance).filter_map(|other| other.window.share()).collect();
         shares.sort_by(f64::total_cmp);
-        let median = shares.get(shares.len() / 2).copied().unwrap_or_default();
-        instance.window.share() >= (2.0 * median).max(1.0)
+        // Where no peer was asked, nothing can be compared.
+        let median = shares.get(shares.len() / 2);
+        median.zip(instance.window.share()).is_some_and(|(median, own)| own >= (2.0 * median).max(1.0))
     }
 
     fn why_none(&self, tried: &[usize]) -> Unavailable {

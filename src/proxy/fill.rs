@@ -62,8 +62,8 @@ impl Fill {
         let passed = match passed {
             Ok(passed) => passed,
             Err(error) => {
-                // Our own deadline is not that of those who wait.
-                let own = matches!(error, Error::Attempt(verdict::Outcome::TotalTimeout));
+                // Our own deadline is not that of those who wait, and what this client provoked is not theirs.
+                let own = matches!(error, Error::Attempt(verdict::Outcome::TotalTimeout | verdict::Outcome::BadAnswer));
                 self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error.clone()) });
                 let _ = client.send(Led { brought: Err(error), attempts });
                 return;
@@ -158,7 +158,7 @@ impl Storing {
                 }
                 Some(Err(error)) => {
                     self.lead.tell(match &error {
-                        body::Error::Deadline | body::Error::Request => Outcome::Again,
+                        body::Error::Deadline | body::Error::Request | body::Error::Departed => Outcome::Again,
                         body::Error::Idle => Outcome::Failed(Error::Attempt(verdict::Outcome::Idle)),
                         _ => Outcome::Failed(Error::Attempt(verdict::Outcome::Cut)),
                     });

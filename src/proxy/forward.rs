@@ -343,9 +343,9 @@ impl Sending<'_> {
 /// the client owes the next piece its own deadline runs. An instance that takes a large piece slowly is not late. `written` is what
 /// it had taken at the last deadline.
 fn extended(upload: &Progress, lease: &Lease, written: &mut Option<u64>, allowed: Duration) -> Option<Instant> {
-    let (now, takes) = (Instant::now(), lease.connection.is_blocked());
+    let (now, blocked) = (Instant::now(), lease.connection.is_blocked());
     let before = written.replace(lease.connection.written());
-    if upload.is_waiting() || takes && before != *written {
+    if upload.is_waiting() && !blocked || blocked && before != *written {
         return Some(now + allowed);
     }
     Some(upload.moved.get() + allowed).filter(|&later| later > now)

@@ -74,7 +74,8 @@ pub(super) fn check(parts: &Parts, limits: &RequestLimits) -> Result<Target, Err
     if seen.upgrade && websocket::has_body(parts) {
         return bad("bad_framing", "A WebSocket handshake has no body");
     }
-    if seen.connection && options(&parts.headers) > OPTIONS {
+    let many = |name| members(&parts.headers, name) > OPTIONS;
+    if seen.connection && many(header::CONNECTION) || seen.trailer && many(header::TRAILER) {
         return Err(Error::HeadTooLarge);
     }
     if parts.method.as_str().len() > METHOD {
@@ -131,9 +132,9 @@ fn look<'h>(headers: &'h HeaderMap, limits: &RequestLimits) -> Result<(Seen, Opt
     if size > limits.head { Err(Error::HeadTooLarge) } else { Ok((seen, host)) }
 }
 
-/// How many members the lists in `Connection` have, empty ones included.
-fn options(headers: &HeaderMap) -> usize {
-    let lists = headers.get_all(header::CONNECTION).iter();
+/// How many members the lists in a field have, empty ones included.
+fn members(headers: &HeaderMap, name: header::HeaderName) -> usize {
+    let lists = headers.get_all(name).iter();
     lists.map(|list| 1 + list.as_bytes().iter().filter(|&&b| b == b',').count()).sum()
 }
 

@@ -29,8 +29,7 @@ const FILLING: Duration = Duration::from_secs(24 * 3600);
 /// A body that has come for this long proves its instance: the verdict need not wait for the end of a stream.
 const PROVEN: Duration = Duration::from_secs(5);
 
-/// Whose reader asked for nothing for so long in all, and for most of the time, is not read: what its instance does then is no fault
-/// of its own.
+/// What was asked for by nobody for so long, and for most of the time, is not read: that is no fault of its instance.
 const UNREAD: Duration = Duration::from_secs(1);
 
 /// What a request is answered with. What is large is boxed: it is passed on several times.
@@ -170,7 +169,6 @@ impl Settlement {
         self.lease.give_back(self.keep_alive, self.deadlines, self.flight, now);
     }
 
-    /// It did not.
     fn broken(self, verdict: Verdict, now: Instant) {
         match (verdict, self.permit) {
             (Verdict::Failed(failure), Some(permit)) => self.service.failed(permit, failure, &self.flight),
@@ -267,7 +265,6 @@ impl Following {
         }
     }
 
-    /// The body ends here, before its last byte.
     fn end(
         &mut self,
         outcome: verdict::Outcome,
@@ -287,6 +284,15 @@ impl Following {
             Some(settlement) if settlement.proven => verdict::Outcome::CutLater,
             _ => verdict::Outcome::Cut,
         }
+    }
+
+    /// Until when an answer may wait for its request's body: `None` where that is through, or stands still at the instance.
+    fn uploads(&self, idle: Duration) -> Option<Instant> {
+        let settlement = self.ending.as_ref()?.settlement.as_ref()?;
+        let upload = settlement.upload.as_deref().filter(|upload| !upload.done.get())?;
+        let now = Instant::now();
+        let waits = upload.is_waiting() && !settlement.lease.connection.is_blocked();
+        if waits { Some(now + idle) } else { Some(upload.moved.get() + idle).filter(|&at| at > now) }
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -319,6 +325,14 @@ impl Following {
         if self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_pending()) {
             return Poll::Pending;
         }
+        // While the request's body goes on, its instance may wait for the end of that before it says more.
+        let later = self.uploads(idle).filter(|_| total.is_none_or(|total| total > Instant::now()));
+        if let Some((later, timer)) = later.zip(self.timer.as_mut()) {
+            timer.as_mut().reset(total.map_or(later, |total| total.min(later)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
         match (total, stream) {
             (Some(total), _) if total <= Instant::now() => {
                 self.end(verdict::Outcome::TotalTimeout, body::Error::Deadline)
@@ -338,7 +352,6 @@ impl http_body::Body for Following {
         if this.over {
             return this.end(verdict::Outcome::Departed, body::Error::Departed);
         }
-        // The first look, and each one after a piece was passed on, begins a wait.
         let mut asks = None;
         if let Some(passed) = this.passed.take() {
             let now = Instant::now();

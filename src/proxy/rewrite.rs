@@ -208,9 +208,13 @@ impl Told {
     }
 }
 
+/// How many trailers a message may announce: each is compared with what `Connection` names.
+const ANNOUNCED: usize = 100;
+
 /// The trailers that the `Trailer` of a head announces (RFC 9110 section 6.6.2).
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers.get_all(header::TRAILER).iter().flat_map(|value| fields::names(value.as_bytes())).collect()
+    let names = headers.get_all(header::TRAILER).iter().flat_map(|value| fields::names(value.as_bytes()));
+    names.take(ANNOUNCED).collect()
 }
 
 /// Names as a list; `None` where there are none.

@@ -59,6 +59,8 @@ pub(super) fn serve<H: Handler>(
                 Turn::Ended(ended) => break ended,
                 Turn::Quiet => {
                     let Some(io) = into_io(connection) else { return };
+                    // What hyper had read of the next head is read again, and counted.
+                    control.activity.head.store(0, Ordering::Relaxed);
                     let Some(io) = closing::asleep(io, &control).await else { return };
                     connection = http(io, &shared);
                 }

@@ -142,7 +142,8 @@ impl Connections {
 fn idle_for(control: &Control) -> Option<u32> {
     match control.phase.get() {
         Phase::Lingering => Some(u32::MAX),
-        Phase::Idle => Some(control.age.get()),
+        // One that does not read its answer is not idle.
+        Phase::Idle => Some(control.age.get()).filter(|_| !control.blocked()),
         Phase::New => Some(control.age.get()).filter(|&age| age > RELEASE),
         Phase::Head | Phase::Busy | Phase::Rest | Phase::Tunnel => None,
     }

@@ -153,7 +153,7 @@ impl Instance {
     }
 
     /// Counts a verdict in the rate window, unless the attempt began before the last change of the breaker's state.
-    fn count(&self, grant: Grant, worker: WorkerId, failed: bool, now: Instant) {
+    fn count(&self, grant: Grant, worker: WorkerId, failed: Option<Weight>, now: Instant) {
         if self.breaker.is_current(grant) {
             self.window.count(worker, failed, now);
         }
@@ -207,7 +207,7 @@ impl Permit {
     /// The attempt succeeded.
     pub fn succeeded(mut self, now: Instant) {
         if let Some(grant) = self.grant.take() {
-            self.instance.count(grant, self.worker, false, now);
+            self.instance.count(grant, self.worker, None, now);
             self.instance.breaker.succeeded(grant);
         }
     }
@@ -218,12 +218,12 @@ impl Permit {
     pub fn failed(mut self, failure: Failure, service: &ServiceState, may_trip: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
         let Instance { window, breaker, .. } = &*self.instance;
-        self.instance.count(grant, self.worker, true, Instant::now());
+        self.instance.count(grant, self.worker, Some(failure.weight()), Instant::now());
         let tripped = if failure.weight() == Weight::Failure {
-            breaker.failed(grant, failure, || window.too_many(), || true)
+            breaker.failed(grant, failure, || window.too_many(false), || true)
         } else {
             let _one_at_a_time = service.tripping.lock();
-            breaker.failed(grant, failure, || window.too_many(), may_trip)
+            breaker.failed(grant, failure, || window.too_many(failure.weight() == Weight::Rate), may_trip)
         };
         if tripped {
             window.restart();

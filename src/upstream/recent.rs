@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::breaker::Weight;
 use crate::config;
 use crate::config::policy::FailureRate;
 use crate::worker::{PerWorker, WorkerId};
@@ -38,6 +39,8 @@ struct Part {
     number: AtomicU64,
     verdicts: AtomicU32,
     failures: AtomicU32,
+    /// Failures that clients may have provoked; they are not among the others.
+    provoked: AtomicU32,
 }
 
 impl Window {
@@ -71,7 +74,7 @@ impl Window {
     }
 
     /// Counts a verdict.
-    pub(super) fn count(&self, worker: WorkerId, failed: bool, now: Instant) {
+    pub(super) fn count(&self, worker: WorkerId, failed: Option<Weight>, now: Instant) {
         let Some(now) = self.part(now) else { return };
         let part = &self.rings[worker].0[(now % PARTS) as usize];
         // Only this worker writes the part: loads and stores cost less than atomic additions.
@@ -80,34 +83,38 @@ impl Window {
             let before = if fresh { 0 } else { counter.load(Ordering::Relaxed) };
             counter.store(before.saturating_add(by), Ordering::Relaxed);
         };
-        add(&part.verdicts, 1);
-        add(&part.failures, failed.into());
+        let provoked = failed == Some(Weight::Rate);
+        add(&part.verdicts, (!provoked).into());
+        add(&part.failures, (failed.is_some() && !provoked).into());
+        add(&part.provoked, provoked.into());
         part.number.store(now, Ordering::Relaxed);
     }
 
-    /// Whether the share of failures is too large, and there are enough verdicts.
-    pub(super) fn too_many(&self) -> bool {
-        let (failures, verdicts) = self.sums();
+    /// Whether the share of failures is too large, and there are enough verdicts; `provoked` says whether those count that clients may
+    /// have provoked.
+    pub(super) fn too_many(&self, provoked: bool) -> bool {
+        let (failures, verdicts) = self.sums(provoked);
         verdicts > 0
             && verdicts >= u64::from(self.of.load(Ordering::Relaxed))
             && failures * 100 >= verdicts * u64::from(self.failed.load(Ordering::Relaxed))
     }
 
-    /// The share of failures, from 0 to 1.
-    pub(super) fn share(&self) -> f64 {
-        let (failures, verdicts) = self.sums();
-        if verdicts == 0 { 0.0 } else { failures as f64 / verdicts as f64 }
+    /// The share of failures, from 0 to 1, those among them that clients may have provoked; `None` without any verdict.
+    pub(super) fn share(&self) -> Option<f64> {
+        let (failures, verdicts) = self.sums(true);
+        (verdicts > 0).then(|| failures as f64 / verdicts as f64)
     }
 
     /// The failures of the last seconds, and all verdicts.
-    fn sums(&self) -> (u64, u64) {
+    fn sums(&self, provoked: bool) -> (u64, u64) {
         let Some(now) = self.part(Instant::now()) else { return (0, 0) };
         let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
         let parts = self.rings.iter().flat_map(|ring| &ring.0);
         let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
         counted.fold((0, 0), |(failures, verdicts), part| {
             let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
-            (failures + load(&part.failures), verdicts + load(&part.verdicts))
+            let more = if provoked { load(&part.provoked) } else { 0 };
+            (failures + load(&part.failures) + more, verdicts + load(&part.verdicts) + more)
         })
     }
 

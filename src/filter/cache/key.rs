@@ -79,7 +79,10 @@ impl Place<'_> {
         }
         if let Some(told) = self.told {
             base.push_str("\nh");
-            base.push_str(&told.to_ascii_lowercase());
+            // A host, whose case means nothing, and perhaps a port and a path, whose case does.
+            let host = told.find(' ').unwrap_or(told.len());
+            base.push_str(&told[..host].to_ascii_lowercase());
+            base.push_str(&told[host..]);
         }
         base
     }

@@ -24,7 +24,10 @@ pub(super) fn outside(
     let (origin, path) = own_origin(call, target, location, instance)?;
     let below = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
     let path = path.strip_prefix(add.as_str()).filter(below).unwrap_or(path);
-    if !prefix.is_empty() && path.strip_prefix(prefix).filter(below).is_some() {
+    // The instance may have put it before already: the whole of it, as it was told, or what the route took off.
+    let told = call.forwarded.told.as_ref().and_then(|told| told.prefix.as_deref()).unwrap_or_default();
+    let has = |prefix: &str| !prefix.is_empty() && path.strip_prefix(prefix).filter(below).is_some();
+    if has(prefix) || has(&[told, prefix].concat()) {
         return HeaderValue::from_str(&format!("{origin}{path}")).ok();
     }
     // A path that is empty so far, and one that begins with two slashes, would not be paths of this host.

@@ -88,6 +88,28 @@ fn an_instance_that_gives_up_a_client_who_does_not_read_is_not_blamed_and_is_whe
 }
 
 #[test]
+fn an_answer_that_waits_for_its_requests_body_is_not_idle() {
+    paused(async {
+        let begun = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+        let rig = Rig::new(&[Play::GiveUp(begun, 70)], "[timeouts]\nidle = \"20s\"\n");
+        let began = Instant::now();
+        let (status, body) = rig.ask("POST", trickle(5_000)).await;
+        // The instance had enough of it, not the gateway.
+        assert!(status == 200 && body.is_err_and(|why| why.contains("broke off")));
+        assert_eq!((began.elapsed().as_secs(), blamed(&rig)), (70, (0, State::Closed)));
+    });
+}
+
+#[test]
+fn an_instance_that_takes_no_more_of_an_upload_in_small_pieces_is_late_and_blamed() {
+    paused(async {
+        let rig = Rig::new(&[Play::Deaf("")], "[timeouts]\nfirst_byte = \"5s\"\n[retry]\nmore = 0\n");
+        let (status, page) = rig.ask("POST", trickle(100)).await;
+        assert_eq!((status, &*reason(page), blamed(&rig).0), (504, "first_byte_timeout", 1));
+    });
+}
+
+#[test]
 fn a_body_that_nobody_asked_for_meanwhile_is_not_idle() {
     paused(async {
         let rig =

@@ -18,28 +18,28 @@ async fn fresh() -> Window {
 async fn half_of_twenty_over_all_workers_are_too_many_and_fewer_verdicts_say_nothing() {
     let window = fresh().await;
     for number in 0..19 {
-        window.count(WorkerId(number % 2), number % 2 == 0, Instant::now());
-        assert!(!window.too_many(), "{number}");
+        window.count(WorkerId(number % 2), (number % 2 == 0).then_some(Weight::Failure), Instant::now());
+        assert!(!window.too_many(false), "{number}");
     }
-    window.count(WorkerId(0), false, Instant::now());
-    assert!(window.too_many());
-    window.count(WorkerId(1), false, Instant::now());
-    assert!(!window.too_many(), "10 of 21");
+    window.count(WorkerId(0), None, Instant::now());
+    assert!(window.too_many(false));
+    window.count(WorkerId(1), None, Instant::now());
+    assert!(!window.too_many(false), "10 of 21");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_older_than_the_window_or_than_the_last_trip_does_not_count() {
     let window = fresh().await;
-    (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
-    assert!(window.too_many());
+    (0..30).for_each(|_| window.count(WorkerId(0), Some(Weight::Failure), Instant::now()));
+    assert!(window.too_many(false));
     advance(Duration::from_secs(11)).await;
-    assert!(!window.too_many());
-    (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
+    assert!(!window.too_many(false));
+    (0..30).for_each(|_| window.count(WorkerId(0), Some(Weight::Failure), Instant::now()));
     window.restart();
-    assert!(!window.too_many());
+    assert!(!window.too_many(false));
     window.tune(None);
-    (0..30).for_each(|_| window.count(WorkerId(0), true, Instant::now()));
-    assert!(!window.too_many());
+    (0..30).for_each(|_| window.count(WorkerId(0), Some(Weight::Failure), Instant::now()));
+    assert!(!window.too_many(false));
 }
 
 fn budget() -> Budget {

@@ -207,7 +207,8 @@ impl Message {
             IoSlice::advance_slices(&mut slices, self.at);
             Pin::new(io).poll_write_vectored(cx, slices)
         };
-        self.blocked = written.is_pending();
+        // What it did not take before it broke, it never took.
+        self.blocked = written.is_pending() || self.blocked && matches!(written, Poll::Ready(Err(_)));
         match std::task::ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => {
