@@ -146,6 +146,16 @@ mod tests {
     const TEXTS: [&str; 8] = ["http", "https", "shttps", "hhttps", "v0", "0", "a", "s"];
 
     #[test]
+    fn a_hosts_case_means_nothing_and_a_prefixs_does() {
+        let base = |told| {
+            let (host, path, query, form) = ("a", "/", None, "1");
+            Place { scheme: "http", host, told: Some(told), path, query, form, has_body: false }.base()
+        };
+        assert_eq!(base("Shop.example"), base("shop.example"));
+        assert_ne!(base("shop.example 443 /Shop"), base("shop.example 443 /shop"));
+    }
+
+    #[test]
     fn no_part_of_a_key_can_be_mistaken_for_another() {
         let mut keys = std::collections::HashMap::new();
         for (host, told, query, form) in product() {

@@ -183,21 +183,23 @@ proptest! {
 }
 
 #[test]
-fn a_method_has_a_limit_and_so_have_the_names_in_connection() {
+fn a_method_has_a_limit_and_so_have_the_names_in_connection_and_trailer() {
     let long = |length: usize| head(&"M".repeat(length), "/x", &[("host", "a")]);
     assert!(long(64).is_ok());
     assert_eq!(long(65), Err(Error::MethodTooLong));
     assert_eq!(long(60_000), Err(Error::MethodTooLong));
-    let names = |lists: &[&str]| {
-        let lines: Vec<_> = lists.iter().map(|list| ("connection", *list)).chain([("host", "a")]).collect();
-        head("GET", "/x", &lines)
-    };
-    assert!(names(&["close, te", "x-one"]).is_ok());
-    assert!(names(&[&["x"; 100].join(",")]).is_ok());
-    for lists in
-        [vec!["x,".repeat(100)], vec![",".repeat(15_000)], vec!["a,".repeat(40), "b,".repeat(40), "c,".repeat(40)]]
-    {
-        let lists: Vec<_> = lists.iter().map(String::as_str).collect();
-        assert_eq!(names(&lists), Err(Error::HeadTooLarge), "{} bytes", lists[0].len());
+    for field in ["connection", "trailer"] {
+        let names = |lists: &[&str]| {
+            let lines: Vec<_> = lists.iter().map(|list| (field, *list)).chain([("host", "a")]).collect();
+            head("GET", "/x", &lines)
+        };
+        assert!(names(&["close, te", "x-one"]).is_ok());
+        assert!(names(&[&["x"; 100].join(",")]).is_ok());
+        for lists in
+            [vec!["x,".repeat(100)], vec![",".repeat(15_000)], vec!["a,".repeat(40), "b,".repeat(40), "c,".repeat(40)]]
+        {
+            let lists: Vec<_> = lists.iter().map(String::as_str).collect();
+            assert_eq!(names(&lists), Err(Error::HeadTooLarge), "{field}, {} bytes", lists[0].len());
+        }
     }
 }

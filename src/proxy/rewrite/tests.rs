@@ -9,7 +9,7 @@ use super::*;
 use crate::config::routes::Route;
 use crate::io::body::Body;
 use crate::io::{Client, Door};
-use crate::proxy::forwarded::Forwarded;
+use crate::proxy::forwarded::{Forwarded, Told};
 use crate::proxy::head;
 use crate::proxy::tests::rig::Rig;
 use crate::request::RequestId;
@@ -205,6 +205,16 @@ fn a_location_of_the_instances_own_origin_gets_its_prefix_back() {
         let instance = ([10, 0, 0, 5], 80).into();
         let value = super::location::outside(&secure, &inner.target, &HeaderValue::from_static(location), instance);
         assert_eq!(value.expect("it is its own"), "/shop/users", "{location}");
+    }
+    // What a trusted proxy took off before is part of what the instance was told to put before.
+    let told = Told { prefix: Some("/outer".into()), ..Told::default() };
+    let behind = Forwarded { told: Some(Box::new(told)), ..forwarded("http", "www.example") };
+    let behind = call(&[route(strip)], 0, Path { stripped: "/shop".len(), rewritten: None }, behind);
+    for (location, wanted) in [("/outer/shop/x", "/outer/shop/x"), ("/shop/x", "/shop/x"), ("/x", "/shop/x")] {
+        let location = HeaderValue::from_static(location);
+        let value =
+            super::location::outside(&behind, &request("/shop/a", &[]).target, &location, ([10, 0, 0, 5], 80).into());
+        assert_eq!(value.expect("it is its own"), wanted);
     }
     let swapped = "strip = \"/shop\"\nadd = \"/v1\"";
     assert_eq!(outside(swapped, "/shop/a", "/v1/users").as_deref(), Some("/shop/users"));

@@ -70,3 +70,13 @@ async fn requests_count_for_ten_seconds_although_nobody_spends() {
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(spend(&budget), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_clients_may_have_provoked_tips_no_other_failures_share() {
+    let window = fresh().await;
+    (0..30).for_each(|_| window.count(WorkerId(0), Some(Weight::Rate), Instant::now()));
+    window.count(WorkerId(1), Some(Weight::Failure), Instant::now());
+    assert!(window.too_many(true) && !window.too_many(false), "one of one is not twenty");
+    assert_eq!(window.share(), Some(1.0));
+    assert_eq!(fresh().await.share(), None, "without verdicts there is nothing to compare");
+}
