@@ -252,7 +252,8 @@ async fn while_clients_still_read_much_that_was_displaced_nothing_new_is_begun()
         }
         read.push(put(&cache, &asked, &[], &[], &body).entry.body.body());
     }
-    assert!((17..30).contains(&read.len()), "{}", read.len());
+    // How many the store itself keeps of them depends on how they fall into its parts; the sum of all does not.
+    assert!((6..22).contains(&read.len()), "{}", read.len());
     assert!(cache.figures().bytes <= (1 << 20) + (1 << 18) + (70 << 10), "{:?}", cache.figures());
     drop(read);
     assert!(hold(&cache).is_some());
