@@ -1,5 +1,7 @@
 //! What exists: services and their endpoints, as plain data from any provider.
 
+pub mod notice;
+
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,6 +140,19 @@ pub struct Endpoint {
     pub health: Health,
     /// The highest weight among its registrations of that health; 0 is never picked.
     pub weight: u32,
+    /// It has vanished, but in a way that is not believed yet.
+    pub suspect: Option<Arc<Suspect>>,
+}
+
+/// Why an endpoint that has vanished is held, and until when. It is picked only where its service has no endpoint that is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// What is suspicious, as a sentence for operators.
+    pub reason: Arc<str>,
+    /// When it vanished.
+    pub since: SystemTime,
+    /// When it is given up, if nothing else decides before.
+    pub until: SystemTime,
 }
 
 impl Endpoint {
@@ -180,11 +195,16 @@ pub struct Hidden {
     pub reason: String,
 }
 
+pub use imbl::ordmap::DiffItem;
+
+/// Services by name: a map whose copies share what is equal in them, so that a change costs what has changed and not what exists.
+pub type Services = imbl::OrdMap<ServiceName, Arc<Service>>;
+
 /// Everything that exists, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// The exposed services: also those without endpoints, as long as their provider lists them.
-    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    pub services: Services,
     /// What is registered but not exposed.
     pub hidden: Vec<Hidden>,
     /// The version of the configuration whose services are among these.

@@ -108,8 +108,8 @@ pub enum Expose {
 /// How to reach the agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consul {
-    /// `http://host:port`, `https://host:port` or `unix:///path`.
-    pub address: String,
+    /// The agents in order of preference, at least one: `http://host:port`, `https://host:port` or `unix:///path`.
+    pub addresses: Vec<String>,
     /// The ACL token.
     pub token: Option<Secret>,
     /// Which services are exposed.
@@ -124,8 +124,33 @@ pub struct Consul {
     pub partition: Option<String>,
     /// PEM file of the agent's CA (`CONSUL_CACERT`).
     pub ca_file: Option<PathBuf>,
+    /// Directory of PEM files of CAs (`CONSUL_CAPATH`).
+    pub ca_path: Option<PathBuf>,
     /// PEM files of the client's certificate and its key (`CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`).
     pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// The name that the agent's certificate must have, where it is not the address's host (`CONSUL_TLS_SERVER_NAME`).
+    pub tls_server_name: Option<String>,
+    /// False: the agent's certificate is not verified (`CONSUL_HTTP_SSL_VERIFY`).
+    pub verify: bool,
+    /// `user:password` for HTTP basic authentication (`CONSUL_HTTP_AUTH`).
+    pub http_auth: Option<Secret>,
+    /// The datacenters in order of preference; none: that of the agent.
+    pub datacenters: Vec<String>,
+    /// How long an endpoint that has vanished suspiciously is held.
+    pub hold: Duration,
+    /// A service that the token must see: when it no longer does, the token has lost its eyes.
+    pub canary: Option<String>,
+    /// Where what is known is kept for a cold start.
+    pub saved: Option<SavedCatalog>,
+}
+
+/// A file that a cold start serves from while no agent answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedCatalog {
+    /// Its path.
+    pub file: PathBuf,
+    /// Older than this, it is not used: an address may be somebody else's by then.
+    pub max_age: Duration,
 }
 
 /// A secret. It is never printed; one from a file is read anew each time that it is used.

@@ -64,7 +64,7 @@ impl Consul {
             agent: AgentPorts::default(),
         };
         let rules = Rules { expose: config.expose.clone(), trust };
-        Ok(Consul { source: config.address.clone(), rules, timings, budget, client, notes })
+        Ok(Consul { source: config.addresses[0].clone(), rules, timings, budget, client, notes })
     }
 }
 

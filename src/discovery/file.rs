@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::outlet::Outlet;
 use super::provider::Provider;
-use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName};
+use crate::catalog::{Catalog, Endpoint, Health, Key, ProviderStatus, Registration, Service, ServiceName, Services};
 use crate::config::{Config, StaticInstance, StaticService};
 use crate::supervisor::Running;
 
@@ -38,8 +38,7 @@ impl Provider for File {
         Box::pin(async move {
             loop {
                 let now = self.config.borrow_and_update().clone();
-                let services: BTreeMap<_, _> =
-                    now.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
+                let services: Services = now.services.iter().map(|s| (s.name.clone(), Arc::new(service(s)))).collect();
                 let status = ProviderStatus { state: "watching", ..outlet.status() };
                 let config_version = now.version;
                 outlet.publish(Catalog { services, hidden: Vec::new(), config_version, complete: true }, status);
@@ -88,5 +87,6 @@ fn endpoint(service: &ServiceName, address: std::net::SocketAddr, weight: u32) -
         registrations: vec![registration],
         health: Health::Passing,
         weight,
+        suspect: None,
     }
 }

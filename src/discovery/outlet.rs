@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog::{Catalog, DiscoveryStatus, Hidden, ProviderStatus};
+use crate::catalog::{Catalog, DiffItem, DiscoveryStatus, Hidden, ProviderStatus};
 
 /// What a provider reported last.
 struct Report {
@@ -106,28 +106,36 @@ fn starting(name: &'static str, source: String) -> ProviderStatus {
 
 /// Equal services stay the same `Arc`, so that whoever compares two catalogs can compare pointers first.
 fn share_unchanged(new: &mut Catalog, old: &Catalog) {
-    for (name, service) in &mut new.services {
-        if let Some(known) = old.services.get(name).filter(|known| *known == service) {
-            *service = known.clone();
+    let mut shared = old.services.clone();
+    for difference in old.services.diff(&new.services) {
+        match difference {
+            DiffItem::Add(name, service) | DiffItem::Update { new: (name, service), .. } => {
+                shared.insert(name.clone(), service.clone());
+            }
+            DiffItem::Remove(name, _) => drop(shared.remove(name)),
         }
     }
+    new.services = shared;
 }
 
 /// One catalog of all. A service that two providers have is taken from the first; that of the other is listed as hidden.
 fn merge(reports: &[Report]) -> Catalog {
-    let mut merged = Catalog { complete: reports.iter().all(|report| report.catalog.complete), ..Catalog::default() };
-    for Report { catalog, status } in reports {
-        merged.config_version = merged.config_version.max(catalog.config_version);
+    let complete = reports.iter().all(|report| report.catalog.complete);
+    let config_version = reports.iter().map(|report| report.catalog.config_version).max().unwrap_or_default();
+    let mut merged = Catalog { complete, config_version, ..Catalog::default() };
+    // From the last to the first: the last is the largest, and its map is shared as it is.
+    for (index, Report { catalog, status }) in reports.iter().enumerate().rev() {
         merged.hidden.extend_from_slice(&catalog.hidden);
+        if merged.services.is_empty() {
+            merged.services = catalog.services.clone();
+            continue;
+        }
         for (name, service) in &catalog.services {
-            match merged.services.get(name) {
-                Some(winner) => merged.hidden.push(Hidden {
-                    name: name.to_string(),
-                    reason: format!("{} has a service of this name, which beats {}'s", winner.provider, status.name),
-                }),
-                None => {
-                    merged.services.insert(name.clone(), service.clone());
-                }
+            if merged.services.insert(name.clone(), service.clone()).is_some() {
+                let beaten = reports[index + 1..].iter().find(|report| report.catalog.services.contains_key(name));
+                let beaten = beaten.map_or("another", |report| report.status.name);
+                let reason = format!("{} has a service of this name, which beats {beaten}'s", status.name);
+                merged.hidden.push(Hidden { name: name.to_string(), reason });
             }
         }
     }

@@ -29,7 +29,7 @@ fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
         service: ServiceName::new("orders").expect("a name"),
         address: ([10, 0, 0, 1], port).into(),
     };
-    Endpoint { key, registrations: vec![registration], health, weight: 1 }
+    Endpoint { key, registrations: vec![registration], health, weight: 1, suspect: None }
 }
 
 fn catalog(endpoints: Option<Vec<Endpoint>>) -> Arc<Catalog> {

@@ -1,6 +1,7 @@
 //! `[consul]`, and the variables that Consul's own tools honour: <https://developer.hashicorp.com/consul/commands#environment-variables>.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::env::Environment;
 use crate::config::file::{Document, Section};
@@ -49,7 +50,7 @@ pub(super) fn consul(
         false => Expose::Tagged(tag),
     };
     let consul = Consul {
-        address,
+        addresses: vec![address],
         token,
         expose,
         connections: section.number("connections", 64, 3..=10_000) as usize,
@@ -57,7 +58,15 @@ pub(super) fn consul(
         namespace: env.or(section, "namespace", "CONSUL_NAMESPACE"),
         partition: env.or(section, "partition", "CONSUL_PARTITION"),
         ca_file,
+        ca_path: None,
         client_cert,
+        tls_server_name: None,
+        verify: true,
+        http_auth: None,
+        datacenters: Vec::new(),
+        hold: Duration::from_secs(600),
+        canary: Some("consul".into()),
+        saved: None,
     };
     section.finish();
     wanted.then_some(consul)

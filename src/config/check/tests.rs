@@ -301,7 +301,7 @@ fn without_a_file_everything_is_on_loopback_and_a_key_is_made() {
     let config = parse(None, "environment", Overrides::default(), &Environment::default()).expect("the defaults");
     assert!(config.listeners.iter().all(|listener| listener.address.ip().is_loopback()));
     assert_eq!(config.generated_key.as_ref().map(String::len), Some(32));
-    assert_eq!(config.consul.expect("Consul").address, "http://127.0.0.1:8500");
+    assert_eq!(config.consul.expect("Consul").addresses[0], "http://127.0.0.1:8500");
     let moved = Overrides { port: Some(7), admin_port: Some(8) };
     let config = parse(None, "environment", moved, &env()).expect("the defaults");
     assert!(config.listeners.iter().all(|listener| listener.address.port() == 7) && config.admin.address.port() == 8);
@@ -314,13 +314,13 @@ fn consuls_variables_are_honoured_the_file_beats_them_and_what_is_not_supported_
         parse(Some(text), "test", Overrides::default(), &Environment::of(&pairs))
     };
     let consul = |text: &str, pairs: &[(&str, &str)]| with(text, pairs).expect("valid").consul.expect("Consul");
-    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "10.0.0.1:8500")]).address, "http://10.0.0.1:8500");
-    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", "true")]).address, "https://c:1");
+    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "10.0.0.1:8500")]).addresses[0], "http://10.0.0.1:8500");
+    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", "true")]).addresses[0], "https://c:1");
     assert_eq!(consul("", &[("CONSUL_NAMESPACE", "n")]).namespace.as_deref(), Some("n"));
     assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN", "t")]).token, Some(Secret::Text(t)) if t == "t"));
     assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN_FILE", "/t")]).token, Some(Secret::File(_))));
     let both = with("[consul]\naddress = \"http://a:1\"\n", &[("CONSUL_HTTP_ADDR", "http://b:2")]).expect("valid");
-    assert_eq!(both.consul.expect("Consul").address, "http://a:1");
+    assert_eq!(both.consul.expect("Consul").addresses[0], "http://a:1");
     assert!(both.warnings[0].contains("CONSUL_HTTP_ADDR"));
     assert!(with("", &[("CONSUL_CAPATH", "/x")]).is_err_and(|e| e.to_string().contains("CONSUL_CAPATH")));
     let service = "[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:1\"]\n";
@@ -355,7 +355,8 @@ fn a_secret_is_the_same_from_file_variable_and_text_whatever_white_space_is_arou
 fn a_word_that_is_neither_true_nor_false_does_not_switch_tls_off() {
     let address = |ssl: &str| {
         let env = Environment::of(&[("LICTOR_API_KEY", "k"), ("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", ssl)]);
-        parse(None, "test", Overrides::default(), &env).map(|config| config.consul.expect("it is asked").address)
+        parse(None, "test", Overrides::default(), &env)
+            .map(|config| config.consul.expect("it is asked").addresses[0].clone())
     };
     for (word, wanted) in
         [("1", "https://c:1"), ("T", "https://c:1"), ("True", "https://c:1"), ("f", "http://c:1"), ("0", "http://c:1")]

@@ -149,7 +149,7 @@ fn endpoint(key: Key, mut registrations: Vec<Registration>) -> Endpoint {
     registrations.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
     let health = registrations.iter().map(|r| r.health).min().unwrap_or(Health::Critical);
     let weight = registrations.iter().filter(|r| r.health == health).map(|r| r.weight).max().unwrap_or(0);
-    Endpoint { key, registrations, health, weight }
+    Endpoint { key, registrations, health, weight, suspect: None }
 }
 
 #[cfg(test)]

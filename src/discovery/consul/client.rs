@@ -98,14 +98,15 @@ pub(crate) struct Lane {
 impl Client {
     /// Reads the certificates and checks the address; connects to nothing.
     pub(crate) fn new(config: &config::Consul, lanes: usize) -> Result<Client, Error> {
-        let (address, unix) = match config.address.strip_prefix("unix://") {
+        let (address, unix) = match config.addresses[0].strip_prefix("unix://") {
             Some(path) => ("http://localhost", Some(path.into())),
-            None => (config.address.as_str(), None),
+            None => (config.addresses[0].as_str(), None),
         };
-        let base = Url::parse(address).map_err(|why| Error(format!("consul.address `{}`: {why}", config.address)))?;
+        let base =
+            Url::parse(address).map_err(|why| Error(format!("consul.address `{}`: {why}", config.addresses[0])))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             let wanted = "expected http://host:port, https://host:port or unix:///path";
-            return Err(Error(format!("consul.address `{}`: {wanted}", config.address)));
+            return Err(Error(format!("consul.address `{}`: {wanted}", config.addresses[0])));
         }
         let known = base.host_str().and_then(ip).zip(base.port_or_known_default()).filter(|_| unix.is_none());
         let scoped = [("ns", &config.namespace), ("partition", &config.partition)];

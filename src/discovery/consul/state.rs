@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::assemble::Assembled;
 use super::client::Failure;
-use crate::catalog::{Catalog, Hidden, ProviderStatus, Service, ServiceName};
+use crate::catalog::{Catalog, Hidden, ProviderStatus, Service, ServiceName, Services};
 use crate::discovery::outlet::Outlet;
 
 /// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
@@ -198,7 +198,7 @@ impl Inner {
     fn catalog(&mut self) -> Catalog {
         let mut hidden: Vec<Hidden> =
             self.hidden.iter().map(|(name, reason)| Hidden { name: name.clone(), reason: reason.clone() }).collect();
-        let mut services = BTreeMap::new();
+        let mut services = Services::new();
         let mut pending = false;
         for (name, entry) in &self.services {
             match &entry.known {

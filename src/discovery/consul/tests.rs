@@ -26,7 +26,7 @@ pub(crate) fn rules() -> Rules {
 
 fn config(address: String) -> config::Consul {
     config::Consul {
-        address,
+        addresses: vec![address],
         token: Some(config::Secret::Text("secret".into())),
         expose: config::Expose::Tagged("gateway".into()),
         connections: 64,
@@ -34,7 +34,15 @@ fn config(address: String) -> config::Consul {
         namespace: None,
         partition: None,
         ca_file: None,
+        ca_path: None,
         client_cert: None,
+        tls_server_name: None,
+        verify: true,
+        http_auth: None,
+        datacenters: Vec::new(),
+        hold: Duration::from_secs(600),
+        canary: Some("consul".into()),
+        saved: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! A worker's proxy with instances inside this process: no socket, and time stands still until somebody waits for it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
+use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName, Services};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::body::Body;
@@ -317,10 +316,11 @@ fn snapshot(config: &Arc<Config>, instances: usize) -> Snapshot {
         registrations: Vec::new(),
         health: Health::Passing,
         weight: 1,
+        suspect: None,
     };
     let endpoints = (1..=instances).map(endpoint).collect();
     let service = Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() };
-    let services = BTreeMap::from([(name, Arc::new(service))]);
+    let services = Services::unit(name, Arc::new(service));
     let catalog = Arc::new(Catalog { services, hidden: Vec::new(), config_version: 0, complete: true });
     let inputs = Inputs { config: config.clone(), catalog, now: tokio::time::Instant::now() };
     Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot
