@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin;
+use crate::catalog::notice;
 use crate::config::watch::Source;
 use crate::config::{self, Config, Environment, LogFormat, Overrides};
 use crate::discovery;
@@ -204,7 +205,8 @@ async fn control(
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
-    let discovery = match discovery::start(&configs, &own, &pulse.control) {
+    let (_notices, heard) = notice::channel();
+    let discovery = match discovery::start(&configs, &own, heard, &pulse.control) {
         Ok(discovery) => discovery,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A service's logical name, as it stands in Consul and in `/api/{service}/`.
 ///
@@ -220,6 +220,37 @@ pub struct DiscoveryStatus {
     pub providers: Vec<ProviderStatus>,
 }
 
+/// How a provider follows its services, as it is at the moment of asking.
+pub trait Following: fmt::Debug + Send + Sync {
+    /// How a service is followed; `None` when it is not.
+    fn service(&self, name: &str) -> Option<Followed>;
+
+    /// How all of them are.
+    fn plan(&self) -> Plan;
+}
+
+/// How a service is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// `watch`: by a blocking query of its own; `signals`: it is read when something says that it may have changed.
+    pub by: &'static str,
+    /// For how long what is known of it may be out of date; `None` before it was read.
+    pub lag: Option<Duration>,
+}
+
+/// How all services of a provider are followed, and what it costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `watches`: a blocking query for each; `signals`: for some, and signals for the others.
+    pub name: &'static str,
+    /// The agent that is asked.
+    pub agent: String,
+    /// Requests to agents since the start.
+    pub requests: u64,
+    /// The same in a second, over the last minute.
+    pub per_second: f64,
+}
+
 /// How one provider fares.
 #[derive(Clone, Debug)]
 pub struct ProviderStatus {
@@ -231,6 +262,8 @@ pub struct ProviderStatus {
     pub state: &'static str,
     /// The index of the catalog watch.
     pub index: u64,
+    /// How it follows its services; `None` for one that follows none.
+    pub following: Option<Arc<dyn Following>>,
     /// How many services have a blocking query of their own.
     pub watched: usize,
     /// How many are read in rotation, because the connection budget is used up.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::catalog::notice::Heard;
 use crate::catalog::{Catalog, DiscoveryStatus};
 use crate::config::Config;
 use crate::supervisor::Supervisor;
@@ -55,7 +56,7 @@ impl Drop for Discovery {
 /// `config` is the configuration now and whenever it changes: the services of the file follow it.
 ///
 /// `bound` is where the gateway listens, which the configuration alone may not say: it may have left the port to the
-/// system. No instance at such an address is ever called.
+/// system. No instance at such an address is ever called. `heard` is where it is told what is asked for.
 ///
 /// With `[consul]`, the process must have installed its rustls provider before.
 ///
@@ -64,6 +65,7 @@ impl Drop for Discovery {
 pub fn start(
     config: &watch::Receiver<Arc<Config>>,
     bound: &[SocketAddr],
+    heard: Heard,
     supervisor: &Supervisor,
 ) -> Result<Discovery, Error> {
     let now = config.borrow().clone();
@@ -74,7 +76,7 @@ pub fn start(
     if let Some(consul) = &now.consul {
         let configured = now.listeners.iter().map(|listener| listener.address).chain([now.admin.address]);
         let listeners = configured.chain(bound.iter().copied()).filter(|address| address.port() != 0).collect();
-        providers.push(Box::new(consul::Consul::new(consul, listeners)?));
+        providers.push(Box::new(consul::Consul::new(consul, listeners, heard)?));
     }
     Ok(spawn(providers, supervisor))
 }

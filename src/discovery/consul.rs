@@ -5,66 +5,85 @@ mod address;
 mod agent;
 mod assemble;
 mod client;
+mod failover;
 mod follow;
+mod following;
 mod health;
 mod model;
 mod names;
+mod own_node;
+mod roster;
+mod signals;
 mod state;
+mod view;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::address::{AgentPorts, Trust};
-use self::agent::{Agent, Budget};
 use self::assemble::Rules;
 use self::client::Client;
+use self::failover::Agents;
+use self::following::Following;
+use self::state::State;
 use self::watch::Timings;
 use super::outlet::Outlet;
 use super::provider::{Error, Provider};
+use crate::catalog::notice::Heard;
 use crate::config;
 use crate::supervisor::Running;
 
-/// One agent, watched.
+/// Consul, watched by the first of its agents that answers.
 #[derive(Debug)]
 pub struct Consul {
     source: String,
-    rules: Rules,
-    timings: Timings,
-    budget: Budget,
-    client: Arc<Client>,
-    notes: Vec<(&'static str, String)>,
+    agents: Agents,
+    /// What is known outlives every agent, and the tasks that follow it.
+    state: Arc<State>,
+    heard: Heard,
 }
 
 impl Consul {
-    /// A provider for this agent, which it does not connect to yet. `listeners` are the gateway's own addresses.
+    /// A provider for these agents, which it does not connect to yet. `listeners` are the gateway's own addresses; it is told by `heard` what is
+    /// asked for.
     ///
     /// # Errors
     /// An address or a file that no waiting will mend.
-    pub fn new(config: &config::Consul, listeners: Vec<SocketAddr>) -> Result<Consul, Error> {
-        Consul::with_timings(config, listeners, Timings::default())
+    pub fn new(config: &config::Consul, listeners: Vec<SocketAddr>, heard: Heard) -> Result<Consul, Error> {
+        Consul::with_timings(config, listeners, heard, Timings::default())
     }
 
-    fn with_timings(config: &config::Consul, listeners: Vec<SocketAddr>, timings: Timings) -> Result<Consul, Error> {
-        let budget = Budget::new(config.connections);
-        // One of the lanes is for the catalog, which takes it first and never gives it back.
-        let client = Arc::new(Client::new(config, budget.connections)?);
-        let mut notes = Vec::new();
-        if !client.has_token() {
-            notes.push(("token", "no token: the agent's default token is used".to_owned()));
-        }
-        if config.connections < budget.connections {
-            notes.push(("connections", format!("consul.connections is {}, 3 are used", config.connections)));
+    fn with_timings(
+        config: &config::Consul,
+        listeners: Vec<SocketAddr>,
+        heard: Heard,
+        timings: Timings,
+    ) -> Result<Consul, Error> {
+        let state = Arc::new(State::new(config.datacenters.len().max(1), config.hold));
+        // One for the catalog of each datacenter, one for a watch, one that is spare.
+        let connections = config.connections.max(2 + config.datacenters.len().max(1));
+        if config.connections < connections {
+            let note = format!("consul.connections is {}, {connections} are used", config.connections);
+            state.note("connections", Some(note));
         }
         let trust = Trust {
             allow_loopback: config.allow_loopback,
-            agent_is_local: client.is_local(),
+            agent_is_local: false,
             own_node: Err("it was not asked yet".into()),
             listeners,
             agent: AgentPorts::default(),
         };
-        let rules = Rules { expose: config.expose.clone(), trust };
-        Ok(Consul { source: config.addresses[0].clone(), rules, timings, budget, client, notes })
+        let rules = Rules { expose: config.expose.clone(), trust, wan: false };
+        let clients = config.addresses.iter().map(|address| Client::new(config, address, connections).map(Arc::new));
+        let clients: Vec<_> = clients.collect::<Result<_, _>>()?;
+        if !clients[0].has_token() {
+            state.note("token", Some("no token: the agent's default token is used".to_owned()));
+        }
+        let following = Arc::new(Following::new(clients.clone()));
+        state.following(following.clone());
+        let agents = Agents::new(config, clients, following, rules, timings);
+        Ok(Consul { source: config.addresses.join(", "), agents, state, heard })
     }
 }
 
@@ -78,14 +97,10 @@ impl Provider for Consul {
     }
 
     fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
+        let Consul { agents, state, heard, .. } = self;
         Box::pin(async move {
-            let agent = Arc::new(Agent::new(self.client.clone(), self.timings.clone(), self.budget));
-            for (topic, note) in &self.notes {
-                tracing::info!(agent = self.source, "{note}");
-                agent.state.note(topic, Some(note.clone()));
-            }
-            // In one task: without the one, the other would work in vain.
-            tokio::join!(agent.state.publish(outlet), names::watch(agent.clone(), self.rules.clone()));
+            // In one task: without the one, the others would work in vain.
+            tokio::join!(state.publish(outlet), agents.follow(state, heard));
         })
     }
 }

@@ -94,6 +94,7 @@ fn starting(name: &'static str, source: String) -> ProviderStatus {
         source,
         state: "starting",
         index: 0,
+        following: None,
         watched: 0,
         swept: 0,
         last_answer: None,

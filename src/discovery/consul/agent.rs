@@ -1,55 +1,152 @@
-//! One agent, as all its watches share it: the connections to it, how they are divided, and what is known by it.
+//! One agent, as everything that asks it shares it: the connections to it, how they are divided, and what it said of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
+use super::assemble::Rules;
 use super::client::Client;
-use super::state::State;
 use super::watch::Timings;
 
-/// What all watches of one agent share.
+/// An agent.
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) client: Arc<Client>,
-    pub(super) state: State,
     pub(super) timings: Timings,
-    pub(super) budget: Budget,
-    /// A permit is the right of one service to keep a connection for a watch of its own.
-    pub(super) watches: Arc<Semaphore>,
-    /// The agent answers again: who pauses after an error need not wait any longer.
+    /// The datacenters that are watched by it; none: its own.
+    pub(super) datacenters: Vec<String>,
+    /// It is not the first one that is asked: what its first answers lack is doubted.
+    pub(super) successor: bool,
+    /// Which instances of each datacenter are taken, once it has said who it is.
+    pub(super) rules: watch::Sender<Option<Vec<Arc<Rules>>>>,
+    /// It answers again: who pauses after an error need not wait any longer.
     pub(super) revived: Notify,
+    /// Since when it fails.
+    pub(super) failing: watch::Sender<Option<Instant>>,
+    /// What may be asked besides the watches.
+    pub(super) allowance: Allowance,
 }
 
 impl Agent {
-    pub(super) fn new(client: Arc<Client>, timings: Timings, budget: Budget) -> Agent {
+    pub(super) fn new(client: Arc<Client>, timings: Timings, datacenters: Vec<String>, successor: bool) -> Agent {
         Agent {
             client,
-            state: State::new(budget.watches),
             timings,
-            budget,
-            watches: Arc::new(Semaphore::new(budget.watches)),
+            datacenters,
+            successor,
+            rules: watch::Sender::new(None),
             revived: Notify::new(),
+            failing: watch::Sender::new(None),
+            allowance: Allowance::new(),
+        }
+    }
+
+    /// How its connections are divided now.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.client.lanes(), self.datacenters.len().max(1))
+    }
+
+    /// It answered: what failed before may be tried again at once.
+    pub(super) fn answers(&self) {
+        if self.failing.send_if_modified(|failing| failing.take().is_some()) {
+            self.revived.notify_waiters();
+        }
+    }
+
+    /// It failed.
+    pub(super) fn fails(&self) {
+        self.failing.send_if_modified(|failing| {
+            let first = failing.is_none();
+            failing.get_or_insert_with(Instant::now);
+            first
+        });
+    }
+}
+
+/// How many requests may be under way at once, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// For services with a watch of their own, while all services have one.
+    pub(super) watches: usize,
+    /// The same where the others are followed by signals.
+    pub(super) watches_beside_signals: usize,
+    /// Those that are kept free of watches: for first reads of new services, and for services without a watch.
+    pub(super) spare: usize,
+    /// Whether there is room for the watches that are signals.
+    pub(super) signals: bool,
+}
+
+impl Budget {
+    /// Of so many requests at once, with a watch of the names of each datacenter.
+    pub(super) fn new(lanes: usize, datacenters: usize) -> Budget {
+        let spare = (lanes / 8).clamp(1, 4);
+        let watches = lanes.saturating_sub(datacenters + spare).max(1);
+        let signals = watches > 4;
+        Budget { watches, watches_beside_signals: if signals { watches - 2 } else { watches }, spare, signals }
+    }
+}
+
+/// How many reads a second, besides the watches and the first fill, on average.
+const RATE: f64 = 40.0;
+
+/// What may be asked besides the watches: a token bucket of one sweep.
+#[derive(Debug)]
+pub(super) struct Allowance(Mutex<(f64, Instant)>);
+
+impl Allowance {
+    fn new() -> Allowance {
+        Allowance(Mutex::new((RATE, Instant::now())))
+    }
+
+    /// Pays for so many requests, which `sweep` holds at most; else the time until they can be paid for.
+    pub(super) fn pay(&self, requests: usize, sweep: usize) -> Result<(), Duration> {
+        let (tokens, since) = &mut *self.0.lock();
+        let now = Instant::now();
+        let room = (sweep.max(requests) as f64).max(RATE);
+        *tokens = (*tokens + (now - *since).as_secs_f64() * RATE).min(room);
+        *since = now;
+        let missing = requests as f64 - *tokens;
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f64(missing / RATE));
+        }
+        *tokens -= requests as f64;
+        Ok(())
+    }
+
+    /// Waits until so many requests may be sent.
+    pub(super) async fn take(&self, requests: usize, sweep: usize) {
+        while let Err(wait) = self.pay(requests, sweep) {
+            tokio::time::sleep(wait).await;
         }
     }
 }
 
-/// How the connections to the agent are divided.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    /// All of them.
-    pub(super) connections: usize,
-    /// Those for services with a watch of their own.
-    pub(super) watches: usize,
-    /// Those that are kept free of watches: for first reads of new services, and for services that are read in rotation.
-    pub(super) spare: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Budget {
-    pub(super) fn new(connections: usize) -> Budget {
-        // One for the catalog, one for a watch, one that is spare.
-        let connections = connections.max(3);
-        let spare = (connections / 8).clamp(1, 4);
-        Budget { connections, watches: connections - 1 - spare, spare }
+    #[test]
+    fn the_connections_are_divided_so_that_none_is_missing() {
+        for (lanes, datacenters) in [(3, 1), (4, 1), (8, 1), (16, 2), (64, 1), (64, 3), (6301, 1)] {
+            let budget = Budget::new(lanes, datacenters);
+            assert!(datacenters + budget.watches + budget.spare <= lanes.max(3), "{budget:?}");
+            let signals = if budget.signals { 2 } else { 0 };
+            assert_eq!(budget.watches_beside_signals + signals, budget.watches, "{budget:?}");
+        }
+        assert_eq!(Budget::new(64, 1).watches, 59);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_besides_the_watches_are_bounded_on_average_and_a_sweep_may_come_at_once() {
+        let (allowance, start) = (Allowance::new(), Instant::now());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        allowance.take(1000, 1000).await;
+        for _ in 0..1000 {
+            allowance.take(1, 1000).await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(60 + 23), "{:?}", start.elapsed());
     }
 }

@@ -10,12 +10,14 @@ use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, Servic
 use crate::config::Expose;
 
 /// What decides whether an entry is taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
     /// Which services are exposed.
     pub(crate) expose: Expose,
     /// Which addresses are taken.
     pub(crate) trust: Trust,
+    /// Instances are called from another datacenter, at the addresses that they have for that.
+    pub(crate) wan: bool,
 }
 
 /// What follows from a service's entries.
@@ -46,14 +48,15 @@ pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>],
             continue;
         }
         if let Some(reason) = not_exposed(&rules.expose, &entry.service.tags) {
-            unroutable.push(refused(entry, reason.clone()));
+            unroutable.push(refused(entry, rules.wan, reason.clone()));
             hidden = Some(reason);
             continue;
         }
         exposed = true;
-        match address::accept(host(entry), entry.service.main_port(), &entry.node.node, &rules.trust) {
+        let (host, port) = place(entry, rules.wan);
+        match address::accept(host, port, &entry.node.node, &rules.trust) {
             Ok(address) => found.entry(key(name, entry, address)).or_default().push(registration(entry)),
-            Err(reason) => unroutable.push(refused(entry, reason)),
+            Err(reason) => unroutable.push(refused(entry, rules.wan, reason)),
         }
     }
     if let (Some(reason), false) = (hidden, exposed) {
@@ -100,13 +103,24 @@ fn mesh(kind: &str) -> Option<String> {
     }
 }
 
-/// The address as registered: the service's, or else that of its node.
-fn host(entry: &Entry) -> &str {
-    if entry.service.address.is_empty() { &entry.node.address } else { &entry.service.address }
+/// Host and port as registered: the service's, or else those of its node. From another datacenter those that are tagged `wan` come first, as in
+/// Consul's own answers to such queries (<https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general#translate_wan_addrs>).
+fn place(entry: &Entry, wan: bool) -> (&str, i64) {
+    let Entry { node, service, .. } = entry;
+    let port = service.main_port();
+    if let Some(tagged) = service.tagged_addresses.get("wan").filter(|tagged| wan && !tagged.address.is_empty()) {
+        return (&tagged.address, if tagged.port == 0 { port } else { tagged.port });
+    }
+    if !service.address.is_empty() {
+        return (&service.address, port);
+    }
+    let tagged = node.tagged_addresses.get("wan").and_then(Option::as_ref).filter(|_| wan);
+    (tagged.unwrap_or(&node.address), port)
 }
 
-fn refused(entry: &Entry, reason: String) -> Unroutable {
-    let address = format!("{}:{}", host(entry), entry.service.main_port());
+fn refused(entry: &Entry, wan: bool, reason: String) -> Unroutable {
+    let (host, port) = place(entry, wan);
+    let address = format!("{host}:{port}");
     Unroutable { id: format!("{}/{}", entry.node.node, entry.service.id), address, reason }
 }
 

@@ -1,135 +1,138 @@
-//! Requests to the agent: its address, TLS, token, deadlines and sizes. Discovery's only file that knows reqwest.
+//! Requests to the agent within a budget of connections. Discovery's only room that knows reqwest.
+
+mod answer;
+mod connect;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::str::FromStr;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use reqwest::header::HeaderValue;
-use reqwest::{Certificate, Identity, Response, Url};
+use reqwest::{Response, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 use crate::discovery::provider::Error;
 
-/// The most bytes of an answer: about twice what 50,000 instances take.
-const LARGEST: usize = 64 << 20;
+use answer::in_words;
+pub(crate) use answer::{Answer, Failure};
+use connect::Connector;
 
 /// The most addresses of an agent that are remembered.
 const MOST_FOUND: usize = 256;
 
-/// A usable answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// `X-Consul-Index`.
-    pub(crate) index: Option<u64>,
-    /// `X-Consul-KnownLeader`; absent on streamed answers, which is not false.
-    pub(crate) known_leader: Option<bool>,
-    /// The JSON.
-    pub(crate) body: Vec<u8>,
-}
+/// How many requests share one connection of HTTP/2. Consul's servers allow 250 (Go's default, <https://pkg.go.dev/net/http#HTTP2Config>).
+const STREAMS: usize = 100;
 
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// A sentence for the operator. It may hold what the agent said: names, and ids of tokens.
-    pub(crate) reason: String,
-    /// Which kind of failure it is, in words that anybody may read.
-    pub(crate) kind: &'static str,
-    /// The agent refused (403, 404): asking again at once will not help.
-    pub(crate) definitive: bool,
-}
-
-impl Failure {
-    pub(crate) const UNREACHABLE: &str = "the agent cannot be reached";
-    pub(crate) const LATE: &str = "the agent does not answer in time";
-    pub(crate) const REFUSED: &str = "the agent refuses what it is asked";
-    pub(crate) const FAILING: &str = "the agent answers with an error";
-    const TOKEN: &str = "the agent's token cannot be used";
-    pub(crate) const NOT_UNDERSTOOD: &str = "the agent's answer is not understood";
-
-    fn new(kind: &'static str, reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), kind, definitive: false }
-    }
-
-    /// A watch of ours that panicked.
-    pub(crate) fn panicked() -> Failure {
-        Failure::new("a watch of the gateway's failed", "its watch failed; the log says why")
-    }
-
-    /// An answer that cannot be read.
-    pub(crate) fn not_understood(reason: String) -> Failure {
-        Failure::new(Failure::NOT_UNDERSTOOD, reason)
-    }
-}
-
-/// The agent: as many lanes lead to it as connections are allowed.
+/// The agent: a lane leads to it for each request that may be under way at once. Over HTTP/1.1 that is one per connection, over HTTP/2
+/// many.
 #[derive(Debug)]
 pub(crate) struct Client {
-    base: Url,
-    unix: Option<std::path::PathBuf>,
-    roots: Option<Vec<Certificate>>,
-    identity: Option<Identity>,
-    token: Option<config::Secret>,
+    connector: Connector,
     scope: Vec<(&'static str, String)>,
+    connections: usize,
     lanes: Arc<Semaphore>,
     /// Where the agent was found: the address of its configuration, and those that connections led to.
     found: Mutex<BTreeSet<SocketAddr>>,
-    /// Connections of lanes that are free.
-    idle: Mutex<Vec<reqwest::Client>>,
+    pool: Mutex<Pool>,
+    /// Requests so far.
+    sent: AtomicU64,
 }
 
-/// The right to one connection, with that connection.
+/// The connections of lanes that are free, and those that are shared.
+#[derive(Debug, Default)]
+struct Pool {
+    /// Of one lane each.
+    free: Vec<reqwest::Client>,
+    /// Of HTTP/2, with how many lanes use each now.
+    shared: Vec<(reqwest::Client, usize)>,
+    /// The agent speaks HTTP/2.
+    multiplexed: bool,
+    /// It did so before, but does no longer.
+    changed: bool,
+}
+
+/// The right to one request at a time, with the connection that it goes over.
 ///
-/// Each lane has a pool of reqwest's to itself. A pool for all would open connections in advance and race them against
-/// those that become free, and so exceed any budget while the catalog fills.
+/// Over HTTP/1.1 each lane has a pool of reqwest's to itself. A pool for all would open connections in advance and race them
+/// against those that become free, and so exceed any budget while the catalog fills.
 #[derive(Debug)]
 pub(crate) struct Lane {
     home: Arc<Client>,
-    http: Option<reqwest::Client>,
+    way: Option<Way>,
     permit: Option<OwnedSemaphorePermit>,
     /// A request was begun and has not ended well: its connection is about to be closed.
     broken: bool,
 }
 
+/// What a lane goes over.
+#[derive(Debug)]
+enum Way {
+    Own(reqwest::Client),
+    Shared(reqwest::Client, usize),
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the connect to the answer's head.
+    pub(crate) head: Duration,
+    /// The query waits at the agent: a connection that ends after this time was cut, which is no error.
+    pub(crate) waits: Option<Duration>,
+}
+
 impl Client {
-    /// Reads the certificates and checks the address; connects to nothing.
-    pub(crate) fn new(config: &config::Consul, lanes: usize) -> Result<Client, Error> {
-        let (address, unix) = match config.addresses[0].strip_prefix("unix://") {
-            Some(path) => ("http://localhost", Some(path.into())),
-            None => (config.addresses[0].as_str(), None),
-        };
-        let base =
-            Url::parse(address).map_err(|why| Error(format!("consul.address `{}`: {why}", config.addresses[0])))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            let wanted = "expected http://host:port, https://host:port or unix:///path";
-            return Err(Error(format!("consul.address `{}`: {wanted}", config.addresses[0])));
-        }
-        let known = base.host_str().and_then(ip).zip(base.port_or_known_default()).filter(|_| unix.is_none());
+    /// A client of one agent. Reads the certificates and checks the address; connects to nothing.
+    pub(crate) fn new(config: &config::Consul, address: &str, connections: usize) -> Result<Client, Error> {
+        let connector = Connector::new(config, address)?;
         let scoped = [("ns", &config.namespace), ("partition", &config.partition)];
-        let client = Client {
-            base,
-            unix,
-            roots: config.ca_file.as_deref().map(roots).transpose()?,
-            identity: config.client_cert.as_ref().map(|(cert, key)| identity(cert, key)).transpose()?,
-            token: config.token.clone(),
+        let first = connector.client(false).map_err(|e| Error(format!("consul: {}", in_words(&e))))?;
+        Ok(Client {
             scope: scoped.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
-            lanes: Arc::new(Semaphore::new(lanes)),
-            found: Mutex::new(known.map(SocketAddr::from).into_iter().collect()),
-            idle: Mutex::default(),
-        };
-        let first = client.connector().map_err(|e| Error(format!("consul: {}", in_words(&e))))?;
-        client.idle.lock().push(first);
-        Ok(client)
+            connections,
+            lanes: Arc::new(Semaphore::new(connections)),
+            found: Mutex::new(connector.known().into_iter().collect()),
+            pool: Mutex::new(Pool { free: vec![first], ..Pool::default() }),
+            sent: AtomicU64::new(0),
+            connector,
+        })
+    }
+
+    /// The agent's address as configured.
+    pub(crate) fn address(&self) -> &str {
+        self.connector.address()
     }
 
     /// Whether the agent is on this host, as far as its address tells.
     pub(crate) fn is_local(&self) -> bool {
-        let host = self.base.host_str().unwrap_or_default();
-        self.unix.is_some() || host == "localhost" || ip(host).is_some_and(|ip| ip.is_loopback())
+        self.connector.is_local()
+    }
+
+    /// How many connections it may have.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Whether a token is configured.
+    pub(crate) fn has_token(&self) -> bool {
+        self.connector.has_token()
+    }
+
+    /// How many requests may be under way at once.
+    pub(crate) fn lanes(&self) -> usize {
+        if self.pool.lock().multiplexed { lanes_of(self.connections) } else { self.connections }
+    }
+
+    /// The agent spoke HTTP/2 and does no longer: the lanes are more than its connections may be.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.pool.lock().changed
+    }
+
+    /// How many requests were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Where the agent was found so far.
@@ -139,11 +142,7 @@ impl Client {
 
     /// Looks up where the agent's name leads to, if it is known by name: each of its addresses is the agent's.
     pub(crate) async fn look_up(&self) {
-        let Some((host, port)) = self.base.host_str().zip(self.base.port_or_known_default()) else { return };
-        if self.unix.is_none() && ip(host).is_none() {
-            let led = tokio::net::lookup_host((host, port)).await;
-            led.into_iter().flatten().for_each(|address| self.found_at(address));
-        }
+        self.connector.look_up().await.into_iter().for_each(|address| self.found_at(address));
     }
 
     /// Notes where a connection to the agent led to. A name may lead to many addresses in turn: the first ones count.
@@ -154,187 +153,128 @@ impl Client {
         }
     }
 
-    /// Whether a token is configured.
-    pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
     /// Waits for a free lane: first come, first served.
     pub(crate) async fn lane(self: &Arc<Client>) -> Lane {
         let permit = self.lanes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let http = self.idle.lock().pop();
-        Lane { home: self.clone(), http, permit: Some(permit), broken: false }
+        Lane { home: self.clone(), way: None, permit: Some(permit), broken: false }
     }
 
-    fn connector(&self) -> reqwest::Result<reqwest::Client> {
-        let mut builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_keepalive(Duration::from_secs(30))
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("lictor/", env!("CARGO_PKG_VERSION")));
-        builder = match (&self.roots, self.base.scheme()) {
-            (Some(roots), _) => builder.tls_certs_only(roots.clone()),
-            // Plain HTTP needs no roots, and to load those of the system takes milliseconds for every lane.
-            (None, "http") => builder.tls_certs_only([]),
-            (None, _) => builder,
-        };
-        if let Some(identity) = &self.identity {
-            builder = builder.identity(identity.clone());
+    /// A connection for a lane: one that is free, a place on one that is shared, else a new one.
+    fn way(&self) -> reqwest::Result<Way> {
+        let mut pool = self.pool.lock();
+        if !pool.multiplexed {
+            let free = pool.free.pop();
+            drop(pool);
+            return Ok(Way::Own(free.map_or_else(|| self.connector.client(false), Ok)?));
         }
-        if let Some(path) = &self.unix {
-            builder = builder.unix_socket(path.as_path());
+        if let Some(index) = pool.shared.iter().position(|(_, lanes)| *lanes < STREAMS) {
+            let (http, lanes) = &mut pool.shared[index];
+            *lanes += 1;
+            return Ok(Way::Shared(http.clone(), index));
         }
-        builder.build()
+        let http = self.connector.client(true)?;
+        pool.shared.push((http.clone(), 1));
+        Ok(Way::Shared(http, pool.shared.len() - 1))
     }
 
-    fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        let scope = self.scope.iter().map(|(key, value)| (*key, value));
-        url.query_pairs_mut().extend_pairs(query.iter().map(|(key, value)| (*key, value)).chain(scope));
-        url
+    /// Learns from an answer on a connection of a lane's own whether the agent speaks HTTP/2.
+    fn learn(&self, version: Version) {
+        if !self.connector.is_tls() {
+            return;
+        }
+        let mut pool = self.pool.lock();
+        match (pool.multiplexed, version == Version::HTTP_2) {
+            (false, true) => {
+                pool.multiplexed = true;
+                pool.free.clear();
+                self.lanes.add_permits(lanes_of(self.connections) - self.connections);
+            }
+            (true, false) => pool.changed = true,
+            _ => {}
+        }
     }
 }
 
+/// How many lanes so many connections of HTTP/2 carry. One is the first, which found out that the agent speaks it.
+fn lanes_of(connections: usize) -> usize {
+    1 + (connections - 1) * STREAMS
+}
+
 impl Lane {
-    /// Asks once. The deadline covers everything, from the connect to the last byte.
+    /// Asks once.
     pub(crate) async fn get(
         &mut self,
         path: &str,
         query: &[(&str, String)],
-        deadline: Duration,
+        patience: Patience,
     ) -> Result<Answer, Failure> {
         self.broken = true;
-        let result = tokio::time::timeout(deadline, self.ask(path, query)).await;
+        let result = self.ask(path, query, patience).await;
         // The connection becomes free, or is closed, by a task of its own. That task must run first: else the next request
         // would find the connection still in use and open another.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        let late = || Failure::new(Failure::LATE, format!("no answer within {deadline:?}"));
-        let answer = result.unwrap_or_else(|_| Err(late()));
-        self.broken = answer.is_err();
-        answer
+        self.broken = result.is_err();
+        result
     }
 
-    async fn ask(&mut self, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
-        let http = match self.http.take() {
-            Some(http) => http,
-            None => self.home.connector().map_err(|error| failed(path, error))?,
+    async fn ask(&mut self, path: &str, query: &[(&str, String)], patience: Patience) -> Result<Answer, Failure> {
+        let home = &*self.home;
+        let way = match self.way.take() {
+            Some(way) => way,
+            None => home.way().map_err(|error| Failure::unreachable(path, error))?,
         };
-        let http = &*self.http.insert(http);
-        let mut request = http.get(self.home.url(path, query));
-        if let Some(token) = &self.home.token {
-            // A token's file is read for each request, because it may have been rotated.
-            let odd = |why: String| Failure::new(Failure::TOKEN, why);
-            let token = token.read().map_err(|e| odd(format!("the token cannot be read: {e}")))?;
-            let token = HeaderValue::try_from(token);
-            let mut token = token.map_err(|_| odd("the token holds characters that no header may hold".into()))?;
-            token.set_sensitive(true);
-            request = request.header("X-Consul-Token", token);
+        let (http, own) = match self.way.insert(way) {
+            Way::Own(http) => (&*http, true),
+            Way::Shared(http, _) => (&*http, false),
+        };
+        let scope = home.scope.iter().map(|(key, value)| (*key, value.clone()));
+        let query: Vec<_> = query.iter().cloned().chain(scope).collect();
+        let request = http.get(home.connector.url(path, &query)).headers(home.connector.credentials()?);
+        home.sent.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let response: Response = match tokio::time::timeout(patience.head, request.send()).await {
+            Err(_) => return Err(Failure::late(patience.head)),
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let cut = !error.is_connect() && patience.waits.is_some_and(|waits| begun.elapsed() >= waits);
+                let failure = Failure::unreachable(path, error);
+                return Err(if cut { Failure { kind: Failure::CUT, ..failure } } else { failure });
+            }
+        };
+        if own {
+            home.learn(response.version());
         }
-        let response = request.send().await.map_err(|error| failed(path, error))?;
         if let Some(address) = response.remote_addr() {
-            self.home.found_at(address);
+            home.found_at(address);
         }
-        let status = response.status();
-        let index = header(&response, "x-consul-index");
-        let known_leader = header(&response, "x-consul-knownleader");
-        if !status.is_success() {
-            let body = body(response, LARGEST).await.unwrap_or_default();
-            // It goes to logs and terminals.
-            let plain = |c: char| if c.is_control() { ' ' } else { c };
-            let text: String = String::from_utf8_lossy(&body).trim().chars().take(200).map(plain).collect();
-            let reason = format!("the agent answers {path} with {status}: {text}");
-            let definitive = status.is_client_error() && status.as_u16() != 429;
-            let kind = if definitive { Failure::REFUSED } else { Failure::FAILING };
-            return Err(Failure { reason, kind, definitive });
-        }
-        Ok(Answer { index, known_leader, body: body(response, LARGEST).await? })
+        answer::read(path, response).await
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        let (home, http, permit, broken) = (self.home.clone(), self.http.take(), self.permit.take(), self.broken);
+        let (home, way, permit, broken) = (self.home.clone(), self.way.take(), self.permit.take(), self.broken);
+        let shared = matches!(way, Some(Way::Shared(..)));
         let give_back = move || {
-            home.idle.lock().extend(http);
+            let mut pool = home.pool.lock();
+            match way {
+                Some(Way::Own(http)) if !pool.multiplexed => pool.free.push(http),
+                Some(Way::Shared(_, index)) => pool.shared[index].1 -= 1,
+                _ => {}
+            }
+            drop(pool);
             drop(permit);
         };
         match tokio::runtime::Handle::try_current() {
             // The connection of an aborted request is closed by a task of its own, which must have run before the lane is
             // free: else there would be one connection too many for a moment.
-            Ok(runtime) if broken => drop(runtime.spawn(async move {
+            Ok(runtime) if broken && !shared => drop(runtime.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 give_back();
             })),
             _ => give_back(),
         }
     }
-}
-
-/// The IP address that a host of a URL is, if it is none by name.
-fn ip(host: &str) -> Option<IpAddr> {
-    host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
-/// Why a request for a path did not come to an answer.
-fn failed(path: &str, error: reqwest::Error) -> Failure {
-    Failure::new(Failure::UNREACHABLE, format!("{path}: {}", in_words(&error.without_url())))
-}
-
-/// A header's value, if it can be read.
-fn header<T: FromStr>(response: &Response, name: &str) -> Option<T> {
-    response.headers().get(name)?.to_str().ok()?.parse().ok()
-}
-
-async fn body(mut response: Response, largest: usize) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    let broken = |error: reqwest::Error| Failure::new(Failure::UNREACHABLE, in_words(&error.without_url()));
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > largest {
-            return Err(Failure::not_understood(format!("the answer is larger than {} MiB", largest >> 20)));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// The CA's certificates of a file.
-fn roots(path: &Path) -> Result<Vec<Certificate>, Error> {
-    let read = || {
-        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-        let roots = Certificate::from_pem_bundle(&pem).map_err(|error| in_words(&error))?;
-        if roots.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(roots) }
-    };
-    read().map_err(|why| Error(format!("consul's CA file {}: {why}", path.display())))
-}
-
-/// The client's certificate and key.
-fn identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
-    let pem = [read_pem(cert)?, b"\n".to_vec(), read_pem(key)?].concat();
-    Identity::from_pem(&pem)
-        .map_err(|e| Error(format!("consul's client certificate {}: {}", cert.display(), in_words(&e))))
-}
-
-fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|e| Error(format!("consul's client certificate {}: {e}", path.display())))
-}
-
-/// An error with its causes: reqwest's own text leaves out that a connection was refused.
-fn in_words(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = inner.source();
-    }
-    words
 }

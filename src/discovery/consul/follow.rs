@@ -1,127 +1,110 @@
-//! Follows one service: by a blocking query of its own while the budget lasts, else read in rotation.
+//! Follows the services of a datacenter: some by a blocking query of their own, the others by reads when something says that they are due.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::agent::Agent;
-use super::assemble::{self, Assembled, Rules};
-use super::client::{Failure, Lane};
-use super::model;
-use super::watch::Watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::client::Failure;
+use super::view::View;
+use super::watch::Cursor;
 use crate::catalog::ServiceName;
 use crate::supervisor::{Backoff, outcome};
 
-/// The most reads a second of all services without a watch together.
-const READS_PER_SECOND: usize = 50;
-
-/// The time after which each of `swept` services is read again in rotation: `shortest`, or longer where there are many.
-pub(super) fn rotation(swept: usize, shortest: Duration) -> Duration {
-    shortest.max(Duration::from_secs_f64(swept as f64 / READS_PER_SECOND as f64))
+fn path(name: &ServiceName) -> String {
+    format!("/v1/health/service/{name}")
 }
 
-/// Follows a service. Never ends; dropped, it closes its connection. When it panics it is begun again: what is known of its service
-/// stays, and all others are followed as before.
-pub(super) async fn follow(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
+/// Reads whatever is due, at most as many at once as there are connections for it. Never ends; dropped, it ends its reads.
+pub(super) async fn read_what_is_due(view: Arc<View>) {
+    let mut reads = JoinSet::new();
+    loop {
+        let most = match view.roster.is_filled() {
+            true => view.agent.budget().spare,
+            // The first reads have all connections but that of the catalog.
+            false => view.agent.client.lanes() - 1,
+        };
+        let mut paused = None;
+        while reads.len() < most && paused.is_none() {
+            if view.roster.is_filled()
+                && let Err(wait) = view.agent.allowance.pay(1, 1)
+            {
+                paused = Some(Instant::now() + wait);
+                break;
+            }
+            let Some((name, cursor, failures)) = view.roster.next() else { break };
+            reads.spawn(read(view.clone(), name, cursor, failures));
+        }
+        let hour = || Instant::now() + Duration::from_secs(3600);
+        let until = paused.or(view.roster.next_retry()).unwrap_or_else(hour);
+        tokio::select! {
+            Some(_) = reads.join_next() => {}
+            () = view.roster.due.notified(), if paused.is_none() => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = view.agent.revived.notified() => view.roster.retry(),
+        }
+    }
+}
+
+/// One read. Where it panics, what is known of the service stays, and it is read again after a pause.
+async fn read(view: Arc<View>, name: ServiceName, cursor: Cursor, failures: u32) {
+    let mut watch = view.resume(path(&name), cursor, failures);
+    let result = outcome(async {
+        let mut lane = view.agent.client.lane().await;
+        view.read(&name, &mut watch, &mut lane, false).await
+    });
+    match result.await {
+        Ok(Ok(read)) if read.changed && view.roster.is_filled() => view.roster.touch(&name, view.budget()),
+        Ok(Ok(_)) => {}
+        Ok(Err(pause)) => view.roster.failed(&name, watch.failures(), pause, view.budget()),
+        Err(panic) => {
+            tracing::error!(service = %name, "its read panicked: {panic}");
+            view.state.service_failed(view.dc, &name, &Failure::panicked(), failures + 1);
+            view.roster.failed(&name, failures + 1, view.agent.timings.backoff.1, view.budget());
+        }
+    }
+}
+
+/// Gives services a watch of their own when that is due. Never ends; dropped, it ends their watches.
+pub(super) async fn watch_the_promoted(view: Arc<View>) {
+    let mut watches = JoinSet::new();
+    loop {
+        for (name, cursor) in view.roster.promotions() {
+            let watch = watches.spawn(watch(view.clone(), name.clone(), cursor));
+            view.roster.watched(&name, watch);
+        }
+        tokio::select! {
+            Some(_) = watches.join_next() => {}
+            () = view.roster.promoted.notified() => {}
+        }
+    }
+}
+
+/// Follows a service by blocking queries. Never ends; dropped, it closes its connection. When it panics it is begun again: what is known of
+/// its service stays, and all others are followed as before.
+async fn watch(view: Arc<View>, name: ServiceName, cursor: Cursor) {
     let mut backoff = Backoff::default();
-    let mut failures = 0;
-    while let Err(panic) = outcome(read(name.clone(), agent.clone(), rules.clone())).await {
+    let (mut failures, mut cursor) = (0, cursor);
+    while let Err(panic) = outcome(rounds(&view, &name, cursor)).await {
         let pause = backoff.pause();
         tracing::error!(service = %name, "its watch is begun again in {pause:?}: it panicked: {panic}");
-        failures += 1;
-        agent.state.service_failed(&name, &Failure::panicked(), failures);
+        (failures, cursor) = (failures + 1, Cursor::default());
+        view.state.service_failed(view.dc, &name, &Failure::panicked(), failures);
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Reads a service again and again. Never ends.
-async fn read(name: ServiceName, agent: Arc<Agent>, rules: Rules) {
-    let path = format!("/v1/health/service/{name}");
-    let watch = Watch::new(path, &agent.timings, agent.timings.backoff.1);
-    let mut follower = Follower { name, agent, rules, watch, warned: BTreeSet::new() };
-    // The first reads of all services wait in one queue for all lanes; watches of new lanes begin behind them.
-    follower.read_once().await;
-    let mut first = true;
+async fn rounds(view: &View, name: &ServiceName, cursor: Cursor) {
+    let mut watch = view.resume(path(name), cursor, 0);
+    let mut lane = view.agent.client.lane().await;
     loop {
-        if let Ok(_own) = follower.agent.watches.clone().try_acquire_owned() {
-            let mut lane = follower.agent.client.lane().await;
-            loop {
-                follower.round(&mut lane, true).await;
-            }
+        match view.read(name, &mut watch, &mut lane, true).await {
+            Ok(read) => tokio::time::sleep(read.pause).await,
+            Err(pause) => tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = view.agent.revived.notified() => {}
+            },
         }
-        let period = rotation(follower.agent.state.swept(), follower.agent.timings.sweep);
-        // The first pauses spread the services over the whole period; a little chance later keeps them apart.
-        let share = if first { fastrand::f64() } else { 0.95 + fastrand::f64() / 10.0 };
-        first = false;
-        tokio::time::sleep(period.mul_f64(share)).await;
-        follower.read_once().await;
-    }
-}
-
-struct Follower {
-    name: ServiceName,
-    agent: Arc<Agent>,
-    rules: Rules,
-    watch: Watch,
-    /// Addresses with several registrations of which a warning was logged.
-    warned: BTreeSet<SocketAddr>,
-}
-
-impl Follower {
-    /// Reads without blocking, until there is an answer; a lane is held only while asking.
-    async fn read_once(&mut self) {
-        loop {
-            let mut lane = self.agent.client.lane().await;
-            let answered = self.ask(&mut lane, false).await;
-            drop(lane);
-            match answered {
-                Some(_) => return,
-                None => self.pause_after_error().await,
-            }
-        }
-    }
-
-    /// Asks once, and pauses as is due then.
-    async fn round(&mut self, lane: &mut Lane, blocking: bool) {
-        match self.ask(lane, blocking).await {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None => self.pause_after_error().await,
-        }
-    }
-
-    /// Asks, and writes the answer to the state; the pause that is due after an answer, or `None` after an error.
-    async fn ask(&mut self, lane: &mut Lane, blocking: bool) -> Option<Duration> {
-        let (name, rules, state) = (&self.name, &self.rules, &self.agent.state);
-        let parse = |body: &[u8]| model::entries(body).map(|entries| assemble::service(name, &entries, rules));
-        match self.watch.ask(lane, blocking, parse, |answer| state.removes(name, answer)).await {
-            Ok((answer, moved)) => {
-                self.warn_of_shared(&answer);
-                let changed = self.agent.state.put(&self.name, answer);
-                Some(self.watch.pause(moved, changed))
-            }
-            Err(failure) => {
-                self.agent.state.service_failed(&self.name, &failure, self.watch.failures());
-                None
-            }
-        }
-    }
-
-    /// Waits for the backoff, or until the agent answers another watch again.
-    async fn pause_after_error(&self) {
-        tokio::select! {
-            () = tokio::time::sleep(self.watch.backoff()) => {}
-            () = self.agent.revived.notified() => {}
-        }
-    }
-
-    /// Warns of each address with several registrations, once as long as it has them.
-    fn warn_of_shared(&mut self, answer: &Assembled) {
-        let Assembled::Exposed(_, shared) = answer else { return };
-        let shared: BTreeSet<SocketAddr> = shared.iter().copied().collect();
-        for address in shared.difference(&self.warned) {
-            tracing::warn!(service = %self.name, %address, "several registrations on one address are one instance");
-        }
-        self.warned = shared;
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Node {
     /// Its datacenter.
     #[serde(deserialize_with = "nullable")]
     pub(crate) datacenter: String,
+    /// Its addresses for who is elsewhere: `lan`, `wan`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) tagged_addresses: BTreeMap<String, Option<String>>,
 }
 
 /// The registration of an entry.
@@ -58,6 +61,9 @@ pub(crate) struct Registered {
     /// Named ports of Consul 2.0, instead of `Port`.
     #[serde(deserialize_with = "nullable")]
     pub(crate) ports: Vec<NamedPort>,
+    /// Its addresses for who is elsewhere: `lan`, `wan`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) tagged_addresses: BTreeMap<String, TaggedAddress>,
     /// The instance's own tags.
     #[serde(deserialize_with = "nullable")]
     pub(crate) tags: Vec<String>,
@@ -90,6 +96,48 @@ impl Registered {
         let named = || self.ports.iter().find(|p| p.default).or(self.ports.first()).map_or(0, |p| p.port);
         if self.port == 0 { named() } else { self.port }
     }
+}
+
+/// An address of a service for who is elsewhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct TaggedAddress {
+    /// Its host.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) address: String,
+    /// Its port; 0 where it is the service's.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) port: i64,
+}
+
+/// A service as `/v1/catalog/node/NODE` lists it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct OnNode {
+    /// Its name.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) service: String,
+    /// Unique on its node.
+    #[serde(rename = "ID", deserialize_with = "nullable")]
+    pub(crate) id: String,
+    /// Raft index of its last change.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) modify_index: u64,
+}
+
+/// What a check of `/v1/health/state/STATE` is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct CheckOf {
+    /// Its node.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) node: String,
+    /// Its id, unique on its node.
+    #[serde(rename = "CheckID", deserialize_with = "nullable")]
+    pub(crate) id: String,
+    /// The name of its service; empty for a check of the node.
+    #[serde(rename = "ServiceName", deserialize_with = "nullable")]
+    pub(crate) service: String,
 }
 
 /// One of the `Ports` of Consul 2.0.
@@ -134,6 +182,10 @@ pub(crate) struct HealthCheck {
 pub(crate) struct AgentSelf {
     /// The name of its node.
     pub(crate) node: String,
+    /// The id of its node, which another node of the same name has not; empty where it tells none.
+    pub(crate) id: String,
+    /// Its datacenter; empty where it tells none.
+    pub(crate) datacenter: String,
     /// The addresses of its node that it names.
     pub(crate) addresses: Vec<IpAddr>,
     /// Its HTTP, HTTPS and gRPC ports; empty where it names none.
@@ -170,6 +222,35 @@ pub(crate) fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Unreadable>>, Str
     Ok(raw.into_iter().map(entry).collect())
 }
 
+/// Reads `/v1/health/state/STATE`. A check that cannot be read is left out: its service is read all the same, in its turn.
+pub(crate) fn checks(body: &[u8]) -> Result<Vec<CheckOf>, String> {
+    let raw: Vec<Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    Ok(raw.into_iter().filter_map(|check| serde_json::from_value(check).ok()).collect())
+}
+
+/// Reads the names of `/v1/catalog/nodes`.
+pub(crate) fn nodes(body: &[u8]) -> Result<Vec<String>, String> {
+    let raw: Vec<Node> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    Ok(raw.into_iter().map(|node| node.node).filter(|name| !name.is_empty()).collect())
+}
+
+/// Reads the services of `/v1/catalog/node/NODE`; none for a node that is not there.
+pub(crate) fn node(body: &[u8]) -> Result<Vec<OnNode>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase", bound = "T: Deserialize<'de>")]
+    struct Whole<T> {
+        #[serde(default, deserialize_with = "nullable")]
+        services: BTreeMap<String, T>,
+    }
+    // Almost always all of it can be read at once.
+    if let Ok(whole) = serde_json::from_slice::<Option<Whole<OnNode>>>(body) {
+        return Ok(whole.map(|whole| whole.services.into_values().collect()).unwrap_or_default());
+    }
+    let whole: Option<Whole<Value>> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+    let services = whole.map(|whole| whole.services).unwrap_or_default();
+    Ok(services.into_values().filter_map(|service| serde_json::from_value(service).ok()).collect())
+}
+
 /// Reads `/v1/agent/self`. What it says beside the node's name is meant for people and differs between versions: what is not where it
 /// should be is left out.
 pub(crate) fn agent(body: &[u8]) -> Result<AgentSelf, String> {
@@ -198,7 +279,8 @@ pub(crate) fn agent(body: &[u8]) -> Result<AgentSelf, String> {
     addresses.dedup();
     ports.sort_unstable();
     ports.dedup();
-    Ok(AgentSelf { node, addresses, ports })
+    let text = |key: &str| whole["Config"][key].as_str().unwrap_or_default().to_owned();
+    Ok(AgentSelf { node, id: text("NodeID"), datacenter: text("Datacenter"), addresses, ports })
 }
 
 /// The texts of a value that is a text, a list, or a table of them.

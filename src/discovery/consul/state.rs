@@ -15,6 +15,15 @@ use crate::discovery::outlet::Outlet;
 /// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
 const PATIENCE: u32 = 3;
 
+/// What accompanies an answer and bears on whether to believe what it no longer has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    /// Its index is below one seen before, or it is another agent's or another node's.
+    pub(crate) forgetful: bool,
+    /// `X-Consul-Results-Filtered-By-ACLs: true`.
+    pub(crate) filtered: bool,
+}
+
 /// What is known by one agent.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -38,8 +47,9 @@ struct Inner {
     errors: u64,
     /// The catalog watch's error, while it lasts.
     error: Option<Failure>,
-    /// How many services may have a watch of their own.
-    slots: usize,
+    watched: usize,
+    swept: usize,
+    following: Option<Arc<dyn crate::catalog::Following>>,
     /// The current sentence for the operator on each topic that has one.
     notes: BTreeMap<&'static str, String>,
 }
@@ -64,13 +74,46 @@ enum Known {
 }
 
 impl State {
-    /// Nothing is known yet; this many services may have a watch of their own.
-    pub(crate) fn new(slots: usize) -> State {
-        State { inner: Mutex::new(Inner { slots, ..Inner::default() }), changed: Notify::default() }
+    pub(crate) fn new(_datacenters: usize, _hold: std::time::Duration) -> State {
+        State::default()
+    }
+    pub(crate) fn forgotten(&self) {}
+    pub(crate) fn following(&self, following: Arc<dyn crate::catalog::Following>) {
+        self.inner.lock().following = Some(following);
+    }
+    pub(crate) fn plan(&self, watched: usize, swept: usize) {
+        let mut state = self.inner.lock();
+        (state.watched, state.swept) = (watched, swept);
+        self.changed.notify_one();
+    }
+    pub(crate) async fn wanting(&self) {
+        std::future::pending().await
+    }
+    pub(crate) async fn doubted(&self) {
+        std::future::pending().await
+    }
+    pub(crate) fn wanted(&self, _: usize) -> Vec<ServiceName> {
+        Vec::new()
+    }
+    pub(crate) fn doubts(&self) -> Vec<(usize, String)> {
+        Vec::new()
+    }
+    pub(crate) fn member(&self, _: usize, _: &str, _: bool) {}
+    pub(crate) fn refused(&self, _: &crate::catalog::Key) {}
+    pub(crate) fn accept(&self, _: Option<&ServiceName>) -> usize {
+        0
     }
 
     /// Takes the catalog's answer: the services to follow, and why the others are hidden. True if that changed anything.
-    pub(crate) fn list(&self, names: &[ServiceName], hidden: BTreeMap<String, String>, index: u64) -> bool {
+    pub(crate) fn list(
+        &self,
+        _: usize,
+        names: &[ServiceName],
+        hidden: BTreeMap<String, String>,
+        _: bool,
+        index: u64,
+        _: Evidence,
+    ) -> bool {
         let mut state = self.inner.lock();
         // What is known of services that stay is kept; the others are forgotten.
         let mut before = std::mem::take(&mut state.services);
@@ -89,7 +132,7 @@ impl State {
     }
 
     /// Takes a service's answer. True if that changed what is known of it.
-    pub(crate) fn put(&self, name: &ServiceName, answer: Assembled) -> bool {
+    pub(crate) fn put(&self, _: usize, name: &ServiceName, answer: Assembled, _: Evidence) -> bool {
         let mut state = self.inner.lock();
         state.last_answer = Some(SystemTime::now());
         self.changed.notify_one();
@@ -112,7 +155,7 @@ impl State {
     }
 
     /// A service could not be read, for the `nth` time in a row: what is known of it stays.
-    pub(crate) fn service_failed(&self, name: &ServiceName, failure: &Failure, nth: u32) {
+    pub(crate) fn service_failed(&self, _: usize, name: &ServiceName, failure: &Failure, nth: u32) {
         let mut state = self.inner.lock();
         state.errors += 1;
         if let Some(entry) = state.services.get_mut(name) {
@@ -126,7 +169,7 @@ impl State {
     }
 
     /// The catalog could not be read: what is known stays.
-    pub(crate) fn catalog_failed(&self, failure: &Failure) {
+    pub(crate) fn catalog_failed(&self, _: usize, failure: &Failure) {
         let mut state = self.inner.lock();
         state.errors += 1;
         state.error = Some(failure.clone());
@@ -144,13 +187,13 @@ impl State {
     }
 
     /// Whether a service would be lost if this were the catalog's answer. The first answer could lose anything.
-    pub(crate) fn list_removes(&self, names: &[ServiceName]) -> bool {
+    pub(crate) fn list_removes(&self, _: usize, names: &[ServiceName]) -> bool {
         let state = self.inner.lock();
         !state.listed || state.services.keys().any(|known| names.binary_search(known).is_err())
     }
 
     /// Whether an endpoint of a service would be lost if this were its answer.
-    pub(crate) fn removes(&self, name: &ServiceName, answer: &Assembled) -> bool {
+    pub(crate) fn removes(&self, _: usize, name: &ServiceName, answer: &Assembled) -> bool {
         let state = self.inner.lock();
         let Some(Known::Exposed(before)) = state.services.get(name).map(|entry| &entry.known) else { return false };
         let stays = |key| match answer {
@@ -158,12 +201,6 @@ impl State {
             Assembled::Hidden(_) => false,
         };
         before.endpoints.iter().any(|endpoint| !stays(&endpoint.key))
-    }
-
-    /// How many services are without a watch of their own.
-    pub(crate) fn swept(&self) -> usize {
-        let state = self.inner.lock();
-        state.services.len().saturating_sub(state.slots)
     }
 
     /// Publishes each change at once; what changes meanwhile is published together. Never ends.
@@ -222,8 +259,8 @@ impl Inner {
     /// The status that follows from what is known; the provider's name and source stay as they were.
     fn status(&self, mut status: ProviderStatus) -> ProviderStatus {
         let error = self.error.as_ref().or_else(|| self.services.values().find_map(|entry| entry.error.as_ref()));
-        status.swept = self.services.len().saturating_sub(self.slots);
-        status.watched = self.services.len() - status.swept;
+        (status.watched, status.swept) = (self.watched, self.swept);
+        status.following = self.following.clone();
         status.state = match () {
             () if self.error.is_some() => "failing",
             () if !self.complete => "starting",

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::{Failure, Lane};
+use super::client::{Answer, Failure, Lane, Patience};
+use super::state::Evidence;
 
 /// Waits and pauses; tests make them short.
 #[derive(Clone, Debug)]
@@ -18,8 +19,16 @@ pub(crate) struct Timings {
     pub(crate) backoff: (Duration, Duration),
     /// The longest pause after an error of the catalog watch, which finds out for all others that the agent is back.
     pub(crate) canary: Duration,
-    /// How often a service without a watch of its own is read, at least.
-    pub(crate) sweep: Duration,
+    /// How long the head of an answer that does not wait may take; it doubles after each that took longer, up to `slack`.
+    pub(crate) first: Duration,
+    /// How long a query must have waited at the agent for its end to be no error: some agents, and what stands before them, cut
+    /// connections that are silent for some time.
+    pub(crate) cut: Duration,
+    /// How often everything is read without an index, whatever the indexes say.
+    pub(crate) reread: Duration,
+    /// How long the agent must fail until another one is asked, and how long one that is preferred must be well until it is asked again.
+    pub(crate) failover: Duration,
+    pub(crate) failback: Duration,
 }
 
 impl Default for Timings {
@@ -29,15 +38,12 @@ impl Default for Timings {
             slack: Duration::from_secs(10),
             backoff: (Duration::from_millis(200), Duration::from_secs(10)),
             canary: Duration::from_secs(2),
-            sweep: Duration::from_secs(10),
+            first: Duration::from_secs(2),
+            cut: Duration::from_secs(1),
+            reread: Duration::from_secs(600),
+            failover: Duration::from_secs(5),
+            failback: Duration::from_secs(60),
         }
-    }
-}
-
-impl Timings {
-    /// The deadline of a blocking query. The agent itself adds up to a sixteenth of the wait, so that not all return at once.
-    fn deadline(&self) -> Duration {
-        self.wait + self.wait / 16 + self.slack
     }
 }
 
@@ -53,7 +59,7 @@ pub(crate) enum Moved {
 }
 
 /// The index to send next.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
     /// `None`: the next query does not block.
     pub(crate) index: Option<u64>,
@@ -62,6 +68,11 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// The same, of which every answer counts as one below an index seen before, until there is one.
+    pub(crate) fn doubting(self) -> Cursor {
+        Cursor { highest: if self.highest == 0 { u64::MAX } else { self.highest }, ..self }
+    }
+
     /// Takes an answer's index; 0 counts as 1, because a query with 0 never blocks.
     pub(crate) fn take(&mut self, answered: Option<u64>) -> Moved {
         let answered = answered.map(|index| index.max(1));
@@ -75,6 +86,17 @@ impl Cursor {
         self.index = if moved == Moved::Lost { None } else { answered };
         moved
     }
+}
+
+/// An answer that was understood.
+#[derive(Debug)]
+pub(crate) struct Reply<T> {
+    /// What it says.
+    pub(crate) content: T,
+    /// Its index beside the one before.
+    pub(crate) moved: Moved,
+    /// What is to be known before what it lacks is believed to be gone.
+    pub(crate) evidence: Evidence,
 }
 
 /// How often to ask: a token bucket that holds two and gains one a second. An agent that returns at once without news is
@@ -111,18 +133,54 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct Watch {
     path: String,
+    /// Parameters of each query.
+    parameters: Vec<(&'static str, String)>,
     timings: Timings,
     cursor: Cursor,
     pace: Pace,
     failures: u32,
+    /// How many answers in a row were late.
+    late: u32,
+    /// When it is read without an index again.
+    reread: Instant,
     longest_pause: Duration,
 }
 
+/// A body of more bytes is parsed on a thread of its own: the others' news does not wait for it.
+const LARGE: usize = 128 << 10;
+
+/// The longest that a server may not have heard of its leader for its answer to remove something.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(5);
+
 impl Watch {
     /// A watch of this path; it has asked nothing yet.
-    pub(crate) fn new(path: String, timings: &Timings, longest_pause: Duration) -> Watch {
-        let (cursor, pace) = (Cursor::default(), Pace::new());
-        Watch { path, timings: timings.clone(), cursor, pace, failures: 0, longest_pause }
+    pub(crate) fn new(path: String, parameters: Vec<(&'static str, String)>, timings: &Timings) -> Watch {
+        Watch {
+            path,
+            parameters,
+            cursor: Cursor::default(),
+            pace: Pace::new(),
+            failures: 0,
+            late: 0,
+            reread: Instant::now() + timings.reread.mul_f64(0.9 + fastrand::f64() / 5.0),
+            longest_pause: timings.backoff.1,
+            timings: timings.clone(),
+        }
+    }
+
+    /// The same with another longest pause after errors.
+    pub(crate) fn pausing_at_most(self, longest_pause: Duration) -> Watch {
+        Watch { longest_pause, ..self }
+    }
+
+    /// The same, which goes on where another one for this path ended.
+    pub(crate) fn resuming(self, cursor: Cursor, failures: u32) -> Watch {
+        Watch { cursor, failures, ..self }
+    }
+
+    /// Where it stands.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor
     }
 
     /// The index that the next blocking query will send.
@@ -138,42 +196,63 @@ impl Watch {
     /// Asks once. With `blocking` the query waits at the agent for a change, if there is an index to wait from; after any error
     /// the index is forgotten.
     ///
-    /// An answer that `removes` something is confirmed by a consistent read, which the leader answers after it has asked a
-    /// quorum, where there is doubt: there is no known leader, or the index is below one seen before. An agent that has just
-    /// started answers stale reads from a store that it has not filled yet.
-    pub(crate) async fn ask<T>(
+    /// An answer that `removes` something is asked for again in default mode, which the leader answers, where there is doubt: its server
+    /// knows no leader or has not heard of it for long, its index is below one seen before, or it is empty and was streamed. An agent
+    /// that has just started answers stale reads from a store that it has not filled yet
+    /// (<https://developer.hashicorp.com/consul/api-docs/features/consistency>).
+    pub(crate) async fn ask<T: Send + 'static>(
         &mut self,
         lane: &mut Lane,
         blocking: bool,
-        parse: impl Fn(&[u8]) -> Result<T, String>,
+        parse: fn(&[u8]) -> Result<T, String>,
         removes: impl Fn(&T) -> bool,
-    ) -> Result<(T, Moved), Failure> {
-        let highest = self.cursor.highest;
-        let result = async {
-            let answer = lane.get(&self.path, &self.query(blocking), self.timings.deadline()).await?;
-            let parsed = parse(&answer.body).map_err(Failure::not_understood)?;
-            let doubt = answer.known_leader == Some(false) || answer.index.is_some_and(|index| index < highest);
-            if !doubt || !removes(&parsed) {
-                return Ok((parsed, answer.index, false));
+    ) -> Result<Reply<T>, Failure> {
+        let result = self.asked(lane, blocking, parse, removes).await;
+        match result {
+            Ok((content, index, evidence)) => {
+                (self.failures, self.late) = (0, 0);
+                Ok(Reply { content, moved: self.cursor.take(index), evidence })
             }
-            let sure = [("consistent", String::new())];
-            let answer = lane.get(&self.path, &sure, self.timings.deadline()).await?;
-            Ok((parse(&answer.body).map_err(Failure::not_understood)?, answer.index, true))
-        };
-        match result.await {
-            Ok((parsed, index, confirmed)) => {
-                self.failures = 0;
-                if confirmed {
-                    // The store was replaced: only its indexes count from now on.
-                    self.cursor.highest = 0;
-                }
-                Ok((parsed, self.cursor.take(index)))
+            Err(failure) if failure.kind == Failure::CUT => {
+                // An agent that came back with a lower index would not be heard for a whole wait.
+                self.cursor.index = None;
+                Err(failure)
             }
             Err(failure) => {
+                self.late = if failure.kind == Failure::LATE { self.late + 1 } else { 0 };
                 self.fail();
                 Err(failure)
             }
         }
+    }
+
+    async fn asked<T: Send + 'static>(
+        &mut self,
+        lane: &mut Lane,
+        blocking: bool,
+        parse: fn(&[u8]) -> Result<T, String>,
+        removes: impl Fn(&T) -> bool,
+    ) -> Result<(T, Option<u64>, Evidence), Failure> {
+        let (query, patience) = self.query(blocking);
+        let mut answer = lane.get(&self.path, &query, patience).await?;
+        let (index, filtered) = (answer.index, answer.filtered);
+        let forgetful = index.is_some_and(|index| index < self.cursor.highest);
+        let doubt = forgetful
+            || answer.known_leader == Some(false)
+            || answer.last_contact > OUT_OF_TOUCH
+            || answer.streamed && answer.body.len() < 8;
+        let content = parsed(&mut answer, parse).await?;
+        if forgetful {
+            // The store was replaced, or is behind: only its indexes count from now on.
+            self.cursor.highest = 0;
+        }
+        if !doubt || !removes(&content) {
+            return Ok((content, index, Evidence { forgetful, filtered }));
+        }
+        let patience = Patience { head: self.timings.slack, waits: None };
+        let mut answer = lane.get(&self.path, &self.parameters, patience).await?;
+        let content = parsed(&mut answer, parse).await?;
+        Ok((content, answer.index, Evidence { forgetful, filtered: filtered || answer.filtered }))
     }
 
     /// Counts an error: the index is forgotten, and the next pause is longer.
@@ -187,21 +266,52 @@ impl Watch {
         self.pace.pay(moved, changed)
     }
 
-    /// The pause after an error: doubled each time, and between a half and all of that by chance, so that not all watches
-    /// return at once.
-    pub(crate) fn backoff(&self) -> Duration {
+    /// The pause after an error, or after a query that was cut: doubled with each error, and between a half and all of that by chance, so
+    /// that not all watches return at once.
+    pub(crate) fn backoff(&mut self, failure: &Failure) -> Duration {
+        if failure.kind == Failure::CUT {
+            return self.pace.pay(Moved::Still, false);
+        }
         let doubled = self.timings.backoff.0.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
         doubled.min(self.longest_pause).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    fn query(&self, blocking: bool) -> Vec<(&'static str, String)> {
-        let mut query = vec![("stale", String::new())];
-        if let (true, Some(index)) = (blocking, self.cursor.index) {
-            query.push(("index", index.to_string()));
-            query.push(("wait", format!("{}ms", self.timings.wait.as_millis())));
+    /// The next query, and how long its answer may take. The agent itself adds up to a sixteenth of the wait, so that not all return at
+    /// once.
+    fn query(&mut self, blocking: bool) -> (Vec<(&'static str, String)>, Patience) {
+        let mut query = self.parameters.clone();
+        query.push(("stale", String::new()));
+        let now = Instant::now();
+        if self.reread <= now {
+            self.reread = now + self.timings.reread.mul_f64(0.9 + fastrand::f64() / 5.0);
+            self.cursor.index = None;
         }
-        query
+        let Timings { wait, slack, first, cut, .. } = self.timings;
+        match self.cursor.index {
+            Some(index) if blocking => {
+                query.push(("index", index.to_string()));
+                query.push(("wait", format!("{}ms", wait.as_millis())));
+                (query, Patience { head: wait + wait / 16 + slack, waits: Some(cut) })
+            }
+            _ => (query, Patience { head: (first * (1 << self.late.min(4))).min(slack.max(first)), waits: None }),
+        }
     }
+}
+
+/// Parses an answer, a large one on a thread of its own.
+async fn parsed<T: Send + 'static>(answer: &mut Answer, parse: fn(&[u8]) -> Result<T, String>) -> Result<T, Failure> {
+    let body = std::mem::take(&mut answer.body);
+    let parsed = match body.len() > LARGE {
+        false => parse(&body),
+        true => match tokio::task::spawn_blocking(move || parse(&body)).await {
+            Ok(parsed) => parsed,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err("the gateway is stopping".into()),
+            },
+        },
+    };
+    parsed.map_err(Failure::not_understood)
 }
 
 #[cfg(test)]
@@ -248,10 +358,11 @@ mod tests {
     #[test]
     fn pauses_after_errors_double_up_to_the_longest() {
         let timings = Timings::default();
-        let mut watch = Watch::new("/".into(), &timings, timings.backoff.1);
+        let mut watch = Watch::new("/".into(), Vec::new(), &timings);
+        let failure = Failure::not_understood("nonsense".into());
         for (failures, at_most) in [(1, 200), (2, 400), (6, 6_400), (7, 10_000), (u32::MAX, 10_000)] {
             watch.failures = failures;
-            let pause = watch.backoff().as_millis();
+            let pause = watch.backoff(&failure).as_millis();
             assert!((at_most / 2..=at_most).contains(&pause), "{failures}: {pause}");
         }
     }

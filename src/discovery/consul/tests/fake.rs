@@ -1,6 +1,6 @@
 //! A Consul in this process: blocking queries as documented, and every way to misbehave on command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 /// How to misbehave.
@@ -36,6 +36,8 @@ struct Inner {
     services: BTreeMap<String, Vec<Value>>,
     faults: Vec<(String, Fault)>,
     requests: Vec<String>,
+    /// Paths of the queries that wait.
+    waiting: Vec<String>,
 }
 
 #[derive(Default)]
@@ -45,11 +47,38 @@ struct State {
     most: AtomicUsize,
 }
 
+/// Whom a change wakes.
+#[derive(Clone, Debug)]
+enum Wake {
+    All,
+    Path(String),
+    /// Nobody: their connections end.
+    Cut,
+}
+
+/// A query that waits.
+struct Waiting<'a>(&'a State, String);
+
+impl Waiting<'_> {
+    fn new<'a>(state: &'a State, path: &str) -> Waiting<'a> {
+        state.inner.lock().waiting.push(path.to_owned());
+        Waiting(state, path.to_owned())
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waiting = &mut self.0.inner.lock().waiting;
+        let place = waiting.iter().position(|path| *path == self.1);
+        place.map(|place| waiting.swap_remove(place));
+    }
+}
+
 /// The fake; dropped, it is gone with all its connections.
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     state: Arc<State>,
-    changed: Arc<watch::Sender<()>>,
+    changed: broadcast::Sender<Wake>,
     server: JoinSet<()>,
 }
 
@@ -64,9 +93,9 @@ impl Fake {
     pub(crate) async fn start() -> Fake {
         let state = Arc::new(State::default());
         state.inner.lock().index = 10;
-        let (changed, _) = watch::channel(());
+        let (changed, _) = broadcast::channel(4096);
         let any = "127.0.0.1:0".parse().unwrap();
-        let mut fake = Fake { address: any, state, changed: Arc::new(changed), server: JoinSet::new() };
+        let mut fake = Fake { address: any, state, changed, server: JoinSet::new() };
         fake.listen().await;
         fake
     }
@@ -88,9 +117,9 @@ impl Fake {
                 let (stream, _) = listener.accept().await.unwrap();
                 let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
                 state.most.fetch_max(open, Ordering::SeqCst);
-                let (state, changed) = (state.clone(), changed.subscribe());
+                let (state, changed) = (state.clone(), changed.clone());
                 connections.spawn(async move {
-                    serve(stream, &state, changed).await;
+                    serve(stream, &state, &changed).await;
                     state.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -145,15 +174,37 @@ impl Fake {
         self.state.most.load(Ordering::SeqCst)
     }
 
+    /// A service as it is from now on, of which nobody is woken.
+    pub(crate) fn put_silently(&self, name: &str, entries: Vec<Value>) {
+        let mut inner = self.state.inner.lock();
+        inner.index += 1;
+        inner.services.insert(name.into(), entries);
+    }
+
+    /// Wakes the queries that wait for paths with this beginning.
+    pub(crate) fn wake(&self, path: &str) {
+        let _ = self.changed.send(Wake::Path(path.into()));
+    }
+
+    /// Ends the connections of all queries that wait, without a word.
+    pub(crate) fn cut(&self) {
+        let _ = self.changed.send(Wake::Cut);
+    }
+
+    /// Paths of the queries that wait.
+    pub(crate) fn waiting(&self, path: &str) -> Vec<String> {
+        self.state.inner.lock().waiting.iter().filter(|waiting| waiting.starts_with(path)).cloned().collect()
+    }
+
     fn change(&self, how: impl FnOnce(&mut Inner)) {
         let mut inner = self.state.inner.lock();
         inner.index += 1;
         how(&mut inner);
-        self.changed.send_replace(());
+        let _ = self.changed.send(Wake::All);
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &State, mut changed: watch::Receiver<()>) {
+async fn serve(mut stream: TcpStream, state: &State, changed: &broadcast::Sender<Wake>) {
     let mut head = Vec::new();
     loop {
         while !head.ends_with(b"\r\n\r\n") {
@@ -169,7 +220,7 @@ async fn serve(mut stream: TcpStream, state: &State, mut changed: watch::Receive
         state.inner.lock().requests.push(logged);
         // A client that gives up closes the connection while we wait.
         let answer = tokio::select! {
-            answer = answer(&target, state, &mut changed) => answer,
+            answer = answer(&target, state, changed) => answer,
             _ = stream.read_u8() => return,
         };
         let Some(answer) = answer else { return };
@@ -179,15 +230,27 @@ async fn serve(mut stream: TcpStream, state: &State, mut changed: watch::Receive
     }
 }
 
-async fn answer(target: &str, state: &State, changed: &mut watch::Receiver<()>) -> Option<Vec<u8>> {
+async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) -> Option<Vec<u8>> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let get = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
     let index: u64 = get("index").map_or(0, |index| index.parse().unwrap());
     let wait = get("wait").map_or(0, |wait| wait.strip_suffix("ms").unwrap().parse().unwrap());
-    changed.borrow_and_update();
+    let mut wakes = changed.subscribe();
     let current = state.inner.lock().index;
     if index >= current && state.inner.lock().shown_index.is_none() {
-        let _ = tokio::time::timeout(Duration::from_millis(wait), changed.changed()).await;
+        let _waiting = Waiting::new(state, path);
+        let woken = async {
+            loop {
+                match wakes.recv().await {
+                    Ok(Wake::Cut) => return true,
+                    Ok(Wake::Path(start)) if !path.starts_with(start.as_str()) => {}
+                    _ => return false,
+                }
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(wait), woken).await == Ok(true) {
+            return None;
+        }
     }
     let fault = state.inner.lock().faults.iter().find(|(start, _)| path.starts_with(start)).map(|(_, fault)| *fault);
     if fault == Some(Fault::Silent) {
@@ -196,7 +259,7 @@ async fn answer(target: &str, state: &State, changed: &mut watch::Receiver<()>) 
     let mut inner = state.inner.lock();
     let body = body(path, &inner).to_string() + "\n";
     let leader = inner.leader.map(|known| format!("X-Consul-KnownLeader: {known}\r\n")).unwrap_or_default();
-    if query.contains("consistent") && inner.leader == Some(false) {
+    if !query.contains("stale") && inner.leader == Some(false) {
         return Some(b"HTTP/1.1 500 No\r\nContent-Length: 10\r\n\r\nNo leader\n".to_vec());
     }
     inner.index = inner.index.max(1);
@@ -222,8 +285,40 @@ fn body(path: &str, inner: &Inner) -> Value {
     if path == "/v1/agent/self" {
         return json!({"Config": {"NodeName": "mine"}});
     }
+    if path == "/v1/status/leader" {
+        return if inner.leader == Some(false) { "".into() } else { "10.0.0.99:8300".into() };
+    }
     if let Some(name) = path.strip_prefix("/v1/health/service/") {
         return inner.services.get(name).cloned().unwrap_or_default().into();
+    }
+    if let Some(state) = path.strip_prefix("/v1/health/state/") {
+        let entries = inner.services.iter().flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
+        let checks = entries.flat_map(|(name, entry)| {
+            let checks = entry["Checks"].as_array().into_iter().flatten();
+            checks.map(move |check| (name, &entry["Node"]["Node"], check))
+        });
+        let wanted = checks.filter(|(_, _, check)| check["Status"] == state);
+        let about = |(name, node, check): (&String, &Value, &Value)| {
+            let service = if check["ServiceID"] == "" { "" } else { name.as_str() };
+            json!({"Node": node, "CheckID": check["CheckID"], "ServiceName": service})
+        };
+        return wanted.map(about).collect();
+    }
+    let entries = || inner.services.iter().flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
+    if path == "/v1/catalog/nodes" {
+        let nodes: BTreeSet<&str> = entries().filter_map(|(_, entry)| entry["Node"]["Node"].as_str()).collect();
+        return nodes.into_iter().map(|node| json!({"Node": node})).collect();
+    }
+    if let Some(node) = path.strip_prefix("/v1/catalog/node/") {
+        let here = entries().filter(|(_, entry)| entry["Node"]["Node"] == node);
+        let services: serde_json::Map<_, _> = here
+            .map(|(name, entry)| {
+                let mut service = entry["Service"].clone();
+                service["Service"] = name.as_str().into();
+                (service["ID"].as_str().unwrap_or_default().to_owned() + name, service)
+            })
+            .collect();
+        return json!({"Node": {"Node": node}, "Services": services});
     }
     let mut names = BTreeMap::from([("consul".to_owned(), Vec::new())]);
     for (name, entries) in &inner.services {

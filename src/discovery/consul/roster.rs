@@ -1,0 +1,414 @@
+//! Which services there are in a datacenter, how each is followed, and which are to be read: plain data, changed by all who follow.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::agent::Budget;
+use super::watch::Cursor;
+use crate::catalog::ServiceName;
+
+/// A service keeps its watch against others for so long after a request or a change.
+const KEEPS: Duration = Duration::from_secs(60);
+
+/// What is known of an entry of a service from its last read: who it is, and when it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Trace {
+    /// A hash of its node's name.
+    pub(super) node: u64,
+    /// A hash of its id on that node.
+    pub(super) id: u64,
+    /// `ModifyIndex`.
+    pub(super) modified: u64,
+}
+
+/// The services of a datacenter.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    inner: Mutex<Inner>,
+    /// Something is to be read.
+    pub(super) due: Notify,
+    /// A service is to get a watch of its own.
+    pub(super) promoted: Notify,
+    /// How the services are followed.
+    pub(super) counts: watch::Sender<Count>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    places: BTreeMap<ServiceName, Place>,
+    /// To be read, in this order.
+    queue: VecDeque<ServiceName>,
+    /// To be read later, after an error.
+    retries: BTreeMap<(Instant, ServiceName), ()>,
+    /// To get a watch.
+    promotions: Vec<ServiceName>,
+    /// How many have one, or are about to.
+    watched: usize,
+    /// All have been read, or could not be, since they were listed.
+    filled: bool,
+    /// Everything was found to be current at this time, by a sweep.
+    swept: Option<Instant>,
+    /// Since when it is known that something has changed, but not what.
+    moved: Option<Instant>,
+}
+
+/// A service.
+#[derive(Debug, Default)]
+struct Place {
+    /// When it was asked for or changed last.
+    used: Option<Instant>,
+    follow: Follow,
+    queued: bool,
+    /// When it was read last.
+    read: Option<Instant>,
+    cursor: Cursor,
+    failures: u32,
+    /// It was read or could not be: nobody waits for it any more.
+    settled: bool,
+    /// An instance of it did not pass.
+    ailing: bool,
+    traces: Box<[Trace]>,
+}
+
+/// How a service is followed.
+#[derive(Debug, Default)]
+enum Follow {
+    /// By reads.
+    #[default]
+    Reads,
+    /// It is to get a watch of its own.
+    Promoted,
+    /// By a watch of its own.
+    Watch(AbortHandle),
+}
+
+/// How the services are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// With a watch of their own.
+    pub(super) watched: usize,
+    /// By reads.
+    pub(super) swept: usize,
+    /// There are more than can have a watch of their own.
+    pub(super) beyond: bool,
+}
+
+impl Roster {
+    /// Takes the list of services, sorted: new ones are to be read, and those that are gone are followed no more.
+    pub(super) fn list(&self, names: &[ServiceName], budget: Budget) {
+        let inner = &mut *self.inner.lock();
+        let mut before = std::mem::take(&mut inner.places);
+        for name in names {
+            let place = before.remove(name).unwrap_or_else(|| {
+                inner.queue.push_back(name.clone());
+                Place { queued: true, ..Place::default() }
+            });
+            inner.places.insert(name.clone(), place);
+        }
+        for place in before.into_values() {
+            inner.watched -= place.end();
+        }
+        inner.fill();
+        self.assign(inner, budget);
+        self.tell(inner, budget);
+        self.due.notify_one();
+    }
+
+    /// Ends every watch; everything is to be read anew.
+    pub(super) fn restart(&self) {
+        let inner = &mut *self.inner.lock();
+        for (name, place) in &mut inner.places {
+            inner.watched -= std::mem::take(place).end();
+            place.queued = true;
+            inner.queue.push_back(name.clone());
+        }
+        inner.retries.clear();
+        inner.filled = false;
+        self.due.notify_one();
+    }
+
+    /// A service was asked for, or has changed: it gets a watch of its own if it can, else it is read once.
+    pub(super) fn touch(&self, name: &ServiceName, budget: Budget) {
+        let inner = &mut *self.inner.lock();
+        let now = Instant::now();
+        let Some(place) = inner.places.get_mut(name) else { return };
+        place.used = Some(now);
+        if !inner.filled || !matches!(place.follow, Follow::Reads) || !place.settled {
+            return;
+        }
+        if inner.watched >= budget.watches_beside_signals && !inner.displace(now) {
+            self.enqueue_one(inner, name);
+            return;
+        }
+        self.promote(inner, name.clone());
+        self.tell(inner, budget);
+    }
+
+    /// These are to be read; those with a watch of their own need it not.
+    pub(super) fn enqueue<'a>(&self, names: impl IntoIterator<Item = &'a ServiceName>) {
+        let inner = &mut *self.inner.lock();
+        names.into_iter().for_each(|name| self.enqueue_one(inner, name));
+    }
+
+    /// All services without a watch of their own are to be read, those first that were not for the longest time. How many they are.
+    pub(super) fn enqueue_all(&self) -> usize {
+        let inner = &mut *self.inner.lock();
+        let swept = inner.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Reads));
+        let mut names: Vec<_> = swept.map(|(name, place)| (place.read, name.clone())).collect();
+        names.sort();
+        names.iter().for_each(|(_, name)| self.enqueue_one(inner, name));
+        names.len()
+    }
+
+    /// Those that were not read for so long are to be read, but no more than so many.
+    pub(super) fn enqueue_oldest(&self, age: Duration, most: usize) {
+        let inner = &mut *self.inner.lock();
+        let old = Instant::now().checked_sub(age);
+        let stale = |place: &Place| matches!(place.follow, Follow::Reads) && place.settled && place.read < old;
+        let mut names: Vec<_> = inner.places.iter().filter(|(_, place)| stale(place)).collect();
+        names.sort_by_key(|(_, place)| place.read);
+        let names: Vec<_> = names.into_iter().take(most).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.enqueue_one(inner, name));
+    }
+
+    /// Services with an entry on one of these nodes.
+    pub(super) fn on_nodes(&self, nodes: &HashSet<u64>) -> Vec<ServiceName> {
+        let inner = self.inner.lock();
+        let here = |place: &Place| place.traces.iter().any(|trace| nodes.contains(&trace.node));
+        inner.places.iter().filter(|(_, place)| here(place)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Services of which an instance did not pass when they were read.
+    pub(super) fn ailing(&self) -> Vec<ServiceName> {
+        let inner = self.inner.lock();
+        inner.places.iter().filter(|(_, place)| place.ailing).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Services whose entries are others than these, which are all that the catalog has: by service, the entries of all nodes.
+    pub(super) fn differing(&self, found: &HashMap<String, HashSet<Trace>>) -> Vec<ServiceName> {
+        let inner = self.inner.lock();
+        let differs = |name: &ServiceName, place: &Place| match found.get(name.as_str()) {
+            Some(found) => found.len() != place.traces.len() || place.traces.iter().any(|trace| !found.contains(trace)),
+            None => !place.traces.is_empty(),
+        };
+        let settled = inner.places.iter().filter(|(_, place)| place.settled);
+        settled.filter(|(name, place)| differs(name, place)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The next service to read, with what is known of its reads; `None` when none is due.
+    pub(super) fn next(&self) -> Option<(ServiceName, Cursor, u32)> {
+        let inner = &mut *self.inner.lock();
+        let now = Instant::now();
+        while let Some(((at, name), ())) = inner.retries.pop_first() {
+            if at > now {
+                inner.retries.insert((at, name), ());
+                break;
+            }
+            self.enqueue_one(inner, &name);
+        }
+        loop {
+            let name = inner.queue.pop_front()?;
+            if let Some(place) = inner.places.get_mut(&name)
+                && std::mem::take(&mut place.queued)
+                && matches!(place.follow, Follow::Reads)
+            {
+                return Some((name, place.cursor, place.failures));
+            }
+        }
+    }
+
+    /// When the next read after an error is due.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.inner.lock().retries.first_key_value().map(|((at, _), ())| *at)
+    }
+
+    /// What failed is to be read at once.
+    pub(super) fn retry(&self) {
+        let inner = &mut *self.inner.lock();
+        for ((_, name), ()) in std::mem::take(&mut inner.retries) {
+            self.enqueue_one(inner, &name);
+        }
+    }
+
+    /// A service was read.
+    pub(super) fn answered(
+        &self,
+        name: &ServiceName,
+        cursor: Cursor,
+        (traces, ailing): (Box<[Trace]>, bool),
+        budget: Budget,
+    ) {
+        let inner = &mut *self.inner.lock();
+        let Some(place) = inner.places.get_mut(name) else { return };
+        (place.cursor, place.traces, place.ailing, place.failures) = (cursor, traces, ailing, 0);
+        place.read = Some(Instant::now());
+        if !std::mem::replace(&mut place.settled, true) {
+            inner.fill();
+            self.assign(inner, budget);
+            self.tell(inner, budget);
+        }
+    }
+
+    /// A service could not be read; it is tried again after a pause.
+    pub(super) fn failed(&self, name: &ServiceName, failures: u32, pause: Duration, budget: Budget) {
+        let inner = &mut *self.inner.lock();
+        let Some(place) = inner.places.get_mut(name) else { return };
+        place.failures = failures;
+        if matches!(place.follow, Follow::Reads) {
+            inner.retries.insert((Instant::now() + pause, name.clone()), ());
+        }
+        if !std::mem::replace(&mut place.settled, true) {
+            inner.fill();
+            self.assign(inner, budget);
+            self.tell(inner, budget);
+        }
+        self.due.notify_one();
+    }
+
+    /// Those that are to get a watch of their own.
+    pub(super) fn promotions(&self) -> Vec<(ServiceName, Cursor)> {
+        let inner = &mut *self.inner.lock();
+        let names = std::mem::take(&mut inner.promotions);
+        let place = |name: ServiceName| inner.places.get(&name).map(|place| (name, place.cursor));
+        names.into_iter().filter_map(place).collect()
+    }
+
+    /// A service has a watch of its own now.
+    pub(super) fn watched(&self, name: &ServiceName, watch: AbortHandle) {
+        match self.inner.lock().places.get_mut(name) {
+            Some(place) if matches!(place.follow, Follow::Promoted) => place.follow = Follow::Watch(watch),
+            _ => watch.abort(),
+        }
+    }
+
+    /// A sweep that began at this time has found everything to be current, or to be read.
+    pub(super) fn swept(&self, began: Instant) {
+        let inner = &mut *self.inner.lock();
+        inner.swept = Some(began);
+        inner.moved = inner.moved.filter(|moved| *moved > began);
+    }
+
+    /// Whether all services were read once, as far as they can be.
+    pub(super) fn is_filled(&self) -> bool {
+        self.inner.lock().filled
+    }
+
+    /// How the services are followed.
+    pub(super) fn count(&self) -> Count {
+        *self.counts.borrow()
+    }
+
+    /// Whether a service is followed here.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.inner.lock().places.contains_key(name)
+    }
+
+    /// Of a service: whether it has a watch of its own, whether all that signals said was looked into, and when something was heard of it.
+    pub(super) fn heard(&self, name: &str) -> Option<(bool, bool, Option<Instant>)> {
+        let inner = self.inner.lock();
+        let place = inner.places.get(name)?;
+        let swept = inner.swept.filter(|_| place.settled);
+        Some((matches!(place.follow, Follow::Watch(_)), inner.moved.is_none() && !place.queued, place.read.max(swept)))
+    }
+
+    /// Something was registered, or is gone: it is not known yet what.
+    pub(super) fn moved(&self) {
+        self.inner.lock().moved.get_or_insert_with(Instant::now);
+    }
+
+    fn tell(&self, inner: &Inner, budget: Budget) {
+        let (all, watched) = (inner.places.len(), inner.watched);
+        let count = Count { watched, swept: all - watched, beyond: all > budget.watches };
+        self.counts.send_if_modified(|known| std::mem::replace(known, count) != count);
+    }
+
+    fn enqueue_one(&self, inner: &mut Inner, name: &ServiceName) {
+        if let Some(place) = inner.places.get_mut(name)
+            && !place.queued
+            && matches!(place.follow, Follow::Reads)
+        {
+            place.queued = true;
+            inner.queue.push_back(name.clone());
+            self.due.notify_one();
+        }
+    }
+
+    /// Gives a watch to each service while all fit; else, once all were read, to those that were used lately.
+    fn assign(&self, inner: &mut Inner, budget: Budget) {
+        let all = inner.places.len() <= budget.watches;
+        if !all && !inner.filled {
+            return;
+        }
+        let room = if all { budget.watches } else { budget.watches_beside_signals };
+        let free = room.saturating_sub(inner.watched);
+        let waiting = |place: &Place| place.settled && matches!(place.follow, Follow::Reads);
+        let mut names: Vec<_> = inner.places.iter().filter(|(_, place)| waiting(place)).collect();
+        names.sort_by_key(|(_, place)| std::cmp::Reverse(place.used));
+        names.truncate(free);
+        let names: Vec<_> = names.into_iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.promote(inner, name);
+        }
+        // There are more than before: the signals need room.
+        while inner.watched > room && inner.end_oldest() {}
+    }
+
+    fn promote(&self, inner: &mut Inner, name: ServiceName) {
+        if let Some(place) = inner.places.get_mut(&name) {
+            place.follow = Follow::Promoted;
+            inner.watched += 1;
+            inner.promotions.push(name);
+            self.promoted.notify_one();
+        }
+    }
+}
+
+impl Inner {
+    fn fill(&mut self) {
+        self.filled = self.filled || self.places.values().all(|place| place.settled);
+    }
+
+    /// Ends the watch of a service that was not used for some time; false when all were.
+    fn displace(&mut self, now: Instant) -> bool {
+        let used = |place: &Place| place.used.is_some_and(|used| now - used < KEEPS);
+        let oldest = self.oldest().filter(|name| !used(&self.places[name]));
+        oldest.is_some_and(|name| self.demote(&name))
+    }
+
+    fn end_oldest(&mut self) -> bool {
+        self.oldest().is_some_and(|name| self.demote(&name))
+    }
+
+    fn oldest(&self) -> Option<ServiceName> {
+        let watched = self.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Watch(_)));
+        watched.min_by_key(|(_, place)| place.used).map(|(name, _)| name.clone())
+    }
+
+    fn demote(&mut self, name: &ServiceName) -> bool {
+        let Some(place) = self.places.get_mut(name) else { return false };
+        if let Follow::Watch(watch) = std::mem::take(&mut place.follow) {
+            watch.abort();
+            self.watched -= 1;
+        }
+        true
+    }
+}
+
+impl Place {
+    /// Ends its watch; how many there were.
+    fn end(self) -> usize {
+        match self.follow {
+            Follow::Reads => 0,
+            Follow::Promoted => 1,
+            Follow::Watch(watch) => {
+                watch.abort();
+                1
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Agents that die, hang and come back, and others that stand in for them.
+
+use super::*;
+
+#[tokio::test]
+async fn an_agent_that_hangs_at_the_start_delays_nothing_once_it_answers() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    fake.fail("/v1/", Fault::Silent);
+    let discovery = discover(&fake, |_, timings| timings.wait = Duration::from_secs(3600));
+    while fake.requests("/v1/").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    fake.heal();
+    // What was asked while it hung is never answered: only another question is.
+    until(&discovery, |c| addresses(c, "web") == ["10.0.0.1:80"]).await;
+}
+
+#[tokio::test]
+async fn a_query_that_is_cut_while_it_waits_is_no_error_and_nothing_is_missed() {
+    let fake = Fake::start().await;
+    fake.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&fake, |_, timings| {
+        (timings.wait, timings.cut) = (Duration::from_secs(3600), Duration::from_millis(50));
+    });
+    until(&discovery, |c| c.complete).await;
+    for round in 0..3 {
+        while fake.waiting("/v1/").len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await; // the agent's own deadline
+        fake.put_silently("web", web(&[&format!("10.0.1.{round}")]));
+        fake.cut();
+        until(&discovery, |c| addresses(c, "web") == [format!("10.0.1.{round}:80")]).await;
+    }
+    assert_eq!(discovery.status.borrow().providers[0].errors, 0);
+}
+
+#[tokio::test]
+async fn where_the_first_agent_dies_the_next_one_is_followed_and_nothing_is_lost_meanwhile() {
+    let (mut first, second) = (Fake::start().await, Fake::start().await);
+    first.put("web", web(&["10.0.0.1"]));
+    second.put("web", web(&["10.0.0.1"]));
+    let discovery = discover(&first, |config, timings| {
+        config.addresses.push(format!("http://{}", second.address));
+        (timings.failover, timings.failback) = (Duration::from_millis(200), Duration::from_millis(400));
+    });
+    until(&discovery, |c| c.complete).await;
+    assert!(second.requests("/v1/").is_empty(), "one agent at a time");
+    first.kill().await;
+    until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("does not answer"))).await;
+    assert_eq!(addresses(&discovery.catalog.borrow(), "web"), ["10.0.0.1:80"]);
+    second.put("web", web(&["10.0.0.1", "10.0.0.2"]));
+    until(&discovery, |c| addresses(c, "web").len() == 2).await;
+    first.put("web", web(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
+    first.listen().await;
+    until(&discovery, |c| addresses(c, "web").len() == 3).await;
+    until_status(&discovery, |s| s.notes.iter().all(|note| !note.contains("does not answer"))).await;
+}

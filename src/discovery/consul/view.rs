@@ -1,0 +1,191 @@
+//! One datacenter, as one agent shows it: what all that follow it share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::agent::{Agent, Budget};
+use super::assemble::{self, Assembled, Rules};
+use super::client::{Failure, Lane};
+use super::health;
+use super::model::{self, Entry, Unreadable};
+use super::roster::{Roster, Trace};
+use super::state::State;
+use super::watch::{Cursor, Watch};
+use crate::catalog::{Health, ServiceName};
+
+/// A datacenter.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) agent: Arc<Agent>,
+    pub(super) state: Arc<State>,
+    /// Its place in the order of preference.
+    pub(super) dc: usize,
+    /// Its name, where it is configured.
+    pub(super) datacenter: Option<String>,
+    /// The service that the token must see.
+    pub(super) canary: Option<String>,
+    pub(super) roster: Roster,
+    /// The index of the catalog: when it moves, something was registered or is gone.
+    pub(super) registrations: watch::Sender<u64>,
+    /// Whether the checks that are critical, and those that are warning, are watched.
+    pub(super) signals: [AtomicBool; 2],
+    hasher: foldhash::quality::RandomState,
+    /// The services of its catalog that may be exposed, sorted.
+    pub(super) candidates: Mutex<Vec<ServiceName>>,
+    /// Addresses with several registrations of which a warning was logged.
+    warned: Mutex<BTreeMap<ServiceName, BTreeSet<SocketAddr>>>,
+}
+
+type Entries = Vec<Result<Entry, Unreadable>>;
+
+impl View {
+    pub(super) fn new(
+        agent: Arc<Agent>,
+        state: Arc<State>,
+        (dc, datacenter): (usize, Option<String>),
+        canary: Option<String>,
+    ) -> View {
+        View {
+            agent,
+            state,
+            dc,
+            datacenter,
+            canary,
+            roster: Roster::default(),
+            registrations: watch::Sender::new(0),
+            signals: Default::default(),
+            hasher: foldhash::quality::RandomState::default(),
+            candidates: Mutex::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Follows what is to be followed here: in the first datacenter all of its services, in another what no better one can serve.
+    pub(super) fn relist(&self) {
+        let mut names = self.candidates.lock().clone();
+        if self.dc > 0 {
+            let wanted = self.state.wanted(self.dc);
+            names.retain(|name| wanted.binary_search(name).is_ok());
+        }
+        self.roster.list(&names, self.budget());
+    }
+
+    /// A watch of a path in this datacenter.
+    pub(super) fn watch(&self, path: String) -> Watch {
+        self.resume(path, Cursor::default(), 0)
+    }
+
+    /// A watch that goes on where another one for this path ended.
+    pub(super) fn resume(&self, path: String, cursor: Cursor, failures: u32) -> Watch {
+        let parameters = self.datacenter.iter().map(|name| ("dc", name.clone())).collect();
+        let cursor = if self.agent.successor { cursor.doubting() } else { cursor };
+        Watch::new(path, parameters, &self.agent.timings).resuming(cursor, failures)
+    }
+
+    /// How the agent's connections are divided.
+    pub(super) fn budget(&self) -> Budget {
+        let budget = self.agent.budget();
+        match self.dc {
+            0 => budget,
+            // What another datacenter stands in for is little, and the first one's watches come first.
+            _ => Budget { watches: budget.spare, watches_beside_signals: budget.spare, signals: false, ..budget },
+        }
+    }
+
+    /// A number for a name, which is the same as long as this runs.
+    pub(super) fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// Asks once for what no watch asks for, with its index.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) async fn get<T: Send + 'static>(
+        &self,
+        lane: &mut Lane,
+        path: &str,
+        parse: fn(&[u8]) -> Result<T, String>,
+    ) -> Result<(T, Option<u64>), Failure> {
+        let mut watch = self.watch(path.to_owned());
+        let content = watch.ask(lane, false, parse, |_| false).await?.content;
+        Ok((content, watch.cursor().index))
+    }
+
+    /// Asks for a service once, and writes what it learns to the state and the roster.
+    ///
+    /// # Errors
+    /// That the service could not be read: the pause until it may be asked for again.
+    pub(super) async fn read(
+        &self,
+        name: &ServiceName,
+        watch: &mut Watch,
+        lane: &mut Lane,
+        blocking: bool,
+    ) -> Result<Read, Duration> {
+        let Some(rules) = self.agent.rules(self.dc) else { return Err(self.agent.timings.backoff.0) };
+        let removes = |entries: &Entries| self.state.removes(self.dc, name, &assemble::service(name, entries, &rules));
+        match watch.ask(lane, blocking, model::entries, removes).await {
+            Ok(reply) => {
+                let assembled = assemble::service(name, &reply.content, &rules);
+                self.warn_of_shared(name, &assembled);
+                let changed = self.state.put(self.dc, name, assembled, reply.evidence);
+                self.roster.answered(name, watch.cursor(), self.traces(&reply.content), self.budget());
+                Ok(Read { changed, pause: watch.pause(reply.moved, changed) })
+            }
+            Err(failure) => {
+                if failure.kind != Failure::CUT {
+                    self.state.service_failed(self.dc, name, &failure, watch.failures());
+                }
+                Err(watch.backoff(&failure))
+            }
+        }
+    }
+
+    /// What tells one state of the entries from another, and whether one of them does not pass.
+    fn traces(&self, entries: &Entries) -> (Box<[Trace]>, bool) {
+        let readable = || entries.iter().filter_map(|entry| entry.as_ref().ok());
+        let trace = |entry: &Entry| Trace {
+            node: self.hash(&entry.node.node),
+            id: self.hash(&entry.service.id),
+            modified: entry.service.modify_index,
+        };
+        (readable().map(trace).collect(), readable().any(|entry| health::of(&entry.checks) != Health::Passing))
+    }
+
+    /// Warns of each address with several registrations, once as long as it has them.
+    fn warn_of_shared(&self, name: &ServiceName, answer: &Assembled) {
+        let shared: BTreeSet<SocketAddr> = match answer {
+            Assembled::Exposed(_, shared) => shared.iter().copied().collect(),
+            Assembled::Hidden(_) => BTreeSet::new(),
+        };
+        let mut warned = self.warned.lock();
+        let before = if shared.is_empty() { warned.remove(name) } else { warned.insert(name.clone(), shared.clone()) };
+        for address in shared.difference(&before.unwrap_or_default()) {
+            tracing::warn!(service = %name, %address, "several registrations on one address are one instance");
+        }
+    }
+}
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    /// What is known of the service has changed.
+    pub(super) changed: bool,
+    /// The pause that is due before the next one.
+    pub(super) pause: Duration,
+}
+
+impl Agent {
+    /// Which instances of a datacenter are taken, once the agent has said who it is.
+    pub(super) fn rules(&self, dc: usize) -> Option<Arc<Rules>> {
+        self.rules.borrow().as_ref().and_then(|rules| rules.get(dc)).cloned()
+    }
+}
