@@ -197,8 +197,12 @@ pub struct Hidden {
 
 pub use imbl::ordmap::DiffItem;
 
-/// Services by name: a map whose copies share what is equal in them, so that a change costs what has changed and not what exists.
-pub type Services = imbl::OrdMap<ServiceName, Arc<Service>>;
+/// Something of each service, by its name: a map whose copies share what is equal in them, so that a change costs what has changed and not
+/// what exists.
+pub type ByName<T> = imbl::OrdMap<ServiceName, Arc<T>>;
+
+/// Services by name.
+pub type Services = ByName<Service>;
 
 /// Everything that exists, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

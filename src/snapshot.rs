@@ -3,15 +3,15 @@
 
 mod next;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
+use imbl::OrdSet;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::catalog::{Catalog, ServiceName};
+use crate::catalog::{ByName, Catalog, ServiceName};
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::plane::Wake;
@@ -45,9 +45,10 @@ pub struct Snapshot {
     pub routes: Arc<Table>,
     /// What requests pass.
     pub filters: Arc<Filters>,
-    /// By slot; a slot without a service is free.
-    pub services: Vec<Option<Arc<Service>>>,
-    slots: HashMap<ServiceName, usize, foldhash::fast::FixedState>,
+    /// The services of the catalog, and those that it had lately.
+    pub services: ByName<Service>,
+    /// Those that it had lately, and when each became extinct: the oldest is the first.
+    extinct: OrdSet<(Instant, ServiceName)>,
 }
 
 /// What the next snapshot follows from, besides the one before.
@@ -71,18 +72,19 @@ impl Snapshot {
             filters: Arc::new(Filters::new(&config, None)),
             config,
             catalog: Arc::default(),
-            services: Vec::new(),
-            slots: HashMap::default(),
+            services: ByName::new(),
+            extinct: OrdSet::new(),
         }
     }
 
     /// The service of a name.
     pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
-        self.slots.get(name).and_then(|&slot| self.services[slot].as_ref())
+        self.services.get(name)
     }
 
     /// The snapshot after `previous`. It is pure: it reads no live state of instances or limits, and changes nothing. What is to be
-    /// done to live instances is in the effects; counters of limits are shared by both snapshots.
+    /// done to live instances is in the effects; counters of limits are shared by both snapshots. A new catalog costs what differs in
+    /// it; only a new configuration makes it look at every service.
     pub fn next(inputs: &Inputs, previous: &Snapshot) -> Next {
         let snapshot = Snapshot {
             version: previous.version + 1,
@@ -92,14 +94,14 @@ impl Snapshot {
             routes: previous.routes.clone(),
             filters: previous.filters.clone(),
             services: previous.services.clone(),
-            slots: previous.slots.clone(),
+            extinct: previous.extinct.clone(),
         };
-        let mut next = Next { snapshot, effects: Vec::new(), changes: Vec::new(), due: None };
+        let mut next = Next { snapshot, effects: Vec::new(), changes: Vec::new(), visited: 0, due: None };
         if !Arc::ptr_eq(&inputs.config, &previous.config) {
             next.reconfigure(&inputs.config, previous);
         }
-        next.take_in(inputs);
-        next.expire(inputs);
+        next.take_in(inputs, previous);
+        next.expire(inputs.now);
         next
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::catalog::{self, ServiceName};
+use crate::catalog::{self, ByName, DiffItem, ServiceName};
 use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
 use breaker::{Failure, Weight};
@@ -28,14 +28,12 @@ use recent::Budget;
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
-    /// Its place in the snapshot's list; kept from one snapshot to the next.
-    pub slot: usize,
     /// What the catalog says of it.
     pub source: Arc<catalog::Service>,
     /// One per endpoint of `source`, in its order.
     pub members: Box<[Member]>,
     /// Instances that it had lately, and since when it has not: who comes back is known.
-    pub departed: Box<[(Arc<Instance>, Instant)]>,
+    pub departed: Box<[Departed]>,
     /// What all its instances share over all snapshots.
     pub state: Arc<ServiceState>,
     /// How many further attempts it may cost.
@@ -43,6 +41,18 @@ pub struct Service {
     /// Since when no provider lists it: then it only answers 503 until it is forgotten.
     pub gone: Option<Instant>,
 }
+
+/// An instance that departed, and when.
+pub type Departed = (Arc<Instance>, Instant);
+
+/// Services are equal when they are the same one: a change of anything in one makes another.
+impl PartialEq for Service {
+    fn eq(&self, other: &Service) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Service {}
 
 /// What all instances of a service share. It outlives snapshots, as they do.
 #[derive(Debug)]
@@ -96,10 +106,10 @@ pub struct Pick {
 pub struct Upstreams {
     worker: WorkerId,
     settings: Rc<Settings>,
-    /// By slot.
-    services: RefCell<Vec<Option<Rc<LocalService>>>>,
-    /// The same, by name.
-    by_name: RefCell<HashMap<Arc<str>, Rc<LocalService>, foldhash::fast::FixedState>>,
+    /// Those that it has been asked for, by name.
+    known: RefCell<HashMap<Arc<str>, Rc<LocalService>, foldhash::fast::FixedState>>,
+    /// All of the newest snapshot.
+    all: RefCell<ByName<Service>>,
     pruned: Cell<usize>,
 }
 
@@ -127,7 +137,6 @@ impl Service {
         let member = |m: &Member| Member { instance: m.instance.clone(), weight: m.weight };
         Service {
             name: self.name.clone(),
-            slot: self.slot,
             source: self.source.clone(),
             members: self.members.iter().map(member).collect(),
             departed: self.departed.clone(),
@@ -144,65 +153,63 @@ impl Upstreams {
         Upstreams {
             worker,
             settings: Rc::new(settings),
-            services: RefCell::default(),
-            by_name: RefCell::default(),
+            known: RefCell::default(),
+            all: RefCell::default(),
             pruned: Cell::new(0),
         }
     }
 
-    /// Takes over a snapshot's services. What did not change stays untouched; connections of instances that stay,
-    /// stay; idle ones of departed instances close now.
-    pub fn follow(&self, services: &[Option<Arc<Service>>]) {
-        let mut known = self.services.borrow_mut();
-        known.resize_with(services.len(), || None);
-        let (mut gone, mut changed): (Vec<Arc<str>>, Vec<Rc<LocalService>>) = Default::default();
-        for (mine, theirs) in known.iter_mut().zip(services) {
-            let old = mine.as_ref();
-            if let (Some(old), Some(new)) = (old, theirs)
-                && Arc::ptr_eq(&old.shared, new)
-            {
-                continue;
+    /// Takes over a snapshot's services, at the price of what differs from the one before. What did not change stays untouched;
+    /// connections of instances that stay, stay; idle ones of departed instances close now. A service that no request has asked this
+    /// worker for waits until one does.
+    pub fn follow(&self, services: &ByName<Service>) {
+        let mut known = self.known.borrow_mut();
+        let before = self.all.replace(services.clone());
+        for difference in before.diff(services) {
+            match difference {
+                DiffItem::Add(..) => {}
+                DiffItem::Update { new: (name, new), .. } => {
+                    if let Some(mine) = known.get_mut(name.as_str()) {
+                        *mine = LocalService::adopt(new, Some(mine), self.worker, &self.settings);
+                    }
+                }
+                DiffItem::Remove(name, _) => {
+                    let gone = known.remove(name.as_str());
+                    gone.iter().flat_map(|gone| &gone.slots).for_each(|slot| slot.local.prune(Instant::now()));
+                }
             }
-            gone.extend(old.map(|old| old.shared.name.shared()));
-            if let (Some(old), None) = (old, theirs) {
-                old.slots.iter().for_each(|slot| slot.local.prune(Instant::now()));
-            }
-            let adopt =
-                |new: &Arc<Service>| LocalService::adopt(new, old.map(|old| &**old), self.worker, &self.settings);
-            let new = theirs.as_ref().map(adopt);
-            changed.extend(new.clone());
-            *mine = new;
         }
-        // A name may have gone from one slot and come to another.
-        let mut by_name = self.by_name.borrow_mut();
-        gone.iter().for_each(|name| drop(by_name.remove(name)));
-        by_name.extend(changed.into_iter().map(|service| (service.shared.name.shared(), service)));
     }
 
     /// The service of a name.
     pub fn named(&self, name: &str) -> Option<Rc<LocalService>> {
-        self.by_name.borrow().get(name).cloned()
+        let known = self.known.borrow().get(name).cloned();
+        known.or_else(|| self.first_asked(name))
     }
 
-    /// The service in a slot.
-    pub fn service(&self, slot: usize) -> Option<Rc<LocalService>> {
-        self.services.borrow().get(slot).cloned().flatten()
+    /// The same, when this worker is asked for it for the first time.
+    #[cold]
+    fn first_asked(&self, name: &str) -> Option<Rc<LocalService>> {
+        let all = self.all.borrow();
+        let local = LocalService::adopt(all.get(name)?, None, self.worker, &self.settings);
+        self.known.borrow_mut().insert(local.shared.name.shared(), local.clone());
+        Some(local)
     }
 
     /// Closes connections that are too old. A few services at each tick, so that many cost no request its time.
     pub fn tick(&self) {
         const AT_ONCE: usize = 64;
-        let services = self.services.borrow();
+        let known = self.known.borrow();
         let (now, start) = (Instant::now(), self.pruned.get());
-        for service in services.iter().skip(start).take(AT_ONCE).flatten() {
+        for service in known.values().skip(start).take(AT_ONCE) {
             service.slots.iter().for_each(|slot| slot.local.prune(now));
         }
-        self.pruned.set(if start + AT_ONCE >= services.len() { 0 } else { start + AT_ONCE });
+        self.pruned.set(if start + AT_ONCE >= known.len() { 0 } else { start + AT_ONCE });
     }
 
     /// Idle connections to an instance on this worker.
-    pub fn idle(&self, slot: usize, member: usize) -> usize {
-        self.service(slot).and_then(|s| s.slots.get(member).map(|slot| slot.local.idle())).unwrap_or(0)
+    pub fn idle(&self, service: &str, member: usize) -> usize {
+        self.named(service).and_then(|s| s.slots.get(member).map(|slot| slot.local.idle())).unwrap_or(0)
     }
 }
 

@@ -66,7 +66,7 @@ fn picks(criterion: &mut Criterion) {
         let config = config("[breaker]\nopen = \"1h\"\nopen_max = \"1h\"\n");
         let snapshot = next(&config, &catalog(1, count), &Snapshot::empty(config.clone())).snapshot;
         let upstreams = upstreams(&snapshot);
-        let local = upstreams.service(0).expect("its only service");
+        let local = upstreams.named("service-0").expect("its only service");
         for member in local.shared.members.iter().step_by(10).take(tripped) {
             while let Some(permit) = member.instance.acquire(WORKER) {
                 permit.failed(Failure::ConnectRefused, &local.shared.state, || true);
@@ -164,11 +164,21 @@ fn snapshots(criterion: &mut Criterion) {
                 b.iter_batched(|| (), |()| next(&config, catalog, previous), BatchSize::PerIteration);
             });
         }
-        // One instance disappears and returns in turn.
-        let upstreams = upstreams(&before);
-        let mut turns = [&after.snapshot, &before].into_iter().cycle();
-        criterion.bench_function(format!("follow by a worker/{of}/one instance gone or back"), |b| {
-            b.iter(|| turns.next().map(|snapshot| upstreams.follow(&snapshot.services)));
+        // One instance disappears and returns in turn, while requests have asked this worker for every service, or for one.
+        for asked in [services, 1] {
+            let upstreams = upstreams(&before);
+            (0..asked).for_each(|n| assert!(upstreams.named(&format!("service-{n}")).is_some()));
+            let mut turns = [&after.snapshot, &before].into_iter().cycle();
+            criterion.bench_function(
+                format!("follow by a worker/{of}, {asked} asked for/one instance gone or back"),
+                |b| {
+                    b.iter(|| turns.next().map(|snapshot| upstreams.follow(&snapshot.services)));
+                },
+            );
+        }
+        // The time that it takes to free the snapshot before.
+        criterion.bench_function(format!("free/{of}/one instance gone"), |b| {
+            b.iter_batched(|| next(&config, &one_gone, &before).snapshot, drop, BatchSize::PerIteration);
         });
     }
 }
@@ -215,9 +225,10 @@ fn catalog(services: usize, each: usize) -> Arc<Catalog> {
 /// A copy of a catalog in which one service has one instance less.
 fn without_one(catalog: &Catalog) -> Arc<Catalog> {
     let mut catalog = catalog.clone();
-    let services = catalog.services.values_mut();
-    let service = Arc::make_mut(services.last().expect("there is one"));
-    service.endpoints.pop();
+    let (name, service) = catalog.services.get_max().expect("there is one");
+    let (name, mut service) = (name.clone(), service.clone());
+    Arc::make_mut(&mut service).endpoints.pop();
+    catalog.services.insert(name, service);
     Arc::new(catalog)
 }
 
@@ -243,5 +254,5 @@ fn endpoint(service: &ServiceName, number: usize) -> Endpoint {
         service: service.clone(),
         address: ([10, 0, high, low], 8080).into(),
     };
-    Endpoint { key, registrations: vec![registration], health: Health::Passing, weight: 1 }
+    Endpoint { key, registrations: vec![registration], health: Health::Passing, weight: 1, suspect: None }
 }

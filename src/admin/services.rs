@@ -1,16 +1,18 @@
 //! `/admin/services`: every service, its routes and its instances, what its provider knows of them and what was seen here.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::sources::Sources;
-use crate::catalog::{self, Catalog, DiscoveryStatus, Endpoint, ProviderStatus};
+use crate::catalog::{self, DiscoveryStatus, Endpoint, ProviderStatus};
 use crate::pages::services::{
     Breaker, Check, Gateway, Hidden, Instance, Page, Provider, Registration, Service, Snapshot, Unroutable,
 };
 use crate::plane::Pulse;
+use crate::snapshot;
 use crate::telemetry::access::rfc3339;
 use crate::upstream::breaker::State;
 use crate::upstream::{self, Member};
@@ -20,15 +22,15 @@ use crate::worker::WorkerId;
 pub(super) fn page(sources: &Sources, only: Option<&str>) -> Page {
     let snapshot = sources.current.load();
     let wanted = |name: &str| only.is_none_or(|only| only == name);
-    let mut known: Vec<_> =
-        snapshot.services.iter().flatten().filter(|service| wanted(service.name.as_str())).collect();
-    known.sort_by(|a, b| a.name.cmp(&b.name));
-    let services =
-        known.iter().map(|found| service(found, snapshot.routes.to(found.name.as_str()).collect())).collect();
+    let shown = |found: &Arc<upstream::Service>| service(found, snapshot.routes.to(found.name.as_str()).collect());
+    let services = match only {
+        Some(name) => snapshot.service(name).map(shown).into_iter().collect(),
+        None => snapshot.services.values().map(shown).collect(),
+    };
     let hidden = snapshot.catalog.hidden.iter().filter(|hidden| wanted(&hidden.name));
     Page {
         snapshot: Snapshot { version: snapshot.version, complete: snapshot.catalog.complete },
-        discovery: discovery(&sources.discovery.borrow(), &snapshot.catalog),
+        discovery: discovery(&sources.discovery.borrow(), &snapshot),
         services,
         not_exposed: hidden.map(|h| Hidden { name: h.name.clone(), reason: h.reason.clone() }).collect(),
         gateway: gateway(&sources.pulse),
@@ -101,9 +103,9 @@ fn breaker(member: &Member) -> Breaker {
     }
 }
 
-fn discovery(status: &DiscoveryStatus, catalog: &Catalog) -> Vec<Provider> {
+fn discovery(status: &DiscoveryStatus, snapshot: &snapshot::Snapshot) -> Vec<Provider> {
     // The file's provider is left out where the file lists no service.
-    let listed = catalog.services.values().any(|service| service.provider == "file");
+    let listed = !snapshot.config.services.is_empty();
     status.providers.iter().filter(|provider| provider.name != "file" || listed).map(provider).collect()
 }
 

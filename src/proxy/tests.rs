@@ -264,7 +264,7 @@ async fn dropped_everywhere(plays: &[Play], method: &str, body: fn() -> Body) {
         for (member, peer) in rig.peers.iter().enumerate() {
             let instance = rig.instance(member);
             assert_eq!(instance.totals().in_flight, 0, "{plays:?} after {polls} polls");
-            assert_eq!(peer.open(), rig.proxy.0.upstreams.idle(0, member), "{plays:?} after {polls} polls");
+            assert_eq!(peer.open(), rig.proxy.0.upstreams.idle("orders", member), "{plays:?} after {polls} polls");
             if instance.breaker.view().state == State::HalfOpen {
                 assert!(
                     instance.acquire(crate::worker::WorkerId(0)).is_some(),

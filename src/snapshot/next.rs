@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Inputs, RETURN, Snapshot, TOMBSTONE, TOMBSTONES};
-use crate::catalog::{self, Key, ServiceName};
+use crate::catalog::{self, DiffItem, Key, ServiceName};
 use crate::config::{Breaker, Config};
 use crate::filter::Filters;
 use crate::route::Table;
 use crate::upstream::ServiceState;
 use crate::upstream::instance::Instance;
 use crate::upstream::recent::Budget;
-use crate::upstream::{Member, Service};
+use crate::upstream::{Departed, Member, Service};
 
 /// What follows.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Next {
     pub effects: Vec<Effect>,
     /// One sentence for each service that changed: `orders: +10.0.0.7:8080 -10.0.0.5:8080`.
     pub changes: Vec<String>,
+    /// How many services of the catalog differ from those that the previous snapshot has seen: no other was looked at.
+    pub visited: usize,
     /// When it must run again although nothing changed.
     pub due: Option<Instant>,
 }
@@ -46,138 +48,125 @@ impl Next {
     pub(super) fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
         self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
         self.snapshot.filters = Arc::new(Filters::new(config, Some(&previous.filters)));
-        for service in self.snapshot.services.iter_mut().flatten() {
-            let breaker = config.breaker_of(&service.name);
-            if *breaker != *previous.config.breaker_of(&service.name) {
+        let another_budget = config.policy.retry.budget != previous.config.policy.retry.budget;
+        for (name, service) in &previous.services {
+            let breaker = config.breaker_of(name);
+            if *breaker != *previous.config.breaker_of(name) {
                 let members = service.members.iter().map(|member| member.instance.clone());
                 self.effects.extend(members.map(|instance| Effect::Tuned(instance, breaker.clone())));
             }
-            if config.policy.retry.budget != previous.config.policy.retry.budget {
+            if another_budget {
                 let budget = Arc::new(Budget::new(&config.policy.retry.budget, config.workers));
-                *service = Arc::new(service.with_budget(budget));
+                self.snapshot.services.insert(name.clone(), Arc::new(service.with_budget(budget)));
             }
         }
     }
 
-    /// Services that the catalog has: kept, changed or new.
-    pub(super) fn take_in(&mut self, inputs: &Inputs) {
-        for (name, source) in &inputs.catalog.services {
-            let slot = self.slot(name);
-            let old = self.snapshot.services[slot].clone();
-            if old.as_ref().is_some_and(|old| old.gone.is_none() && Arc::ptr_eq(&old.source, source)) {
-                continue;
+    /// What differs between the catalog and the one before: services that are new, changed, or gone.
+    pub(super) fn take_in(&mut self, inputs: &Inputs, previous: &Snapshot) {
+        for difference in previous.catalog.services.diff(&inputs.catalog.services) {
+            self.visited += 1;
+            let (name, gone, source) = match difference {
+                DiffItem::Add(name, source) | DiffItem::Update { new: (name, source), .. } => {
+                    (name, None, source.clone())
+                }
+                // It is remembered for a while, without instances.
+                DiffItem::Remove(name, source) => {
+                    let source = catalog::Service { endpoints: Vec::new(), ..(**source).clone() };
+                    (name, Some(inputs.now), Arc::new(source))
+                }
+            };
+            let old = self.snapshot.services.get(name).cloned();
+            if let Some(since) = old.as_ref().and_then(|old| old.gone) {
+                self.snapshot.extinct.remove(&(since, name.clone()));
             }
-            let service = self.service(slot, source, old.as_deref(), inputs);
-            self.snapshot.services[slot] = Some(Arc::new(service));
+            if let Some(since) = gone {
+                self.snapshot.extinct.insert((since, name.clone()));
+            }
+            let service = Service { gone, ..self.service(&source, old.as_deref(), inputs) };
+            self.snapshot.services.insert(name.clone(), Arc::new(service));
         }
     }
 
-    /// Services that the catalog no longer has: they are remembered for a while, without instances, and then forgotten.
-    pub(super) fn expire(&mut self, inputs: &Inputs) {
-        // When each of them became extinct, and its slot.
-        let mut extinct = Vec::new();
-        for slot in 0..self.snapshot.services.len() {
-            let Some(service) = self.snapshot.services[slot].clone() else { continue };
-            if inputs.catalog.services.contains_key(&service.name) {
-                continue;
-            }
-            let since = service.gone.unwrap_or(inputs.now);
-            if service.gone.is_none() {
-                let gone = Arc::new(catalog::Service { endpoints: Vec::new(), ..(*service.source).clone() });
-                let mut service = self.service(slot, &gone, Some(&service), inputs);
-                service.gone = Some(since);
-                self.snapshot.services[slot] = Some(Arc::new(service));
-            }
-            extinct.push((since, slot));
-        }
-        // The oldest are forgotten early when there are too many.
-        extinct.sort_unstable();
-        let surplus = extinct.len().saturating_sub(TOMBSTONES);
-        for (index, &(since, slot)) in extinct.iter().enumerate() {
+    /// Services that the catalog has not had for a while are forgotten; the oldest of them early, where there are too many.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some((since, name)) = self.snapshot.extinct.get_min().cloned() {
             let until = since + TOMBSTONE;
-            if index < surplus || until <= inputs.now {
-                let service = self.snapshot.services[slot].take();
-                service.map(|service| self.snapshot.slots.remove(&service.name));
-            } else {
-                self.due = Some(self.due.map_or(until, |due| due.min(until)));
+            if until > now && self.snapshot.extinct.len() <= TOMBSTONES {
+                self.due = Some(until);
+                return;
             }
+            self.snapshot.services.remove(&name);
+            self.snapshot.extinct.remove(&(since, name));
         }
-    }
-
-    fn slot(&mut self, name: &ServiceName) -> usize {
-        let Snapshot { slots, services, .. } = &mut self.snapshot;
-        *slots.entry(name.clone()).or_insert_with(|| match services.iter().position(Option::is_none) {
-            Some(free) => free,
-            None => {
-                services.push(None);
-                services.len() - 1
-            }
-        })
     }
 
     /// A service as the catalog has it now, with the instances that we know adopted by their key.
-    fn service(
-        &mut self,
-        slot: usize,
-        source: &Arc<catalog::Service>,
-        old: Option<&Service>,
-        inputs: &Inputs,
-    ) -> Service {
+    fn service(&mut self, source: &Arc<catalog::Service>, old: Option<&Service>, inputs: &Inputs) -> Service {
         let config = &inputs.config;
-        let known: HashMap<&Key, usize> =
-            old.iter().flat_map(|old| old.source.endpoints.iter().map(|e| &e.key).zip(0..)).collect();
-        let recent = |(_, since): &&(Arc<Instance>, Instant)| inputs.now - *since < RETURN;
-        let departed = || old.iter().flat_map(|old| old.departed.iter()).filter(recent);
+        let breaker = config.breaker_of(&source.name);
+        let before = Before::of(old, inputs.now);
         let mut change = Change::default();
-        let members: Box<[Member]> = source
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let weight = if endpoint.available() { endpoint.weight } else { 0 };
-                let before =
-                    old.zip(known.get(&endpoint.key)).map(|(old, &i)| (&old.members[i], &old.source.endpoints[i]));
-                let breaker = config.breaker_of(&source.name);
-                let back = || departed().find(|(instance, _)| instance.key == endpoint.key);
-                let instance = match (before, back()) {
-                    (Some((member, _)), _) => member.instance.clone(),
-                    // Back again: tunnels and streams to it go on, and what was seen of it is still known.
-                    (None, Some((instance, _))) => {
-                        self.effects.push(Effect::Tuned(instance.clone(), breaker.clone()));
-                        self.effects.push(Effect::ProbeNow(instance.clone()));
-                        instance.clone()
-                    }
-                    (None, None) => Arc::new(Instance::new(endpoint.key.clone(), breaker, config.workers)),
-                };
-                change.weigh(&instance, before.map(|(member, _)| member.weight), weight, &mut self.effects);
-                if before.is_some_and(|(_, before)| replaced(before, endpoint)) {
+        let member = |endpoint: &catalog::Endpoint| {
+            let weight = if endpoint.available() { endpoint.weight } else { 0 };
+            let known = before.members.get(&endpoint.key);
+            let instance = match (known, before.departed.get(&endpoint.key)) {
+                (Some((member, _)), _) => member.instance.clone(),
+                // Back again: tunnels and streams to it go on, and what was seen of it is still known.
+                (None, Some((instance, _))) => {
+                    self.effects.push(Effect::Tuned(instance.clone(), breaker.clone()));
                     self.effects.push(Effect::ProbeNow(instance.clone()));
+                    instance.clone()
                 }
-                Member { instance, weight }
-            })
-            .collect();
+                (None, None) => Arc::new(Instance::new(endpoint.key.clone(), breaker, config.workers)),
+            };
+            change.weigh(&instance, known.map(|(member, _)| member.weight), weight, &mut self.effects);
+            if known.is_some_and(|(_, before)| replaced(before, endpoint)) {
+                self.effects.push(Effect::ProbeNow(instance.clone()));
+            }
+            Member { instance, weight }
+        };
+        let members: Box<[Member]> = source.endpoints.iter().map(member).collect();
         let keys: HashSet<&Key, foldhash::fast::FixedState> = source.endpoints.iter().map(|e| &e.key).collect();
-        let here = |instance: &Instance| keys.contains(&instance.key);
-        let mut gone: Vec<_> = departed().filter(|(instance, _)| !here(instance)).cloned().collect();
-        for member in old.iter().flat_map(|old| old.members.iter()).filter(|member| !here(&member.instance)) {
+        let gone = |key: &Key| !keys.contains(key);
+        let recent = |(instance, since): &&Departed| gone(&instance.key) && inputs.now - *since < RETURN;
+        let mut departed: Vec<Departed> = old.iter().flat_map(|old| &old.departed).filter(recent).cloned().collect();
+        for member in old.iter().flat_map(|old| &old.members).filter(|member| gone(&member.instance.key)) {
             change.weigh(&member.instance, Some(member.weight), 0, &mut self.effects);
-            gone.push((member.instance.clone(), inputs.now));
+            departed.push((member.instance.clone(), inputs.now));
         }
         self.changes.extend(change.sentence(&source.name));
         Service {
             name: source.name.clone(),
-            slot,
             source: source.clone(),
             members,
-            departed: gone.into(),
-            state: match old {
-                Some(old) => old.state.clone(),
-                None => Arc::new(ServiceState::new(config.workers)),
-            },
-            budget: match old {
-                Some(old) => old.budget.clone(),
-                None => Arc::new(Budget::new(&config.policy.retry.budget, config.workers)),
-            },
+            departed: departed.into(),
+            state: old.map_or_else(|| Arc::new(ServiceState::new(config.workers)), |old| old.state.clone()),
+            budget: old.map_or_else(
+                || Arc::new(Budget::new(&config.policy.retry.budget, config.workers)),
+                |old| old.budget.clone(),
+            ),
             gone: None,
+        }
+    }
+}
+
+/// What is known of a service's instances, by their keys.
+#[derive(Default)]
+struct Before<'a> {
+    /// Those that it had.
+    members: HashMap<&'a Key, (&'a Member, &'a catalog::Endpoint), foldhash::fast::FixedState>,
+    /// Those that departed lately, and may come back.
+    departed: HashMap<&'a Key, &'a Departed, foldhash::fast::FixedState>,
+}
+
+impl<'a> Before<'a> {
+    fn of(old: Option<&'a Service>, now: Instant) -> Before<'a> {
+        let Some(old) = old else { return Before::default() };
+        let recent = old.departed.iter().filter(|(_, since)| now - *since < RETURN);
+        Before {
+            members: old.source.endpoints.iter().zip(&old.members).map(|(e, member)| (&e.key, (member, e))).collect(),
+            departed: recent.map(|departed| (&departed.0.key, departed)).collect(),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Story {
 
     fn then(&mut self, catalog: &Arc<Catalog>) -> (Vec<Effect>, Vec<String>, Option<Instant>) {
         let inputs = Inputs { config: self.config.clone(), catalog: catalog.clone(), now: Instant::now() };
-        let Next { snapshot, effects, changes, due } = Snapshot::next(&inputs, &self.snapshot);
+        let Next { snapshot, effects, changes, due, .. } = Snapshot::next(&inputs, &self.snapshot);
         self.snapshot = snapshot;
         (effects, changes, due)
     }
@@ -122,9 +122,48 @@ async fn an_extinct_service_is_remembered_for_ten_minutes_and_then_forgotten() {
     tokio::time::advance(Duration::from_secs(1)).await;
     let (_, _, due) = story.then(&nothing);
     assert!(story.snapshot.service("orders").is_none() && due.is_none());
-    // Its slot is free for the next one.
     story.then(&catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
-    assert_eq!(story.snapshot.services.len(), 1);
+    assert!(story.snapshot.service("orders").is_some_and(|service| service.gone.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_one_service_among_many_visits_that_one_and_leaves_the_others_untouched() {
+    let name = |number: usize| ServiceName::new(&format!("s{number}")).expect("a name");
+    let service = |number: usize, ports: &[u16]| {
+        let of = |&port: &u16| {
+            let mut endpoint = endpoint(port, Health::Passing, 1);
+            endpoint.key.service = name(number);
+            endpoint
+        };
+        let endpoints = ports.iter().map(of).collect();
+        Arc::new(catalog::Service { name: name(number), provider: "consul", endpoints, unroutable: Vec::new() })
+    };
+    let services = (0..500).map(|number| (name(number), service(number, &[1]))).collect();
+    let mut catalog = Catalog { services, complete: true, ..Catalog::default() };
+    let (config, mut steps) = (Arc::new(crate::config::for_tests()), Vec::new());
+    let mut previous = Snapshot::empty(config.clone());
+    let mut step = |catalog: &Catalog| {
+        let inputs = Inputs { config: config.clone(), catalog: Arc::new(catalog.clone()), now: Instant::now() };
+        let next = Snapshot::next(&inputs, &previous);
+        let is_same = |(name, service): &(&ServiceName, &Arc<_>)| {
+            previous.service(name.as_str()).is_some_and(|before| Arc::ptr_eq(before, service))
+        };
+        steps.push((next.visited, next.snapshot.services.iter().filter(is_same).count(), next.changes.len()));
+        previous = next.snapshot;
+    };
+    step(&catalog);
+    catalog.services.insert(name(77), service(77, &[1, 2]));
+    step(&catalog);
+    step(&catalog);
+    // An equal one in another place of memory is no change.
+    catalog.services.insert(name(78), service(78, &[1]));
+    step(&catalog);
+    catalog.services.remove(&name(77));
+    step(&catalog);
+    catalog.services.insert(name(77), service(77, &[3]));
+    step(&catalog);
+    assert_eq!(steps, [(500, 0, 500), (1, 499, 1), (0, 500, 0), (0, 500, 0), (1, 499, 1), (1, 499, 1)]);
+    assert!(previous.extinct.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

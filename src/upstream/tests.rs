@@ -26,7 +26,6 @@ fn local(worker: usize, instances: &[Arc<Instance>], weights: &[u32], old: Optio
     let source = catalog::Service { name: name.clone(), provider: "file", endpoints: vec![], unroutable: vec![] };
     let service = Service {
         name,
-        slot: 0,
         source: Arc::new(source),
         members: instances.iter().zip(weights).map(member).collect(),
         departed: Box::default(),
@@ -113,32 +112,41 @@ proptest! {
     }
 }
 
-/// Services of these names, each with one instance, in slots of this order.
-fn services(names: &[Option<&str>], instances: &[Arc<Instance>]) -> Vec<Option<Arc<Service>>> {
-    let service = |(slot, name): (usize, &Option<&str>)| {
-        let shared = local(0, instances, &[1], None).shared.clone();
-        let name = ServiceName::new((*name)?).expect("a name");
-        let (source, members) =
-            (shared.source.clone(), Box::new([Member { instance: instances[0].clone(), weight: 1 }]));
-        let (state, budget) = (shared.state.clone(), shared.budget.clone());
-        Some(Arc::new(Service { name, slot, source, members, departed: Box::default(), state, budget, gone: None }))
+/// Services of these names, each with one instance of its own.
+fn services(names: &[&str], instances: &[Arc<Instance>]) -> ByName<Service> {
+    let service = |(name, instance): (&&str, &Arc<Instance>)| {
+        let shared = local(0, std::slice::from_ref(instance), &[1], None).shared.clone();
+        let name = ServiceName::new(name).expect("a name");
+        let members = Box::new([Member { instance: instance.clone(), weight: 1 }]);
+        (name.clone(), Arc::new(Service { name, members, ..shared.with_budget(shared.budget.clone()) }))
     };
-    names.iter().enumerate().map(service).collect()
+    names.iter().zip(instances).map(service).collect()
 }
 
 #[test]
-fn a_service_is_found_by_its_name_also_when_it_has_changed_its_slot() {
-    let instances = instances(1);
+fn a_worker_knows_the_services_that_it_was_asked_for_and_follows_those_alone() {
+    let instances = instances(3);
     let settings = Settings { connector: wire::Connector::Tcp, idle: 1, idle_age: Duration::ZERO };
     let upstreams = Upstreams::new(WorkerId(0), settings);
-    let slot = |name| upstreams.named(name).map(|service| service.shared.slot);
-    for (names, at) in [
-        ([Some("a"), Some("b"), None], [Some(0), Some(1), None]),
-        ([Some("b"), Some("a"), None], [Some(1), Some(0), None]),
-        ([None, Some("c"), Some("a")], [Some(2), None, Some(1)]),
-        ([None, None, None], [None; 3]),
-    ] {
-        upstreams.follow(&services(&names, &instances));
-        assert_eq!(["a", "b", "c"].map(slot), at, "{names:?}");
-    }
+    let known = || upstreams.known.borrow().len();
+    let mut all = services(&["a", "b", "c"], &instances);
+    upstreams.follow(&all);
+    assert_eq!(known(), 0);
+    let (a, b) = (upstreams.named("a").expect("it is there"), upstreams.named("b").expect("it is there"));
+    assert!(Rc::ptr_eq(&a, &upstreams.named("a").expect("it is there")));
+    assert!(upstreams.named("d").is_none());
+    assert_eq!(known(), 2);
+    // One that it knows and one that it does not know change, one goes, one comes.
+    let changed = services(&["b", "c", "d"], &[instances[1].clone(), instances[2].clone(), instances[0].clone()]);
+    all = changed.union(all.without("a"));
+    let before = all.get("c").cloned();
+    upstreams.follow(&all);
+    assert_eq!(known(), 1);
+    assert!(upstreams.named("a").is_none());
+    let now = upstreams.named("b").expect("it is there");
+    assert!(!Rc::ptr_eq(&b, &now) && Rc::ptr_eq(&b.slots[0].local, &now.slots[0].local), "its connections stay");
+    assert!(before.is_some_and(|c| Arc::ptr_eq(&c, &upstreams.named("c").expect("it is there").shared)));
+    assert!(upstreams.named("d").is_some());
+    upstreams.follow(&ByName::new());
+    assert!(known() == 0 && ["b", "c", "d"].iter().all(|name| upstreams.named(name).is_none()));
 }

@@ -9,7 +9,7 @@ use crate::upstream::{Member, Service};
 
 /// Adds them to the page.
 pub(super) fn describe(page: &mut Exposition, snapshot: &Snapshot) {
-    let services: Vec<&Service> = snapshot.services.iter().flatten().map(|service| &**service).collect();
+    let services: Vec<&Service> = snapshot.services.values().map(|service| &**service).collect();
     of_services(page, &services);
     of_instances(page, &services);
 }

@@ -30,7 +30,7 @@ fn request(uri: &str, lines: &[(&str, &str)]) -> Request {
 /// A call of the first route of a configuration, or of another one of it.
 fn call(routes: &[Arc<Route>], number: usize, path: Path, forwarded: Forwarded) -> Call {
     let route = Table::new(routes, 1).all()[number].clone();
-    let service = Rig::new(&[], "").proxy.0.upstreams.service(0).expect("it is known");
+    let service = Rig::new(&[], "").proxy.0.upstreams.named("orders").expect("it is known");
     let id = RequestId::new(&mut fastrand::Rng::with_seed(1));
     Call { route, service, path, forwarded, total: None, id, upgrade: None }
 }

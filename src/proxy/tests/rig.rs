@@ -267,7 +267,7 @@ impl Rig {
 
     /// What lies idle in the pools.
     pub(super) fn idle(&self) -> usize {
-        (0..self.peers.len()).map(|member| self.proxy.0.upstreams.idle(0, member)).sum()
+        (0..self.peers.len()).map(|member| self.proxy.0.upstreams.idle("orders", member)).sum()
     }
 }
 
