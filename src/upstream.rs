@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::catalog::notice::Asked;
 use crate::catalog::{self, ByName, DiffItem, ServiceName};
 use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
@@ -61,12 +62,14 @@ pub struct ServiceState {
     tripping: Mutex<()>,
     /// Its requests.
     pub recorder: Recorder,
+    /// Whether discovery knows that it is asked for.
+    pub asked: Asked,
 }
 
 impl ServiceState {
     /// Of a service that has had no request yet.
     pub fn new(workers: usize) -> ServiceState {
-        ServiceState { tripping: Mutex::default(), recorder: Recorder::new(workers) }
+        ServiceState { tripping: Mutex::default(), recorder: Recorder::new(workers), asked: Asked::default() }
     }
 }
 
@@ -340,11 +343,11 @@ impl LocalService {
     /// Whether nothing of an instance's went well lately, and it fails at least twice as often as its peers do: what a client
     /// provokes, it provokes everywhere, and others are answered meanwhile.
     fn stands_out(&self, instance: &Arc<Instance>) -> bool {
-        let mut shares: Vec<_> = self.others(instance).filter_map(|other| other.window.share()).collect();
+        let mut shares: Vec<_> = self.others(instance).filter_map(|other| other.evidence.share()).collect();
         shares.sort_by(f64::total_cmp);
         // Where no peer was asked, nothing can be compared.
         let median = shares.get(shares.len() / 2);
-        median.zip(instance.window.share()).is_some_and(|(median, own)| own >= (2.0 * median).max(1.0))
+        median.zip(instance.evidence.share()).is_some_and(|(median, own)| own >= (2.0 * median).max(1.0))
     }
 
     fn why_none(&self, tried: &[usize]) -> Unavailable {

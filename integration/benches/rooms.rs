@@ -1,6 +1,6 @@
 //! What single steps of a request cost, and what the next snapshot costs: room by room, in one thread, without sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -165,7 +165,7 @@ fn snapshots(criterion: &mut Criterion) {
             });
         }
         // One instance disappears and returns in turn, while requests have asked this worker for every service, or for one.
-        for asked in [services, 1] {
+        for asked in BTreeSet::from([services, 1]) {
             let upstreams = upstreams(&before);
             (0..asked).for_each(|n| assert!(upstreams.named(&format!("service-{n}")).is_some()));
             let mut turns = [&after.snapshot, &before].into_iter().cycle();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::worker::{LazyPerWorker, PerWorker, WorkerId, add};
+use crate::worker::{LazyPerWorker, WorkerId, add};
 
 /// Upper bounds of a histogram's buckets, in seconds. Values above the last one are in a further bucket, `+Inf`.
 pub const BOUNDS: [f64; 15] =
@@ -39,23 +39,20 @@ const fn indexes() -> [u8; 500] {
 
 /// Requests by status, and how long they took.
 #[derive(Debug)]
-pub struct Recorder {
-    codes: LazyPerWorker<Codes>,
-    timings: Timings,
-    retries: PerWorker<AtomicU64>,
+pub struct Recorder(LazyPerWorker<Requests>);
+
+/// One worker's requests.
+#[derive(Debug)]
+struct Requests {
+    /// By each of [`STATUSES`], then by each of [`CLASSES`].
+    codes: [AtomicU64; CODES],
+    timings: Buckets,
+    retries: AtomicU64,
 }
 
-/// One worker's requests: by each of [`STATUSES`], then by each of [`CLASSES`].
-#[derive(Debug)]
-struct Codes([AtomicU64; CODES]);
-
-/// How long something took, as a histogram.
-#[derive(Debug)]
-pub struct Timings(LazyPerWorker<Buckets>);
-
-/// One worker's part of a histogram.
+/// One worker's part of a histogram: how long something took.
 #[derive(Debug, Default)]
-struct Buckets {
+pub struct Buckets {
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// Sum of all values, in microseconds.
     micros: AtomicU64,
@@ -75,26 +72,11 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
-}
 
-impl Timings {
-    /// For this many workers; memory is taken when one of them counts.
-    pub fn new(workers: usize) -> Timings {
-        Timings(LazyPerWorker::new(workers))
-    }
-
-    /// One more value. Only this worker itself may record it.
-    pub fn record(&self, worker: WorkerId, took: Duration) {
-        let buckets = &self.0[worker];
-        let seconds = took.as_secs_f64();
-        add(&buckets.counts[BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())], 1);
-        add(&buckets.micros, took.as_micros() as u64);
-    }
-
-    /// The sum over all workers.
-    pub fn sum(&self) -> Histogram {
+    /// The sum of the workers' parts.
+    pub fn of<'a>(workers: impl Iterator<Item = &'a Buckets>) -> Histogram {
         let mut sum = Histogram::default();
-        for buckets in self.0.iter() {
+        for buckets in workers {
             sum.counts.iter_mut().zip(&buckets.counts).for_each(|(sum, count)| *sum += count.load(Ordering::Relaxed));
             sum.sum += buckets.micros.load(Ordering::Relaxed) as f64 / 1e6;
         }
@@ -102,33 +84,39 @@ impl Timings {
     }
 }
 
+impl Buckets {
+    /// One more value. Only the worker whose part it is may record it.
+    pub fn record(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        add(&self.counts[BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())], 1);
+        add(&self.micros, took.as_micros() as u64);
+    }
+}
+
 impl Recorder {
     /// For this many workers; memory is taken when one of them counts.
     pub fn new(workers: usize) -> Recorder {
-        Recorder {
-            codes: LazyPerWorker::new(workers),
-            timings: Timings::new(workers),
-            retries: PerWorker::new(workers, AtomicU64::default),
-        }
+        Recorder(LazyPerWorker::new(workers))
     }
 
     /// One more request; without a time where that says nothing of speed, as for a stream. Only this worker itself may record it.
     pub fn record(&self, worker: WorkerId, status: u16, took: Option<Duration>) {
         let index = INDEXES[usize::from(status.clamp(100, 599)) - 100];
-        add(&self.codes[worker].0[usize::from(index)], 1);
+        let requests = &self.0[worker];
+        add(&requests.codes[usize::from(index)], 1);
         if let Some(took) = took {
-            self.timings.record(worker, took);
+            requests.timings.record(took);
         }
     }
 
     /// So many further attempts. Only this worker itself may record them.
     pub fn retried(&self, worker: WorkerId, attempts: u32) {
-        add(&self.retries[worker], attempts.into());
+        add(&self.0[worker].retries, attempts.into());
     }
 
     /// Further attempts so far.
     pub fn retries(&self) -> u64 {
-        self.retries.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.0.iter().map(|requests| requests.retries.load(Ordering::Relaxed)).sum()
     }
 
     /// The number of requests by status; a status without requests is left out.
@@ -137,19 +125,21 @@ impl Recorder {
             Some(status) => status.to_string(),
             None => CLASSES[index - STATUSES.len()].to_owned(),
         };
-        let sum = |index: usize| self.codes.iter().map(|codes| codes.0[index].load(Ordering::Relaxed)).sum::<u64>();
+        let sum =
+            |index: usize| self.0.iter().map(|requests| requests.codes[index].load(Ordering::Relaxed)).sum::<u64>();
         (0..CODES).map(|index| (label(index), sum(index))).filter(|(_, sum)| *sum > 0).collect()
     }
 
     /// How long requests took.
     pub fn timings(&self) -> Histogram {
-        self.timings.sum()
+        Histogram::of(self.0.iter().map(|requests| &requests.timings))
     }
 }
 
-impl Default for Codes {
-    fn default() -> Codes {
-        Codes(std::array::from_fn(|_| AtomicU64::new(0)))
+impl Default for Requests {
+    fn default() -> Requests {
+        let codes = std::array::from_fn(|_| AtomicU64::new(0));
+        Requests { codes, timings: Buckets::default(), retries: AtomicU64::new(0) }
     }
 }
 
@@ -173,11 +163,11 @@ mod tests {
 
     #[test]
     fn a_time_lies_in_the_bucket_whose_bound_it_does_not_pass() {
-        let timings = Timings::new(2);
+        let timings = [Buckets::default(), Buckets::default()];
         for (worker, micros) in [(0, 0), (1, 1000), (0, 1001), (1, 60_000_000), (0, 60_000_001)] {
-            timings.record(WorkerId(worker), Duration::from_micros(micros));
+            timings[worker].record(Duration::from_micros(micros));
         }
-        let sum = timings.sum();
+        let sum = Histogram::of(timings.iter());
         assert_eq!((sum.counts[0], sum.counts[1], sum.counts[14], sum.counts[15]), (2, 1, 1, 1));
         assert_eq!(sum.count(), 5);
         assert!((sum.sum - 120.002_002).abs() < 1e-9, "{}", sum.sum);

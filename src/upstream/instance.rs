@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -12,12 +12,21 @@ use tokio::time::Instant;
 
 use super::ServiceState;
 use super::breaker::{Breaker, Failure, Grant, Weight};
-use super::recent::Window;
+use super::recent::{Evidence, Totals};
 use super::wire::{ConnectError, Connection, Connector};
 use crate::catalog::Key;
 use crate::config;
-use crate::telemetry::metrics::{Histogram, Timings};
-use crate::worker::{PerWorker, WorkerId, add};
+use crate::telemetry::metrics::Histogram;
+use crate::worker::{WorkerId, add};
+
+/// Its provider lists it, or it is gone for good.
+const CONFIRMED: u8 = 0;
+
+/// It has vanished, but that is not believed yet.
+const SUSPECT: u8 = 1;
+
+/// The same, and it has refused a connection.
+const REFUSED: u8 = 2;
 
 /// A live instance, shared by all workers.
 #[derive(Debug)]
@@ -26,33 +35,14 @@ pub struct Instance {
     pub key: Key,
     /// Its breaker.
     pub breaker: Breaker,
-    /// Its attempts of the last seconds.
-    pub(super) window: Window,
+    /// What was seen of it.
+    pub(super) evidence: Evidence,
     departed: AtomicBool,
+    /// [`CONFIRMED`], [`SUSPECT`] or [`REFUSED`].
+    standing: AtomicU8,
     /// Until when it is not picked because it asked for a pause (`Retry-After`), in ms since `epoch`; 0 when it never asked.
     paused_ms: AtomicU64,
     epoch: Instant,
-    counts: PerWorker<Counts>,
-    first_bytes: Timings,
-}
-
-/// One worker's counts.
-#[derive(Debug, Default)]
-struct Counts {
-    in_flight: AtomicU64,
-    requests: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// Counts of an instance over all workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Attempts that are under way.
-    pub in_flight: u64,
-    /// Attempts begun.
-    pub requests: u64,
-    /// Attempts that failed through its fault.
-    pub failures: u64,
 }
 
 impl Instance {
@@ -61,12 +51,11 @@ impl Instance {
         Instance {
             key,
             breaker: Breaker::new(policy),
-            window: Window::new(policy.rate.as_ref(), workers),
+            evidence: Evidence::new(policy.rate.as_ref(), workers),
             departed: AtomicBool::new(false),
+            standing: AtomicU8::new(CONFIRMED),
             paused_ms: AtomicU64::new(0),
             epoch: Instant::now(),
-            counts: PerWorker::new(workers, Counts::default),
-            first_bytes: Timings::new(workers),
         }
     }
 
@@ -95,6 +84,21 @@ impl Instance {
         self.departed.store(departed, Ordering::Relaxed);
     }
 
+    /// Whether it has departed, and that is believed: then what goes on with it for hours is to end.
+    pub fn gone(&self) -> bool {
+        self.departed() && self.standing.load(Ordering::Relaxed) == CONFIRMED
+    }
+
+    /// Only the writer of snapshots calls this: it has vanished in a way that is not believed yet, or that is settled.
+    pub fn set_suspect(&self, suspect: bool) {
+        self.standing.store(if suspect { SUSPECT } else { CONFIRMED }, Ordering::Relaxed);
+    }
+
+    /// It has refused a connection. True for a suspect, the first time: it is gone.
+    pub fn refused_as_suspect(&self) -> bool {
+        self.standing.compare_exchange(SUSPECT, REFUSED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// The right to one attempt, where its breaker gives one.
     pub fn acquire(self: &Arc<Instance>, worker: WorkerId) -> Option<Permit> {
         let grant = self.breaker.acquire()?;
@@ -110,7 +114,7 @@ impl Instance {
     /// Another policy for its breaker.
     pub fn tune(&self, policy: &config::Breaker) {
         self.breaker.tune(policy);
-        self.window.tune(policy.rate.as_ref());
+        self.evidence.tune(policy.rate.as_ref());
     }
 
     /// It asked for a pause until then.
@@ -132,30 +136,26 @@ impl Instance {
 
     /// Counts an attempt as under way until the guard is dropped.
     pub fn enter(self: &Arc<Instance>, worker: WorkerId) -> InFlight {
-        let counts = &self.counts[worker];
-        add(&counts.in_flight, 1);
-        add(&counts.requests, 1);
+        let seen = &self.evidence.seen[worker];
+        add(&seen.in_flight, 1);
+        add(&seen.requests, 1);
         InFlight { instance: self.clone(), worker }
     }
 
     /// The sums over all workers.
     pub fn totals(&self) -> Totals {
-        self.counts.iter().fold(Totals::default(), |sum, counts| Totals {
-            in_flight: sum.in_flight.wrapping_add(counts.in_flight.load(Ordering::Relaxed)),
-            requests: sum.requests + counts.requests.load(Ordering::Relaxed),
-            failures: sum.failures + counts.failures.load(Ordering::Relaxed),
-        })
+        self.evidence.totals()
     }
 
     /// How long its answers took to begin, over all workers.
     pub fn first_bytes(&self) -> Histogram {
-        self.first_bytes.sum()
+        Histogram::of(self.evidence.seen.iter().map(|seen| &seen.first_bytes))
     }
 
     /// Counts a verdict in the rate window, unless the attempt began before the last change of the breaker's state.
     fn count(&self, grant: Grant, worker: WorkerId, failed: Option<Weight>, now: Instant) {
         if self.breaker.is_current(grant) {
-            self.window.count(worker, failed, now);
+            self.evidence.count(worker, failed, now);
         }
     }
 }
@@ -175,18 +175,18 @@ impl InFlight {
 
     /// The answer began `took` after the attempt did.
     pub fn answered(&self, took: Duration) {
-        self.instance.first_bytes.record(self.worker, took);
+        self.instance.evidence.seen[self.worker].first_bytes.record(took);
     }
 
     /// The attempt failed through the instance's fault.
     pub fn failed(&self) {
-        add(&self.instance.counts[self.worker].failures, 1);
+        add(&self.instance.evidence.seen[self.worker].failures, 1);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        add(&self.instance.counts[self.worker].in_flight, u64::MAX);
+        add(&self.instance.evidence.seen[self.worker].in_flight, u64::MAX);
     }
 }
 
@@ -217,16 +217,16 @@ impl Permit {
     /// the last two at the same time.
     pub fn failed(mut self, failure: Failure, service: &ServiceState, may_trip: impl FnOnce() -> bool) -> bool {
         let Some(grant) = self.grant.take() else { return false };
-        let Instance { window, breaker, .. } = &*self.instance;
+        let Instance { evidence, breaker, .. } = &*self.instance;
         self.instance.count(grant, self.worker, Some(failure.weight()), Instant::now());
         let tripped = if failure.weight() == Weight::Failure {
-            breaker.failed(grant, failure, || window.too_many(false), || true)
+            breaker.failed(grant, failure, || evidence.too_many(false), || true)
         } else {
             let _one_at_a_time = service.tripping.lock();
-            breaker.failed(grant, failure, || window.too_many(failure.weight() == Weight::Rate), may_trip)
+            breaker.failed(grant, failure, || evidence.too_many(failure.weight() == Weight::Rate), may_trip)
         };
         if tripped {
-            window.restart();
+            evidence.restart();
         }
         tripped
     }

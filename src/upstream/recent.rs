@@ -1,5 +1,5 @@
-//! What happened in the last seconds, counted by each worker for itself: which share of an instance's attempts failed, and how many
-//! further attempts a service's requests may still cost. Counts are added up only when an attempt has failed.
+//! What workers have seen, each counting for itself: of an instance its attempts, and which share of the last seconds' failed; of a service
+//! how many further attempts its requests may still cost. What decides on a request is added up only when an attempt has failed.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tokio::time::Instant;
 use super::breaker::Weight;
 use crate::config;
 use crate::config::policy::FailureRate;
-use crate::worker::{PerWorker, WorkerId};
+use crate::telemetry::metrics::Buckets;
+use crate::worker::{LazyPerWorker, WorkerId};
 
 /// The last seconds have so many parts of equal length: the current one and those before it.
 const PARTS: u64 = 10;
 
-/// The verdicts of the last seconds.
+/// What was seen of an instance.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct Evidence {
     epoch: Instant,
     /// The length of a part, in ms; 0 when nothing is to be counted.
     part_ms: AtomicU64,
@@ -27,12 +28,24 @@ pub(super) struct Window {
     failed: AtomicU32,
     /// How many verdicts there must be for a share to mean anything.
     of: AtomicU32,
-    rings: PerWorker<Verdicts>,
+    /// By each worker that has had an attempt at it.
+    pub(super) seen: LazyPerWorker<Seen>,
 }
 
-/// One worker's counts, for each part of a window. A part of an older window, as its number shows, counts nothing.
+/// What one worker has seen of an instance.
 #[derive(Debug, Default)]
-struct Verdicts([Part; PARTS as usize]);
+pub(super) struct Seen {
+    /// Attempts that are under way.
+    pub(super) in_flight: AtomicU64,
+    /// Attempts begun.
+    pub(super) requests: AtomicU64,
+    /// Attempts that failed through the instance's fault.
+    pub(super) failures: AtomicU64,
+    /// The verdicts in each part of the last seconds. A part of an older window, as its number shows, counts nothing.
+    verdicts: [Part; PARTS as usize],
+    /// How long its answers took to begin.
+    pub(super) first_bytes: Buckets,
+}
 
 #[derive(Debug, Default)]
 struct Part {
@@ -43,18 +56,39 @@ struct Part {
     provoked: AtomicU32,
 }
 
-impl Window {
-    pub(super) fn new(rate: Option<&FailureRate>, workers: usize) -> Window {
-        let window = Window {
+/// Counts of an instance over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Attempts that are under way.
+    pub in_flight: u64,
+    /// Attempts begun.
+    pub requests: u64,
+    /// Attempts that failed through its fault.
+    pub failures: u64,
+}
+
+impl Evidence {
+    /// Of an instance that has had no attempt yet; memory for a worker's counts is taken at its first one.
+    pub(super) fn new(rate: Option<&FailureRate>, workers: usize) -> Evidence {
+        let evidence = Evidence {
             epoch: Instant::now(),
             part_ms: AtomicU64::new(0),
             from: AtomicU64::new(0),
             failed: AtomicU32::new(0),
             of: AtomicU32::new(0),
-            rings: PerWorker::new(workers, Verdicts::default),
+            seen: LazyPerWorker::new(workers),
         };
-        window.tune(rate);
-        window
+        evidence.tune(rate);
+        evidence
+    }
+
+    /// The sums over all workers.
+    pub(super) fn totals(&self) -> Totals {
+        self.seen.iter().fold(Totals::default(), |sum, seen| Totals {
+            in_flight: sum.in_flight.wrapping_add(seen.in_flight.load(Ordering::Relaxed)),
+            requests: sum.requests + seen.requests.load(Ordering::Relaxed),
+            failures: sum.failures + seen.failures.load(Ordering::Relaxed),
+        })
     }
 
     /// Another rate from now on; `None` counts nothing.
@@ -76,7 +110,7 @@ impl Window {
     /// Counts a verdict.
     pub(super) fn count(&self, worker: WorkerId, failed: Option<Weight>, now: Instant) {
         let Some(now) = self.part(now) else { return };
-        let part = &self.rings[worker].0[(now % PARTS) as usize];
+        let part = &self.seen[worker].verdicts[(now % PARTS) as usize];
         // Only this worker writes the part: loads and stores cost less than atomic additions.
         let fresh = part.number.load(Ordering::Relaxed) != now;
         let add = |counter: &AtomicU32, by: u32| {
@@ -109,7 +143,7 @@ impl Window {
     fn sums(&self, provoked: bool) -> (u64, u64) {
         let Some(now) = self.part(Instant::now()) else { return (0, 0) };
         let oldest = now.saturating_sub(PARTS - 1).max(self.from.load(Ordering::Relaxed));
-        let parts = self.rings.iter().flat_map(|ring| &ring.0);
+        let parts = self.seen.iter().flat_map(|seen| &seen.verdicts);
         let counted = parts.filter(|part| (oldest..=now).contains(&part.number.load(Ordering::Relaxed)));
         counted.fold((0, 0), |(failures, verdicts), part| {
             let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
@@ -133,7 +167,7 @@ pub struct Budget {
     epoch: Instant,
     /// The length of a part, in ms.
     part_ms: u64,
-    requests: PerWorker<Counts>,
+    requests: LazyPerWorker<Counts>,
     /// Further attempts.
     spent: Mutex<Counts>,
 }
@@ -165,7 +199,7 @@ impl Budget {
             policy: policy.clone(),
             epoch: Instant::now(),
             part_ms: (policy.within.as_millis() as u64 / PARTS).max(1),
-            requests: PerWorker::new(workers, Counts::default),
+            requests: LazyPerWorker::new(workers),
             spent: Mutex::default(),
         }
     }

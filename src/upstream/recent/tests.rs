@@ -4,11 +4,11 @@ use tokio::time::advance;
 
 use super::*;
 
-fn window() -> Window {
-    Window::new(Some(&FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) }), 2)
+fn window() -> Evidence {
+    Evidence::new(Some(&FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) }), 2)
 }
 
-async fn fresh() -> Window {
+async fn fresh() -> Evidence {
     let window = window();
     advance(Duration::from_secs(2)).await;
     window
