@@ -2,6 +2,7 @@
 
 mod cache;
 mod config;
+mod discovery;
 mod limits;
 mod metrics;
 mod query;
@@ -9,9 +10,12 @@ mod response;
 mod services;
 mod sources;
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::pages::Index;
 use crate::plane::Errand;
@@ -24,21 +28,56 @@ pub use sources::Sources;
 /// What the supervisor calls whoever answers errands.
 pub const TASK: &str = "admin";
 
-/// Answers errands, one after the other, until nobody can send any. A page that panics is 500, and the next one is answered.
+/// How many errands may wait for somebody else's answer; as many as may wait for ours.
+const WAITING: usize = 64;
+
+/// The answer to an errand.
+enum Answer {
+    /// Here it is.
+    Now(Response<Bytes>),
+    /// Somebody else has a part in it; it comes in bounded time.
+    Later(Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>),
+}
+
+/// Answers errands, one after the other, until nobody can send any. A page that panics is 500, and the next one is answered. An errand that
+/// waits for somebody else keeps no other waiting.
 pub async fn serve(sources: &Sources, errands: &mut mpsc::Receiver<Errand>) {
-    while let Some(errand) = errands.recv().await {
-        let response = caught(|| answer(sources, &errand.request)).unwrap_or_else(|_| {
+    // Whatever waits here ends with this task.
+    let mut waiting = JoinSet::new();
+    loop {
+        let Errand { request, consumer, reply } = tokio::select! {
+            errand = errands.recv() => match errand {
+                Some(errand) => errand,
+                None => return,
+            },
+            Some(_) = waiting.join_next() => continue,
+        };
+        let answer = caught(|| answer(sources, &request, &consumer)).unwrap_or_else(|_| {
             sources.pulse.control.failed(TASK);
-            response::status(StatusCode::INTERNAL_SERVER_ERROR)
+            Answer::Now(response::status(StatusCode::INTERNAL_SERVER_ERROR))
         });
-        if !matches!(*errand.request.method(), Method::GET | Method::HEAD) {
-            tracing::info!(consumer = errand.consumer, "{} {}", errand.request.method(), errand.request.uri().path());
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            tracing::info!(consumer, "{} {}", request.method(), request.uri().path());
         }
-        let _ = errand.reply.send(response);
+        match answer {
+            Answer::Now(response) => drop(reply.send(response)),
+            Answer::Later(_) if waiting.len() >= WAITING => {
+                drop(reply.send(response::unavailable("too many requests wait for this")));
+            }
+            Answer::Later(response) => drop(waiting.spawn(async { reply.send(response.await).is_ok() })),
+        }
     }
 }
 
-fn answer(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
+fn answer(sources: &Sources, request: &Request<Bytes>, consumer: &str) -> Answer {
+    let query = Query(request.uri().query().unwrap_or_default());
+    match (request.uri().path(), request.method()) {
+        ("/admin/discovery/accept", &Method::POST) => discovery::accept(sources, &query, consumer),
+        _ => Answer::Now(page(sources, request)),
+    }
+}
+
+fn page(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
     let query = Query(request.uri().query().unwrap_or_default());
     #[cfg(test)]
     crate::supervisor::panic_on_command(&query.get("service").unwrap_or_default());
@@ -72,8 +111,9 @@ fn other_method(path: &str) -> Response<Bytes> {
 }
 
 /// Every page: what `/admin` lists.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "GET /admin/services?service=NAME",
+    "POST /admin/discovery/accept?service=NAME",
     "GET /admin/rate-limits?consumer=NAME",
     "POST /admin/rate-limits/reset?consumer=NAME or ?address=IP",
     "GET /admin/cache",

@@ -205,7 +205,7 @@ async fn control(
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
-    let (_notices, heard) = notice::channel();
+    let (notices, heard) = notice::channel();
     let discovery = match discovery::start(&configs, &own, heard, &pulse.control) {
         Ok(discovery) => discovery,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
@@ -224,6 +224,7 @@ async fn control(
         current: current.clone(),
         cache: cache.clone(),
         discovery: discovery.status.clone(),
+        notices: notices.clone(),
         pulse: pulse.clone(),
         config: config_status,
         unrouted: unrouted.clone(),
@@ -246,6 +247,7 @@ async fn control(
         pulse: pulse.clone(),
         handoff,
         discovery: discovery.status.clone(),
+        notices,
         connector: Connector::Tcp,
         cache: cache.clone(),
         waiting: Waiting::default(),

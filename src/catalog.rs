@@ -160,6 +160,17 @@ impl Endpoint {
     pub fn available(&self) -> bool {
         self.health <= Health::Warning && self.weight > 0
     }
+
+    /// Whether its process may still be there, as far as its provider knew: maintenance is believed, and every critical check but
+    /// `serfHealth`, by which a part of the network that is cut off calls the nodes of all others critical
+    /// (<https://developer.hashicorp.com/consul/docs/architecture/gossip>).
+    pub fn may_live(&self) -> bool {
+        let fails = |check: &Check| !matches!(&*check.status, "passing" | "warning");
+        let is_gossip = |check: &Check| check.node && &*check.id == "serfHealth";
+        let dead = |r: &Registration| r.health > Health::Warning && r.checks.iter().any(|c| fails(c) && !is_gossip(c));
+        let all_dead = !self.registrations.is_empty() && self.registrations.iter().all(dead);
+        self.health <= Health::Warning || self.health == Health::Critical && !all_dead
+    }
 }
 
 /// Something registered that cannot be picked, and why, so that its owner can find out.

@@ -58,6 +58,8 @@ impl Drop for Discovery {
 /// `bound` is where the gateway listens, which the configuration alone may not say: it may have left the port to the
 /// system. No instance at such an address is ever called. `heard` is where it is told what is asked for.
 ///
+/// `heard` is what the rest of the gateway tells Consul's provider; without `[consul]` nobody hears it.
+///
 /// With `[consul]`, the process must have installed its rustls provider before.
 ///
 /// # Errors

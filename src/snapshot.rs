@@ -3,6 +3,7 @@
 
 mod next;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub filters: Arc<Filters>,
     /// The services of the catalog, and those that it had lately.
     pub services: ByName<Service>,
+    /// How many of their instances are suspect, by provider; a provider without any is left out.
+    pub suspects: BTreeMap<&'static str, usize>,
     /// Those that it had lately, and when each became extinct: the oldest is the first.
     extinct: OrdSet<(Instant, ServiceName)>,
 }
@@ -73,6 +76,7 @@ impl Snapshot {
             config,
             catalog: Arc::default(),
             services: ByName::new(),
+            suspects: BTreeMap::new(),
             extinct: OrdSet::new(),
         }
     }
@@ -94,6 +98,7 @@ impl Snapshot {
             routes: previous.routes.clone(),
             filters: previous.filters.clone(),
             services: previous.services.clone(),
+            suspects: previous.suspects.clone(),
             extinct: previous.extinct.clone(),
         };
         let mut next = Next { snapshot, effects: Vec::new(), changes: Vec::new(), visited: 0, due: None };
@@ -236,6 +241,8 @@ impl Writer {
             match effect {
                 Effect::Arrived(instance) => instance.set_departed(false),
                 Effect::Departed(instance) => instance.set_departed(true),
+                Effect::Suspected(instance) => instance.set_suspect(true),
+                Effect::Settled(instance) => instance.set_suspect(false),
                 Effect::ProbeNow(instance) => instance.breaker.probe_now(),
                 Effect::Tuned(instance, policy) => instance.tune(policy),
             }

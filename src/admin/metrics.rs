@@ -93,6 +93,11 @@ fn discovery(page: &mut Exposition, sources: &Sources) {
     });
     let help = "Services read in rotation, because the budget of connections is used up.";
     each("lictor_discovery_swept_services", Kind::Gauge, help, &|provider| Some(provider.swept as f64));
+    let help = "Instances that have vanished in a way that is not believed yet: they get requests only where a service has no other.";
+    let snapshot = sources.current.load();
+    each("lictor_discovery_suspects", Kind::Gauge, help, &|provider| {
+        Some(snapshot.suspects.get(provider.name).copied().unwrap_or_default() as f64)
+    });
 }
 
 fn config(page: &mut Exposition, sources: &Sources) {

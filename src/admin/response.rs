@@ -23,6 +23,13 @@ pub(super) fn bad_request(error: impl Into<String>) -> Response<Bytes> {
     response
 }
 
+/// 503, with a sentence that says what is missing.
+pub(super) fn unavailable(error: impl Into<String>) -> Response<Bytes> {
+    let mut response = json(&Refusal { error: Some(error.into()), detail: None });
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
 /// A status without a body.
 pub(super) fn status(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());

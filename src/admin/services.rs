@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::sources::Sources;
 use crate::catalog::{self, DiscoveryStatus, Endpoint, ProviderStatus};
 use crate::pages::services::{
-    Breaker, Check, Gateway, Hidden, Instance, Page, Provider, Registration, Service, Snapshot, Unroutable,
+    Breaker, Check, Gateway, Hidden, Instance, Page, Provider, Registration, Service, Snapshot, Suspect, Unroutable,
 };
 use crate::plane::Pulse;
 use crate::snapshot;
@@ -71,6 +71,11 @@ fn instance(member: &Member, endpoint: &Endpoint) -> Instance {
         registrations: endpoint.registrations.iter().map(registration).collect(),
         // An instance without a weight gets no requests anyway: that it asked for a pause is no news.
         paused_ms: (member.weight > 0 && !paused.is_zero()).then(|| ms(paused)),
+        suspect: endpoint.suspect.as_deref().map(|suspect| Suspect {
+            reason: suspect.reason.to_string(),
+            since: stamp(suspect.since),
+            until: stamp(suspect.until),
+        }),
     }
 }
 
@@ -106,10 +111,15 @@ fn breaker(member: &Member) -> Breaker {
 fn discovery(status: &DiscoveryStatus, snapshot: &snapshot::Snapshot) -> Vec<Provider> {
     // The file's provider is left out where the file lists no service.
     let listed = !snapshot.config.services.is_empty();
-    status.providers.iter().filter(|provider| provider.name != "file" || listed).map(provider).collect()
+    status
+        .providers
+        .iter()
+        .filter(|provider| provider.name != "file" || listed)
+        .map(|one| provider(one, snapshot.suspects.get(one.name).copied().unwrap_or_default()))
+        .collect()
 }
 
-fn provider(provider: &ProviderStatus) -> Provider {
+fn provider(provider: &ProviderStatus, suspects: usize) -> Provider {
     let age = provider.last_answer.and_then(|at| at.elapsed().ok());
     Provider {
         provider: provider.name.to_owned(),
@@ -118,6 +128,7 @@ fn provider(provider: &ProviderStatus) -> Provider {
         index: provider.index,
         watched: provider.watched as u64,
         swept: provider.swept as u64,
+        suspects: suspects as u64,
         last_answer: provider.last_answer.map(stamp),
         last_answer_age_ms: age.map(ms),
         errors: provider.errors,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::catalog::DiscoveryStatus;
+use crate::catalog::notice::Notices;
 use crate::config::watch::Status;
 use crate::filter::cache::Cache;
 use crate::plane::Pulse;
@@ -21,6 +22,8 @@ pub struct Sources {
     pub cache: Arc<Cache>,
     /// How discovery fares.
     pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
+    /// Where discovery is told what an operator decides.
+    pub notices: Notices,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
     /// How the configuration fares.

@@ -6,12 +6,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
+use crate::catalog::notice::{self, Heard, Notice};
+use crate::catalog::{self, Catalog, DiscoveryStatus, Endpoint, Health, Key, ProviderStatus, ServiceName, Suspect};
 use crate::config::watch::Status;
 use crate::config::{Config, Environment, Overrides, parse};
 use crate::filter::cache::{Cache, Event};
 use crate::plane::{Handoff, Pulse};
 use crate::request::{Consumer, LimitsKey, Roles, Source};
-use crate::snapshot::{Current, Snapshot};
+use crate::snapshot::{Current, Inputs, Snapshot};
 use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
 
@@ -40,21 +42,7 @@ cache = true
 auth = false
 "#;
 
-fn sources(config: Config, status: Status) -> Sources {
-    let pulse = Pulse::new(config.workers);
-    Sources {
-        cache: Cache::new(&config.store, config.workers),
-        unrouted: std::sync::Arc::new(Recorder::new(config.workers)),
-        current: Current::new(Snapshot::empty(config.into())),
-        discovery: watch::channel(Default::default()).1,
-        pulse,
-        config: watch::channel(status).1,
-        access: None,
-    }
-}
-
-fn for_tests() -> Sources {
-    let config = parse(Some(CONFIG), "test", Overrides::default(), &Environment::of(&[])).expect("it is valid");
+fn sources(config: Config) -> (Sources, Heard) {
     let status = Status {
         source: "lictor.toml".into(),
         loaded: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678),
@@ -63,7 +51,24 @@ fn for_tests() -> Sources {
         errors: vec!["an error".into()],
         needs_restart: vec!["listener"],
     };
-    sources(config, status)
+    let (notices, heard) = notice::channel();
+    let pulse = Pulse::new(config.workers);
+    let sources = Sources {
+        cache: Cache::new(&config.store, config.workers),
+        unrouted: std::sync::Arc::new(Recorder::new(config.workers)),
+        current: Current::new(Snapshot::empty(config.into())),
+        discovery: watch::channel(Default::default()).1,
+        notices,
+        pulse,
+        config: watch::channel(status).1,
+        access: None,
+    };
+    (sources, heard)
+}
+
+fn for_tests() -> Sources {
+    let config = parse(Some(CONFIG), "test", Overrides::default(), &Environment::of(&[])).expect("it is valid");
+    sources(config).0
 }
 
 #[tokio::test]
@@ -161,4 +166,118 @@ async fn a_page_that_panics_is_500_and_counted_and_the_next_one_is_answered() {
     let failed: Vec<_> =
         sources.pulse.control.tasks().iter().map(|task| (task.name, task.failures, task.well)).collect();
     assert_eq!(failed, [("admin", 1, true)]);
+}
+
+/// What a server of errands answers while somebody else does his part: the status, and the page as text.
+async fn ask(handoff: &Handoff, method: &str, page: &str) -> (u16, String) {
+    let request = Request::builder().method(method).uri(page).body(Bytes::new()).expect("a request");
+    let answer = handoff.ask(request, "shop".into()).await.expect("an answer");
+    let text = String::from_utf8_lossy(answer.body()).split_whitespace().collect();
+    (answer.status().as_u16(), text)
+}
+
+const ACCEPT: &str = "/admin/discovery/accept";
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_accepts_suspects_by_discovery_and_keeps_no_other_page_waiting() {
+    let text = format!("{CONFIG}[consul]\n");
+    let config = parse(Some(&text), "test", Overrides::default(), &Environment::of(&[])).expect("it is valid");
+    let (sources, mut heard) = sources(config);
+    let (handoff, mut errands) = Handoff::new();
+    let asked = async {
+        let one = format!("{ACCEPT}?service=orders");
+        let (page, others) = tokio::join!(ask(&handoff, "POST", &one), async {
+            let Some(Notice::Accept(name, reply)) = heard.notices.recv().await else { panic!("it is told") };
+            assert_eq!(name.as_ref().map(ServiceName::as_str), Some("orders"));
+            let others = [ask(&handoff, "GET", "/admin/services").await.0, ask(&handoff, "GET", &one).await.0];
+            reply.send(3).expect("somebody waits");
+            others
+        });
+        assert_eq!((page, others), ((200, "{\"accepted\":3}".to_owned()), [200, 405]));
+        // Who does not answer within two seconds, or never will.
+        let began = Instant::now();
+        let ((status, why), notice) = tokio::join!(ask(&handoff, "POST", ACCEPT), heard.notices.recv());
+        assert!(matches!(notice, Some(Notice::Accept(None, _))));
+        assert_eq!((status, began.elapsed()), (503, Duration::from_secs(2)), "{why}");
+        drop(notice);
+        drop(heard);
+        assert_eq!((ask(&handoff, "POST", ACCEPT).await.0, began.elapsed()), (503, Duration::from_secs(2)));
+        for mistake in ["?service=", "?node=x", "?service=a/b", "?service"] {
+            assert_eq!(ask(&handoff, "POST", &format!("{ACCEPT}{mistake}")).await.0, 400, "{mistake}");
+        }
+    };
+    tokio::select! {
+        () = serve(&sources, &mut errands) => panic!("it ended"),
+        () = asked => {}
+    }
+}
+
+#[tokio::test]
+async fn without_consul_there_is_nothing_to_accept() {
+    let (sources, (handoff, mut errands)) = (for_tests(), Handoff::new());
+    tokio::select! {
+        () = serve(&sources, &mut errands) => panic!("it ended"),
+        answer = ask(&handoff, "POST", ACCEPT) => assert_eq!(answer, (200, "{\"accepted\":0}".to_owned())),
+    }
+}
+
+#[tokio::test]
+async fn suspects_are_counted_and_each_says_why_it_is_held() {
+    let (name, none) = (ServiceName::new("orders").expect("a name"), std::sync::Arc::<str>::from(""));
+    let why = Suspect {
+        reason: "a crowd".into(),
+        since: SystemTime::UNIX_EPOCH,
+        until: SystemTime::UNIX_EPOCH + Duration::from_secs(600),
+    };
+    let endpoint = |port: u16| Endpoint {
+        key: Key {
+            datacenter: none.clone(),
+            partition: none.clone(),
+            namespace: none.clone(),
+            peer: none.clone(),
+            service: name.clone(),
+            address: ([10, 0, 0, 1], port).into(),
+        },
+        registrations: Vec::new(),
+        health: Health::Passing,
+        weight: 1,
+        suspect: (port > 1).then(|| why.clone().into()),
+    };
+    let (endpoints, unroutable) = ((1..=3).map(endpoint).collect(), Vec::new());
+    let orders = catalog::Service { name: name.clone(), provider: "consul", endpoints, unroutable };
+    let services = catalog::Services::unit(name, orders.into());
+    let catalog = std::sync::Arc::new(Catalog { services, complete: true, ..Catalog::default() });
+    let config = std::sync::Arc::new(crate::config::for_tests());
+    let inputs = Inputs { config: config.clone(), catalog, now: Instant::now() };
+    let consul = ProviderStatus { name: "consul", ..provider() };
+    let sources = Sources {
+        current: Current::new(Snapshot::next(&inputs, &Snapshot::empty(config)).snapshot),
+        discovery: watch::channel(DiscoveryStatus { providers: vec![consul] }.into()).1,
+        ..for_tests()
+    };
+    for only in [None, Some("orders")] {
+        let page = services::page(&sources, only);
+        let held: Vec<_> = page.services[0].instances.iter().map(|i| i.suspect.clone().map(|s| s.until)).collect();
+        let until = Some("1970-01-01T00:10:00.000Z".to_owned());
+        assert_eq!((page.discovery[0].suspects, held), (2, vec![None, until.clone(), until]));
+    }
+    assert!(services::page(&sources, Some("users")).services.is_empty());
+    let metrics = String::from_utf8_lossy(metrics::page(&sources).body()).into_owned();
+    assert!(metrics.contains("\nlictor_discovery_suspects{provider=\"consul\"} 2\n"), "{metrics}");
+}
+
+fn provider() -> ProviderStatus {
+    ProviderStatus {
+        name: "file",
+        source: String::new(),
+        state: "watching",
+        index: 0,
+        watched: 0,
+        swept: 0,
+        last_answer: None,
+        errors: 0,
+        error: None,
+        failure: None,
+        notes: Vec::new(),
+    }
 }

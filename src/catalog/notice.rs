@@ -22,7 +22,8 @@ pub enum Notice {
 #[derive(Clone, Debug)]
 pub struct Notices {
     sender: mpsc::UnboundedSender<Notice>,
-    period: Arc<AtomicU32>,
+    /// The number of the period that runs.
+    pub period: Arc<AtomicU32>,
 }
 
 /// Where discovery hears it.
@@ -34,9 +35,9 @@ pub struct Heard {
     period: Arc<AtomicU32>,
 }
 
-/// When a service was asked for last, in periods; 0 is never.
+/// The period in which a service was asked for last; 0 is never. Whoever finds the number of the period that runs here need not tell again.
 #[derive(Debug, Default)]
-pub struct Asked(AtomicU32);
+pub struct Asked(pub AtomicU32);
 
 /// A way to tell discovery something.
 pub fn channel() -> (Notices, Heard) {

@@ -1,4 +1,4 @@
-//! `/admin/services`.
+//! `/admin/services` and `/admin/discovery/accept`.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +46,8 @@ pub struct Provider {
     pub watched: u64,
     /// How many are read in rotation.
     pub swept: u64,
+    /// How many instances have vanished in a way that is not believed yet.
+    pub suspects: u64,
     /// When its source answered last (RFC 3339).
     pub last_answer: Option<String>,
     /// How many milliseconds ago that was.
@@ -107,6 +109,29 @@ pub struct Instance {
     /// The milliseconds for which it gets no requests, because it asked for that; left out when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_ms: Option<u64>,
+    /// Why it is held although it has vanished; left out for an instance that its provider lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<Suspect>,
+}
+
+/// Why an instance that has vanished is held: it gets requests only where its service has no other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Suspect {
+    /// What is suspicious, as a sentence.
+    pub reason: String,
+    /// When it vanished (RFC 3339).
+    pub since: String,
+    /// When it is given up, if nothing else decides before (RFC 3339).
+    pub until: String,
+}
+
+/// What `/admin/discovery/accept` did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Accepted {
+    /// How many suspects are gone now.
+    pub accepted: u64,
 }
 
 /// The breaker of an instance.

@@ -46,6 +46,7 @@ fn instance() -> services::Instance {
             checks: vec![services::Check { id: "serfHealth".into(), status: "passing".into(), of: "node".into() }],
         }],
         paused_ms: None,
+        suspect: None,
     }
 }
 
@@ -66,6 +67,11 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
         meta: None,
         registrations: Vec::new(),
         paused_ms: Some(2500),
+        suspect: Some(services::Suspect {
+            reason: "the agent was started again without its memory".into(),
+            since: "2026-01-02T03:04:05.678Z".into(),
+            until: "2026-01-02T03:14:05.678Z".into(),
+        }),
         ..instance()
     };
     let orders = services::Service {
@@ -93,6 +99,7 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
         index: 42,
         watched: 2,
         swept: 0,
+        suspects: 1,
         last_answer: Some("2026-01-02T03:04:05.678Z".into()),
         last_answer_age_ms: Some(300),
         errors: 0,
@@ -113,6 +120,7 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
         },
     };
     golden(&page, include_str!("tests/services.json").trim_end());
+    golden(&services::Accepted { accepted: 3 }, "{\n  \"accepted\": 3\n}");
 }
 
 #[test]

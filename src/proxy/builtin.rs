@@ -81,7 +81,8 @@ fn health(worker: &Worker) -> Response<Bytes> {
 }
 
 /// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
-/// outage of Consul would take the whole fleet out. So is a control plane with a task that fails. Anybody may read this page: it says of a
+/// outage of Consul would take the whole fleet out. So is one that holds suspects, and a control plane with a task that fails. Anybody may
+/// read this page: it says of a
 /// failure which kind it is, in words of our own. What the agent said, with names and ids in it, is for the log and for
 /// `/admin/services`.
 fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
@@ -94,7 +95,11 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     let discovery = worker.resources.discovery.borrow().clone();
     let failing =
         discovery.providers.iter().filter_map(|provider| Some(format!("{}: {}", provider.name, provider.failure?)));
-    let why: Vec<_> = failing.chain(worker.resources.pulse.control.faults()).collect();
+    let suspects = snapshot.suspects.iter().map(|(provider, count)| {
+        let are = if *count == 1 { "instance has" } else { "instances have" };
+        format!("{provider}: {count} {are} vanished in a way that is not believed yet; /admin/services says why")
+    });
+    let why: Vec<_> = failing.chain(suspects).chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
 }

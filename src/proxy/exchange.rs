@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::call::Request;
 use super::error::Error;
 use crate::catalog::DiscoveryStatus;
+use crate::catalog::notice::Notices;
 use crate::filter::Notes;
 use crate::filter::cache::Cache;
 use crate::filter::cache::fills::Fills;
@@ -39,6 +40,8 @@ pub struct Resources {
     pub handoff: Handoff,
     /// How discovery fares, for `/ready`.
     pub discovery: watch::Receiver<Arc<DiscoveryStatus>>,
+    /// Where discovery is told what requests ask for, and which suspects are gone.
+    pub notices: Notices,
     /// Where connections to instances come from.
     pub connector: Connector,
     /// Stored answers.

@@ -1,6 +1,8 @@
 //! The only way to an instance: one attempt, and another where the rules allow it. It knows nothing of clients.
 
+use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -11,6 +13,7 @@ use super::error::Error;
 use super::exchange::Worker;
 use super::upload::{self, Failed, Progress};
 use super::{rewrite, websocket};
+use crate::catalog::notice::Notice;
 use crate::config::Policy;
 use crate::io::body::Body;
 use crate::request::Attempts;
@@ -18,7 +21,7 @@ use crate::upstream::breaker::Failure;
 use crate::upstream::instance::{InFlight, Instance, Lease, Local, Permit};
 use crate::upstream::verdict::{self, Again, Outcome, Verdict};
 use crate::upstream::wire::{ConnectError, SendError};
-use crate::upstream::{Pick, Unavailable};
+use crate::upstream::{Pick, Service, Unavailable};
 
 /// The longest that `Retry-After` can say: a date is taken as this, since clocks differ.
 const LONG: Duration = Duration::from_secs(3600);
@@ -58,7 +61,13 @@ pub(super) async fn forward(
     let mut tried: Vec<usize> = Vec::new();
     // What the last attempt brought: it stands when nobody else can be asked.
     let mut last: Option<Box<Result<Answered, Error>>> = None;
-    call.service.shared.budget.request(worker.id, now);
+    let Service { name, state, budget, .. } = &*call.service.shared;
+    budget.request(worker.id, now);
+    // Discovery is told of the first request in each of its periods; the others pay for this comparison.
+    let notices = &worker.resources.notices;
+    if state.asked.0.load(Ordering::Relaxed) != notices.period.load(Ordering::Relaxed) {
+        notices.asked(name, &state.asked);
+    }
     let brought = loop {
         let pick = match call.service.pick(&tried) {
             Ok(pick) => pick,
@@ -80,7 +89,7 @@ pub(super) async fn forward(
         let Some(next) = next else { break brought };
         tried.push(member);
         let another = tried.len() <= policy.retry.more as usize && call.service.has_other(&tried);
-        if !another || !call.service.shared.budget.try_spend() {
+        if !another || !budget.try_spend() {
             break brought;
         }
         body = next;
@@ -201,7 +210,13 @@ impl Sending<'_> {
             return Err(Outcome::TotalTimeout);
         }
         let (outcome, error) = match error {
-            ConnectError::Refused(error) => (Outcome::ConnectRefused, error),
+            ConnectError::Refused(error) => {
+                // Nobody listens where a suspect was: that its address cannot be reached may be the fault of our own network.
+                if error.kind() == io::ErrorKind::ConnectionRefused && local.instance.refused_as_suspect() {
+                    self.worker.resources.notices.tell(Notice::Refused(local.instance.key.clone()));
+                }
+                (Outcome::ConnectRefused, error)
+            }
             ConnectError::Shortage(error) => (Outcome::Shortage, error),
             ConnectError::Timeout => return Err(Outcome::ConnectTimeout),
         };

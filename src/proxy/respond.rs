@@ -251,7 +251,7 @@ impl Following {
     fn overstays(&mut self, now: Instant) -> bool {
         let settlement =
             self.ending.as_ref().and_then(|ending| ending.settlement.as_ref()).filter(|_| self.pace.stream);
-        if !settlement.is_some_and(|settlement| settlement.flight.instance().departed()) {
+        if !settlement.is_some_and(|settlement| settlement.flight.instance().gone()) {
             self.departed = None;
             return false;
         }

@@ -3,6 +3,7 @@
 mod blaming;
 mod caching;
 pub(super) mod rig;
+mod suspecting;
 mod uploading;
 mod waiting;
 

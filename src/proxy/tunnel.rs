@@ -91,7 +91,7 @@ async fn watch(traffic: &Traffic, flight: &InFlight, idle: Duration) -> &'static
         if now >= traffic.last.get() + limit {
             return "idle_timeout";
         }
-        gone = flight.instance().departed().then(|| gone.unwrap_or(now));
+        gone = flight.instance().gone().then(|| gone.unwrap_or(now));
         if gone.is_some_and(|since| now - since >= DEPARTED) {
             return "instance_departed";
         }

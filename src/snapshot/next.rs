@@ -22,7 +22,8 @@ pub struct Next {
     pub snapshot: Snapshot,
     /// What is to be done to live instances.
     pub effects: Vec<Effect>,
-    /// One sentence for each service that changed: `orders: +10.0.0.7:8080 -10.0.0.5:8080`.
+    /// One sentence for each service that changed: `orders: +10.0.0.7:8080 -10.0.0.5:8080 ~10.0.0.6:8080`. `+` is what may be picked from
+    /// now on, `-` what may not, `~` what has become suspect; `+` or `-` ends that, too.
     pub changes: Vec<String>,
     /// How many services of the catalog differ from those that the previous snapshot has seen: no other was looked at.
     pub visited: usize,
@@ -37,6 +38,10 @@ pub enum Effect {
     Departed(Arc<Instance>),
     /// It may be picked (again).
     Arrived(Arc<Instance>),
+    /// It has vanished, but that is not believed yet: what goes on with it goes on, and its first refused connect decides.
+    Suspected(Arc<Instance>),
+    /// It is suspect no more: it is back, or it is believed to be gone.
+    Settled(Arc<Instance>),
     /// Another process stands at its address: an open breaker is due at once.
     ProbeNow(Arc<Instance>),
     /// Another policy holds for its breaker.
@@ -83,9 +88,22 @@ impl Next {
             if let Some(since) = gone {
                 self.snapshot.extinct.insert((since, name.clone()));
             }
+            self.recount(old.as_ref().map(|old| &*old.source), &source);
             let service = Service { gone, ..self.service(&source, old.as_deref(), inputs) };
             self.snapshot.services.insert(name.clone(), Arc::new(service));
         }
+    }
+
+    /// Counts a service's suspects instead of those that it had.
+    fn recount(&mut self, old: Option<&catalog::Service>, new: &catalog::Service) {
+        let suspects = |service: &catalog::Service| service.endpoints.iter().filter(|e| e.suspect.is_some()).count();
+        let counts = &mut self.snapshot.suspects;
+        if let Some(old) = old {
+            let count = counts.entry(old.provider).or_default();
+            *count = count.saturating_sub(suspects(old));
+        }
+        *counts.entry(new.provider).or_default() += suspects(new);
+        counts.retain(|_, count| *count > 0);
     }
 
     /// Services that the catalog has not had for a while are forgotten; the oldest of them early, where there are too many.
@@ -107,8 +125,9 @@ impl Next {
         let breaker = config.breaker_of(&source.name);
         let before = Before::of(old, inputs.now);
         let mut change = Change::default();
+        let confirmed = source.endpoints.iter().any(|endpoint| endpoint.suspect.is_none() && endpoint.available());
         let member = |endpoint: &catalog::Endpoint| {
-            let weight = if endpoint.available() { endpoint.weight } else { 0 };
+            let now = Standing::of(endpoint, confirmed);
             let known = before.members.get(&endpoint.key);
             let instance = match (known, before.departed.get(&endpoint.key)) {
                 (Some((member, _)), _) => member.instance.clone(),
@@ -120,19 +139,22 @@ impl Next {
                 }
                 (None, None) => Arc::new(Instance::new(endpoint.key.clone(), breaker, config.workers)),
             };
-            change.weigh(&instance, known.map(|(member, _)| member.weight), weight, &mut self.effects);
+            let stood = known.map(|(member, before)| Standing { weight: member.weight, ..Standing::of(before, false) });
+            change.note(&instance, stood.unwrap_or_default(), now, &mut self.effects);
             if known.is_some_and(|(_, before)| replaced(before, endpoint)) {
                 self.effects.push(Effect::ProbeNow(instance.clone()));
             }
-            Member { instance, weight }
+            Member { instance, weight: now.weight }
         };
         let members: Box<[Member]> = source.endpoints.iter().map(member).collect();
         let keys: HashSet<&Key, foldhash::fast::FixedState> = source.endpoints.iter().map(|e| &e.key).collect();
         let gone = |key: &Key| !keys.contains(key);
         let recent = |(instance, since): &&Departed| gone(&instance.key) && inputs.now - *since < RETURN;
         let mut departed: Vec<Departed> = old.iter().flat_map(|old| &old.departed).filter(recent).cloned().collect();
-        for member in old.iter().flat_map(|old| &old.members).filter(|member| gone(&member.instance.key)) {
-            change.weigh(&member.instance, Some(member.weight), 0, &mut self.effects);
+        let all = old.iter().flat_map(|old| old.source.endpoints.iter().zip(&old.members));
+        for (endpoint, member) in all.filter(|(endpoint, _)| gone(&endpoint.key)) {
+            let stood = Standing { weight: member.weight, ..Standing::of(endpoint, false) };
+            change.note(&member.instance, stood, Standing::default(), &mut self.effects);
             departed.push((member.instance.clone(), inputs.now));
         }
         self.changes.extend(change.sentence(&source.name));
@@ -177,6 +199,23 @@ fn replaced(before: &catalog::Endpoint, now: &catalog::Endpoint) -> bool {
     born(before) != born(now) || (!before.available() && now.available())
 }
 
+/// How an instance stands in its service.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    /// Its share; 0 is never picked.
+    weight: u32,
+    suspect: bool,
+}
+
+impl Standing {
+    /// Of an endpoint. A suspect is picked only where none that is available is `confirmed`.
+    fn of(endpoint: &catalog::Endpoint, confirmed: bool) -> Standing {
+        let suspect = endpoint.suspect.is_some();
+        let picked = if suspect { !confirmed && endpoint.may_live() } else { endpoint.available() };
+        Standing { weight: if picked { endpoint.weight } else { 0 }, suspect }
+    }
+}
+
 /// What changed in one service, for the log.
 #[derive(Default)]
 struct Change {
@@ -184,21 +223,27 @@ struct Change {
 }
 
 impl Change {
-    fn weigh(&mut self, instance: &Arc<Instance>, before: Option<u32>, now: u32, effects: &mut Vec<Effect>) {
+    fn note(&mut self, instance: &Arc<Instance>, before: Standing, now: Standing, effects: &mut Vec<Effect>) {
         let address = instance.key.address;
-        match (before.unwrap_or(0), now) {
-            (0, 0) => {}
-            (0, _) => {
-                self.words += &format!(" +{address}");
-                effects.push(Effect::Arrived(instance.clone()));
-            }
-            (_, 0) => {
-                self.words += &format!(" -{address}");
-                effects.push(Effect::Departed(instance.clone()));
-            }
-            (before, now) if before != now => self.words += &format!(" {address} weighs {now}"),
+        match (before.weight, now.weight) {
+            (0, 1..) => effects.push(Effect::Arrived(instance.clone())),
+            (1.., 0) => effects.push(Effect::Departed(instance.clone())),
             _ => {}
         }
+        match (before.suspect, now.suspect) {
+            (false, true) => effects.push(Effect::Suspected(instance.clone())),
+            (true, false) => effects.push(Effect::Settled(instance.clone())),
+            _ => {}
+        }
+        let may_be_picked = (before.weight > 0) != (now.weight > 0);
+        self.words += &match (before.suspect, now.suspect) {
+            (false, true) => format!(" ~{address}"),
+            (true, false) if now.weight > 0 => format!(" +{address}"),
+            (true, false) => format!(" -{address}"),
+            _ if before.weight == now.weight => String::new(),
+            (false, false) if may_be_picked => format!(" {}{address}", if now.weight > 0 { '+' } else { '-' }),
+            (_, suspect) => format!(" {}{address} weighs {}", if suspect { "~" } else { "" }, now.weight),
+        };
     }
 
     fn sentence(self, name: &ServiceName) -> Option<String> {

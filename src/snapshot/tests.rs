@@ -1,5 +1,7 @@
 //! The one idea, as a function.
 
+mod suspecting;
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Admin's pages as tables.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
@@ -54,7 +55,7 @@ pub(super) fn services(page: &services::Page, style: Style) -> String {
             let row = [
                 std::mem::take(&mut name),
                 clean(&instance.address),
-                health(&instance.health, style),
+                health(instance, style),
                 breaker(instance, style),
                 instance.weight.to_string(),
                 instance.in_flight.to_string(),
@@ -73,6 +74,14 @@ pub(super) fn services(page: &services::Page, style: Style) -> String {
     for provider in &page.discovery {
         text += &format!("{}\n", discovery(provider, style));
     }
+    // Why, and how many: a crowd of them has one reason.
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for suspect in page.services.iter().flat_map(|service| &service.instances).filter_map(|one| one.suspect.as_ref()) {
+        *reasons.entry(&suspect.reason).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        text += &format!("{}\n", style.odd(&format!("{count} suspect: {}", clean(reason))));
+    }
     for hidden in &page.not_exposed {
         let line = clean(&format!("not exposed: {}: {}", hidden.name, hidden.reason));
         text += &format!("{}\n", style.faint(&line));
@@ -80,9 +89,12 @@ pub(super) fn services(page: &services::Page, style: Style) -> String {
     text
 }
 
-fn health(health: &str, style: Style) -> String {
-    let word = clean(health);
-    match health {
+fn health(instance: &services::Instance, style: Style) -> String {
+    let word = clean(&instance.health);
+    if instance.suspect.is_some() {
+        return style.odd(&format!("{word}, suspect"));
+    }
+    match instance.health.as_str() {
         "passing" => style.good(&word),
         "critical" => style.bad(&word),
         _ => style.odd(&word),

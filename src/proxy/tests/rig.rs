@@ -1,5 +1,6 @@
 //! A worker's proxy with instances inside this process: no socket, and time stands still until somebody waits for it.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,14 +14,16 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
+use crate::catalog::notice::{self, Heard, Notice};
 use crate::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName, Services};
 use crate::config::{self, Config};
 use crate::filter::cache::Cache;
 use crate::io::body::Body;
 use crate::io::{Client, Door, Io};
-use crate::plane::{Handler, Handoff, MaybeFuture, Pulse};
+use crate::plane::{Handler, Handoff, MaybeFuture, Pulse, Wake};
 use crate::proxy::{Proxy, Resources, Sent, Waiting};
-use crate::snapshot::{Current, Inputs, Snapshot};
+use crate::snapshot::{Current, Inputs, Snapshot, Writer};
+use crate::supervisor::Supervisor;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Instance;
@@ -175,6 +178,7 @@ pub(in crate::proxy) struct Rig {
     pub(super) peers: Vec<Arc<Peer>>,
     current: Current,
     client: Rc<Client>,
+    heard: RefCell<Heard>,
 }
 
 impl Rig {
@@ -196,12 +200,14 @@ impl Rig {
         let peers: Vec<_> = plays.iter().map(peer).collect();
         let current = Current::new(snapshot(&config, peers.len()));
         let (_, discovery) = watch::channel(Arc::default());
+        let (notices, heard) = notice::channel();
         let parts = Resources {
             current: current.clone(),
             old: mpsc::channel(8).0,
             pulse: Pulse::new(1),
             handoff: Handoff::new().0,
             discovery,
+            notices,
             connector: connector(peers.clone()),
             cache: Cache::new(&config.store, 1),
             waiting: Waiting::default(),
@@ -209,7 +215,7 @@ impl Rig {
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let client = Rc::new(Client::new(address, SocketAddr::from(([192, 0, 2, 9], 80)), Door::Public, &[].into()));
-        Rig { proxy: Proxy::new(WorkerId(0), parts, access), peers, current, client }
+        Rig { proxy: Proxy::new(WorkerId(0), parts, access), peers, current, client, heard: RefCell::new(heard) }
     }
 
     /// A request under way.
@@ -240,7 +246,18 @@ impl Rig {
         header: Option<(&'static str, &'static str)>,
         body: Body,
     ) -> MaybeFuture<Sent> {
-        let mut request = Request::builder().method(method).uri("/api/orders/1").header("host", "shop.example");
+        self.call_at("/api/orders/1", method, header, body)
+    }
+
+    /// The same, of another path.
+    fn call_at(
+        &self,
+        path: &str,
+        method: &str,
+        header: Option<(&'static str, &'static str)>,
+        body: Body,
+    ) -> MaybeFuture<Sent> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "shop.example");
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
@@ -261,8 +278,47 @@ impl Rig {
         self.ask("GET", Body::Empty).await.0
     }
 
+    /// Status and body of another path.
+    pub(super) async fn page_at(&self, path: &str) -> (u16, String) {
+        let response: Response<Body> = match self.call_at(path, "GET", None, Body::Empty) {
+            MaybeFuture::Ready(sent) => sent.into(),
+            MaybeFuture::Pending(sent) => sent.await.into(),
+        };
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a page").to_bytes();
+        (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+    }
+
     pub(super) fn instance(&self, index: usize) -> Arc<Instance> {
         self.current.load().service("orders").expect("it is known").members[index].instance.clone()
+    }
+
+    /// Has the writer publish what follows from another catalog, in which the endpoints of `orders` are changed.
+    pub(super) async fn rewrite(&self, change: impl FnOnce(&mut Vec<Endpoint>)) {
+        let now = self.current.load();
+        let mut catalog = (*now.catalog).clone();
+        let mut service = (**catalog.services.get("orders").expect("it is known")).clone();
+        change(&mut service.endpoints);
+        catalog.services.insert(service.name.clone(), Arc::new(service));
+        let (_config, configs) = watch::channel(now.config.clone());
+        let (_catalog, catalogs) = watch::channel(Arc::new(catalog));
+        let (_retire, retired) = mpsc::channel(1);
+        let (current, wake) = (self.current.clone(), Wake::new(1));
+        let mut writer = Writer::new(current, configs, catalogs, wake, retired, Supervisor::default());
+        tokio::select! {
+            () = writer.run() => {}
+            () = turn() => {}
+        }
+    }
+
+    /// What discovery was told since it was asked last.
+    pub(super) fn heard(&self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.heard.borrow_mut().notices.try_recv().ok()).collect()
+    }
+
+    /// Begins a period of discovery: the first request for each service is told again.
+    pub(super) fn begin_period(&self) {
+        self.heard.borrow().begin();
     }
 
     /// What lies idle in the pools.

@@ -46,6 +46,31 @@ not exposed: web: has no tag `gateway`
     assert_eq!(anstyle_free(&coloured), wanted);
 }
 
+#[test]
+fn suspects_are_shown_beside_the_others_and_each_reason_once() {
+    let instance = |address: &str, reason: Option<&str>| {
+        let suspect = reason.map(|reason| json!({ "reason": reason, "since": "", "until": "" }));
+        json!({ "address": address, "health": "passing", "weight": 1, "breaker": { "state": "closed" }, "suspect": suspect })
+    };
+    let page: services::Page = page(json!({
+        "services": [
+            { "name": "orders", "instances": [instance("10.0.0.1:80", None), instance("10.0.0.2:80", Some("a crowd"))] },
+            { "name": "users", "instances": [instance("10.0.0.3:80", Some("a crowd")), instance("10.0.0.4:80", Some("a \u{1b}"))] },
+        ],
+    }));
+    let wanted = "\
+SERVICE  INSTANCE     HEALTH            BREAKER  WEIGHT  IN FLIGHT  REQUESTS  FAILURES
+orders   10.0.0.1:80  passing           closed   1       0          0         0
+         10.0.0.2:80  passing, suspect  closed   1       0          0         0
+users    10.0.0.3:80  passing, suspect  closed   1       0          0         0
+         10.0.0.4:80  passing, suspect  closed   1       0          0         0
+
+1 suspect: a \u{fffd}
+2 suspect: a crowd
+";
+    assert_eq!(services(&page, PLAIN), wanted);
+}
+
 /// Without its colours.
 fn anstyle_free(text: &str) -> String {
     let mut rest = text;

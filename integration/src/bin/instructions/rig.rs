@@ -1,13 +1,12 @@
 //! One worker's whole path in one thread: a client, the gateway and an instance with pipes between them, no socket and no
 //! clock that matters, so that the same requests cost the same instructions every time.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lictor::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName};
+use lictor::catalog::{Catalog, Endpoint, Health, Key, Service, ServiceName, Services, notice};
 use lictor::config::{self, Config, Environment, Overrides};
 use lictor::filter::cache::Cache;
 use lictor::io::{Client, Door, Io};
@@ -117,6 +116,7 @@ pub(crate) fn parts(config: &Arc<Config>) -> Resources {
         pulse: Pulse::new(1),
         handoff: Handoff::new().0,
         discovery: watch::channel(Arc::default()).1,
+        notices: notice::channel().0,
         connector: Connector::Memory(Arc::new(|_| Ok(Io::Memory(connect())))),
         cache: Cache::new(&config.store, 1),
         waiting: Waiting::default(),
@@ -140,11 +140,12 @@ fn catalog(config: &Config) -> Arc<Catalog> {
             registrations: Vec::new(),
             health: Health::Passing,
             weight: 1,
+            suspect: None,
         };
         let endpoints = addresses.iter().map(endpoint).collect();
         Arc::new(Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() })
     };
-    let mut services = BTreeMap::new();
+    let mut services = Services::new();
     for given in &config.services {
         let addresses: Vec<_> = given.instances.iter().map(|instance| instance.address).collect();
         services.insert(given.name.clone(), service(&given.name, &addresses));
