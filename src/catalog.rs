@@ -3,7 +3,6 @@
 pub mod notice;
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,9 +98,9 @@ impl Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Its id, unique on its node.
-    pub id: String,
+    pub id: Arc<str>,
     /// `passing`, `warning` or `critical`, as written.
-    pub status: String,
+    pub status: Arc<str>,
     /// Whether it is a check of the node; else it is one of the service.
     pub node: bool,
 }
@@ -110,7 +109,7 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The node that carries it; empty for endpoints from a file.
-    pub node: String,
+    pub node: Arc<str>,
     /// The service id, unique on its node.
     pub id: String,
     /// The Raft index at which it was created: another one means that another process has registered.
@@ -124,10 +123,16 @@ pub struct Registration {
     /// The weight that holds in this state of health: `Weights.Passing` or `Weights.Warning`.
     pub weight: u32,
     /// Its tags.
-    pub tags: Vec<String>,
+    pub tags: Tags,
     /// Its metadata.
-    pub meta: BTreeMap<String, String>,
+    pub meta: Meta,
 }
+
+/// Tags in their order. Registrations that have the same share them, as far as their provider can.
+pub type Tags = Arc<[Arc<str>]>;
+
+/// Metadata: names with their values, sorted by name. Registrations that have the same share it, as far as their provider can.
+pub type Meta = Arc<[(Arc<str>, Arc<str>)]>;
 
 /// What providers say of one instance: everything registered at its address, and what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]

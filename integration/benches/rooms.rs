@@ -1,6 +1,6 @@
 //! What single steps of a request cost, and what the next snapshot costs: room by room, in one thread, without sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -234,17 +234,17 @@ fn without_one(catalog: &Catalog) -> Arc<Catalog> {
 
 fn endpoint(service: &ServiceName, number: usize) -> Endpoint {
     let [.., high, low] = number.to_be_bytes();
-    let check = |id: &str, node| Check { id: id.to_owned(), status: "passing".to_owned(), node };
+    let check = |id: &str, node| Check { id: id.into(), status: "passing".into(), node };
     let registration = Registration {
-        node: format!("node-{high}"),
+        node: format!("node-{high}").into(),
         id: format!("{service}-{number}"),
         create_index: 1,
         modify_index: 1,
         checks: vec![check("serfHealth", true), check("http", false)],
         health: Health::Passing,
         weight: 1,
-        tags: vec!["gateway".to_owned()],
-        meta: BTreeMap::new(),
+        tags: ["gateway".into()].into(),
+        meta: Arc::default(),
     };
     let key = Key {
         datacenter: "dc1".into(),

@@ -66,8 +66,8 @@ fn instance(member: &Member, endpoint: &Endpoint) -> Instance {
         in_flight: totals.in_flight,
         requests: totals.requests,
         failures: totals.failures,
-        tags: first.map(|first| first.tags.clone()),
-        meta: first.map(|first| first.meta.clone()),
+        tags: first.map(|first| first.tags.iter().map(ToString::to_string).collect()),
+        meta: first.map(|first| first.meta.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         registrations: endpoint.registrations.iter().map(registration).collect(),
         // An instance without a weight gets no requests anyway: that it asked for a pause is no news.
         paused_ms: (member.weight > 0 && !paused.is_zero()).then(|| ms(paused)),
@@ -81,12 +81,12 @@ fn instance(member: &Member, endpoint: &Endpoint) -> Instance {
 
 fn registration(registration: &catalog::Registration) -> Registration {
     let checks = registration.checks.iter().map(|check| Check {
-        id: check.id.clone(),
-        status: check.status.clone(),
+        id: check.id.to_string(),
+        status: check.status.to_string(),
         of: if check.node { "node" } else { "service" }.to_owned(),
     });
     Registration {
-        node: registration.node.clone(),
+        node: registration.node.to_string(),
         id: registration.id.clone(),
         health: registration.health.as_str().to_owned(),
         weight: registration.weight,

@@ -272,6 +272,7 @@ fn provider() -> ProviderStatus {
         source: String::new(),
         state: "watching",
         index: 0,
+        following: None,
         watched: 0,
         swept: 0,
         last_answer: None,

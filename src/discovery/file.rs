@@ -65,15 +65,15 @@ pub(super) fn service(from: &StaticService) -> Service {
 fn endpoint(service: &ServiceName, address: std::net::SocketAddr, weight: u32) -> Endpoint {
     let none: Arc<str> = "".into();
     let registration = Registration {
-        node: String::new(),
+        node: none.clone(),
         id: address.to_string(),
         create_index: 0,
         modify_index: 0,
         checks: Vec::new(),
         health: Health::Passing,
         weight,
-        tags: Vec::new(),
-        meta: BTreeMap::new(),
+        tags: Arc::default(),
+        meta: Arc::default(),
     };
     Endpoint {
         key: Key {

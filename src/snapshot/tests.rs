@@ -2,8 +2,6 @@
 
 mod suspecting;
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::catalog::{self, Endpoint, Health, Key, Registration, ServiceName};
 use crate::config::{self, Environment, Overrides};
@@ -20,8 +18,8 @@ fn endpoint(port: u16, health: Health, created: u64) -> Endpoint {
         checks: Vec::new(),
         health,
         weight: 1,
-        tags: Vec::new(),
-        meta: BTreeMap::new(),
+        tags: Arc::default(),
+        meta: Arc::default(),
     };
     let key = Key {
         datacenter: "dc1".into(),

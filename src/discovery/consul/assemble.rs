@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::address::{self, Trust};
 use super::health;
 use super::model::{Entry, HealthCheck, Unreadable};
+use super::shared::Shared;
 use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, ServiceName, Unroutable};
 use crate::config::Expose;
 
@@ -31,7 +32,7 @@ pub(crate) enum Assembled {
 
 /// Assembles a service from the entries of `/v1/health/service/X`.
 pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>], rules: &Rules) -> Assembled {
-    let mut unroutable = Vec::new();
+    let (mut unroutable, mut shared) = (Vec::new(), Shared::default());
     let mut found: BTreeMap<Key, Vec<Registration>> = BTreeMap::new();
     let (mut hidden, mut exposed) = (None, false);
     for entry in entries {
@@ -55,18 +56,24 @@ pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>],
         exposed = true;
         let (host, port) = place(entry, rules.wan);
         match address::accept(host, port, &entry.node.node, &rules.trust) {
-            Ok(address) => found.entry(key(name, entry, address)).or_default().push(registration(entry)),
+            Ok(address) => {
+                let key = key(name, entry, address, &mut shared);
+                found.entry(key).or_default().push(registration(entry, &mut shared));
+            }
             Err(reason) => unroutable.push(refused(entry, rules.wan, reason)),
         }
     }
     if let (Some(reason), false) = (hidden, exposed) {
         return Assembled::Hidden(reason);
     }
-    let shared = found.iter().filter(|(_, several)| several.len() > 1).map(|(key, _)| key.address).collect();
-    let endpoints = found.into_iter().map(|(key, registrations)| endpoint(key, registrations)).collect();
+    let several = found.iter().filter(|(_, several)| several.len() > 1).map(|(key, _)| key.address).collect();
+    let mut endpoints: Vec<_> = found.into_iter().map(|(key, registrations)| endpoint(key, registrations)).collect();
+    // There may be very many of them: no room is left for more.
+    endpoints.shrink_to_fit();
+    unroutable.shrink_to_fit();
     // Consul promises no order: sorted, equal answers are equal here.
     unroutable.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
-    Assembled::Exposed(Service { name: name.clone(), provider: "consul", endpoints, unroutable }, shared)
+    Assembled::Exposed(Service { name: name.clone(), provider: "consul", endpoints, unroutable }, several)
 }
 
 /// Why an instance or a service with these tags is not exposed.
@@ -124,42 +131,42 @@ fn refused(entry: &Entry, wan: bool, reason: String) -> Unroutable {
     Unroutable { id: format!("{}/{}", entry.node.node, entry.service.id), address, reason }
 }
 
-fn key(name: &ServiceName, entry: &Entry, address: SocketAddr) -> Key {
+fn key(name: &ServiceName, entry: &Entry, address: SocketAddr, shared: &mut Shared) -> Key {
     Key {
-        datacenter: entry.node.datacenter.as_str().into(),
-        partition: entry.service.partition.as_str().into(),
-        namespace: entry.service.namespace.as_str().into(),
-        peer: entry.service.peer_name.as_str().into(),
+        datacenter: shared.text(&entry.node.datacenter),
+        partition: shared.text(&entry.service.partition),
+        namespace: shared.text(&entry.service.namespace),
+        peer: shared.text(&entry.service.peer_name),
         service: name.clone(),
         address,
     }
 }
 
-fn registration(entry: &Entry) -> Registration {
+fn registration(entry: &Entry, shared: &mut Shared) -> Registration {
     let health = health::of(&entry.checks);
     let check = |check: &HealthCheck| Check {
-        id: check.id.clone(),
-        status: check.status.clone(),
+        id: shared.text(&check.id),
+        status: shared.text(&check.status),
         node: check.service_id.is_empty(),
     };
     let mut checks: Vec<Check> = entry.checks.iter().map(check).collect();
     checks.sort_by(|a, b| (a.node, &a.id).cmp(&(b.node, &b.id)));
-    let meta = entry.service.meta.iter();
     Registration {
-        node: entry.node.node.clone(),
+        node: shared.text(&entry.node.node),
         id: entry.service.id.clone(),
         create_index: entry.service.create_index,
         modify_index: entry.service.modify_index,
         checks,
         health,
         weight: health::weight(&entry.service.weights, health),
-        tags: entry.service.tags.clone(),
-        meta: meta.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect(),
+        tags: shared.tags(&entry.service.tags),
+        meta: shared.meta(&entry.service.meta),
     }
 }
 
 /// The endpoint of one address. Whatever is registered there, it is one process: as healthy as its best registration.
 fn endpoint(key: Key, mut registrations: Vec<Registration>) -> Endpoint {
+    registrations.shrink_to_fit();
     registrations.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
     let health = registrations.iter().map(|r| r.health).min().unwrap_or(Health::Critical);
     let weight = registrations.iter().filter(|r| r.health == health).map(|r| r.weight).max().unwrap_or(0);
