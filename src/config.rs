@@ -10,7 +10,8 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +152,25 @@ pub struct SavedCatalog {
     pub file: PathBuf,
     /// Older than this, it is not used: an address may be somebody else's by then.
     pub max_age: Duration,
+}
+
+impl SavedCatalog {
+    /// The directory that it lies in.
+    pub fn directory(&self) -> &Path {
+        self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// What is wrong with its directory, as a sentence for the operator: who can write there can put another file in its place.
+    pub fn objection(&self) -> Option<String> {
+        let directory = self.directory();
+        let why = match std::fs::metadata(directory) {
+            Err(error) => error.to_string(),
+            Ok(meta) if !meta.is_dir() => "it is no directory".to_owned(),
+            Ok(meta) if meta.permissions().mode() & 0o022 != 0 => "others than its owner can write there".to_owned(),
+            Ok(_) => return None,
+        };
+        Some(format!("[consul] snapshot: {}, the directory of its file: {why}", directory.display()))
+    }
 }
 
 /// A secret. It is never printed; one from a file is read anew each time that it is used.

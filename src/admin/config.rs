@@ -1,8 +1,11 @@
 //! `/admin/config`: where the configuration comes from, and whether all that the file says now holds.
 
+use std::path::Path;
+use std::time::Duration;
+
 use super::sources::Sources;
-use crate::config::routes;
-use crate::pages::config::{Page, Route};
+use crate::config::{self, Expose, routes};
+use crate::pages::config::{Consul, Page, Route, Snapshot};
 use crate::telemetry::access::rfc3339;
 
 /// How the configuration fares.
@@ -18,6 +21,37 @@ pub(super) fn page(sources: &Sources) -> Page {
         needs_restart: status.needs_restart.iter().map(|&section| section.to_owned()).collect(),
         warnings: snapshot.config.warnings.clone(),
         routes: snapshot.routes.all().iter().map(|entry| route(&entry.route)).collect(),
+        consul: snapshot.config.consul.as_ref().map(consul),
+    }
+}
+
+fn consul(consul: &config::Consul) -> Consul {
+    let path = |path: &Path| path.display().to_string();
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Consul {
+        addresses: consul.addresses.clone(),
+        token: consul.token.is_some(),
+        http_auth: consul.http_auth.is_some(),
+        tag: match &consul.expose {
+            Expose::Tagged(tag) => Some(tag.clone()),
+            Expose::All => None,
+        },
+        connections: consul.connections as u64,
+        allow_loopback: consul.allow_loopback,
+        namespace: consul.namespace.clone(),
+        partition: consul.partition.clone(),
+        ca_file: consul.ca_file.as_deref().map(path),
+        ca_path: consul.ca_path.as_deref().map(path),
+        client_cert: consul.client_cert.as_ref().map(|(cert, _)| path(cert)),
+        tls_server_name: consul.tls_server_name.clone(),
+        verify: consul.verify,
+        datacenters: consul.datacenters.clone(),
+        hold_ms: ms(consul.hold),
+        canary: consul.canary.clone(),
+        snapshot: consul
+            .saved
+            .as_ref()
+            .map(|saved| Snapshot { file: path(&saved.file), max_age_ms: ms(saved.max_age) }),
     }
 }
 

@@ -151,6 +151,26 @@ async fn the_page_of_the_configuration_shows_each_count_under_its_name() {
 }
 
 #[tokio::test]
+async fn the_page_of_the_configuration_says_how_consul_is_asked_and_shows_no_secret() {
+    let text = "[consul]\naddresses = [\"https://a:1\", \"unix:///c\"]\ntoken = \"hush\"\nhttp_auth = \"me:hush\"\ndatacenters = [\"dc1\"]\n\
+                hold = \"1m\"\nca_path = \"/ca\"\nclient_cert = \"/c.pem\"\nclient_key = \"/hush.key\"\nsnapshot = { file = \"/c.json\" }\n";
+    let env = Environment::of(&[("LICTOR_API_KEY", "k")]);
+    let config = parse(Some(text), "test", Overrides::default(), &env).expect("it is valid");
+    let sources = sources(config, crate::config::watch::Source::new(None, Overrides::default(), &env).status());
+    let page = config::page(&sources);
+    assert!(!format!("{page:?}").contains("hush"));
+    let consul = page.consul.expect("it is asked");
+    assert_eq!((consul.token, consul.http_auth, consul.verify, consul.hold_ms), (true, true, true, 60_000));
+    assert_eq!(
+        (consul.addresses, consul.datacenters),
+        (vec!["https://a:1".into(), "unix:///c".into()], vec!["dc1".to_owned()])
+    );
+    assert_eq!((consul.ca_path.as_deref(), consul.client_cert.as_deref()), (Some("/ca"), Some("/c.pem")));
+    let snapshot = consul.snapshot.map(|snapshot| (snapshot.file, snapshot.max_age_ms));
+    assert_eq!(snapshot, Some(("/c.json".into(), 3_600_000)));
+}
+
+#[tokio::test]
 async fn a_page_that_panics_is_500_and_counted_and_the_next_one_is_answered() {
     let sources = for_tests();
     let (handoff, mut errands) = Handoff::new();

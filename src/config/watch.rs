@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::check::{Errors, Overrides, exposure, parse};
 use super::env::Environment;
-use super::{Admin, Config, RateLimits};
+use super::{Admin, Config, RateLimits, SavedCatalog};
 use crate::supervisor::caught;
 
 /// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
@@ -79,7 +79,9 @@ impl Source {
     /// Every mistake.
     pub fn load(&mut self) -> Result<Config, Errors> {
         let source = self.name();
-        let Some(path) = &self.path else { return parse(None, &source, self.overrides, &self.env) };
+        let Some(path) = &self.path else {
+            return parse(None, &source, self.overrides, &self.env).map(with_objections);
+        };
         let text = std::fs::read_to_string(path).map_err(|why| Errors::unreadable(&source, &why));
         self.rereadable = self.rereadable || std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
         self.text = text.as_ref().ok().cloned();
@@ -90,7 +92,7 @@ impl Source {
         }
         #[cfg(test)]
         crate::supervisor::panic_on_command(&text);
-        let config = parse(Some(&text), &source, self.overrides, &self.env)?;
+        let config = with_objections(parse(Some(&text), &source, self.overrides, &self.env)?);
         self.was_valid = true;
         self.idle_at_start.get_or_insert(config.policy.timeouts.idle);
         Ok(config)
@@ -117,6 +119,13 @@ impl Source {
     fn look(&self) -> Option<String> {
         std::fs::read_to_string(self.path.as_ref()?).ok()
     }
+}
+
+/// Adds warnings of what the configuration names and this machine does not have as it should be.
+fn with_objections(mut config: Config) -> Config {
+    let saved = config.consul.as_ref().and_then(|consul| consul.saved.as_ref());
+    config.warnings.extend(saved.and_then(SavedCatalog::objection));
+    config
 }
 
 /// Follows the file for as long as the process lives, and reads it again at once when `reload` says so (SIGHUP). Without a

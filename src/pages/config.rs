@@ -22,6 +22,58 @@ pub struct Page {
     pub warnings: Vec<String>,
     /// The routes, in the order in which they are written.
     pub routes: Vec<Route>,
+    /// How Consul is asked, since the start; `null` where it is not.
+    pub consul: Option<Consul>,
+}
+
+/// How Consul is asked. Of secrets it is only said that there are some.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Consul {
+    /// The agents, in order of preference.
+    pub addresses: Vec<String>,
+    /// Whether there is an ACL token.
+    pub token: bool,
+    /// Whether there are a name and a password for HTTP basic authentication.
+    pub http_auth: bool,
+    /// The tag of the instances that are exposed; `null` where all are.
+    pub tag: Option<String>,
+    /// The most connections to an agent.
+    pub connections: u64,
+    /// Whether instances on loopback are taken wherever the agent is.
+    pub allow_loopback: bool,
+    /// The namespace, where one is set.
+    pub namespace: Option<String>,
+    /// The admin partition, where one is set.
+    pub partition: Option<String>,
+    /// PEM file of the agent's authority, where one is set.
+    pub ca_file: Option<String>,
+    /// Directory of such files, where one is set.
+    pub ca_path: Option<String>,
+    /// PEM file of the client's certificate, where one is set.
+    pub client_cert: Option<String>,
+    /// The name that the agent's certificate must have, where it is not the address's host.
+    pub tls_server_name: Option<String>,
+    /// Whether the agent's certificate is verified.
+    pub verify: bool,
+    /// The datacenters in order of preference; an empty list means that of the agent.
+    pub datacenters: Vec<String>,
+    /// How long an endpoint that has vanished suspiciously is held.
+    pub hold_ms: u64,
+    /// The service that the token must see, where there is one.
+    pub canary: Option<String>,
+    /// Where what is known is kept for a cold start, where it is.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// A file that a cold start serves from while no agent answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// Its path.
+    pub file: String,
+    /// Older than this, it is not used.
+    pub max_age_ms: u64,
 }
 
 /// A route.

@@ -200,6 +200,19 @@ fn the_page_of_the_configuration_keeps_its_keys_their_order_and_its_nulls() {
         needs_restart: texts(&["workers", "[pool]"]),
         warnings: Vec::new(),
         routes: vec![route.clone(), config::Route { limits: None, ..route }],
+        consul: Some(config::Consul {
+            addresses: texts(&["unix:///run/consul.sock", "https://consul.example.com:8501"]),
+            token: true,
+            http_auth: false,
+            tag: Some("gateway".into()),
+            connections: 64,
+            verify: true,
+            datacenters: texts(&["dc1", "dc2"]),
+            hold_ms: 600_000,
+            canary: Some("consul".into()),
+            snapshot: Some(config::Snapshot { file: "catalog.json".into(), max_age_ms: 3_600_000 }),
+            ..config::Consul::default()
+        }),
     };
     golden(&page, include_str!("tests/config.json").trim_end());
 }

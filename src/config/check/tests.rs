@@ -42,7 +42,7 @@ const MISTAKES: [(&str, usize, &str, &str); 46] = [
     ("[api]\nprefix = \"api\"", 2, "api.prefix", "\"/api\""),
     ("[api]\nprefix = \"/admin/x\"", 1, "api.prefix", "the gateway's own"),
     ("[api]\nprefix = \"/\"", 2, "api.prefix", "every path"),
-    ("[consul]\naddress = \"http://\"", 1, "consul.address", "not an agent's address"),
+    ("[consul]\naddress = \"http://\"", 2, "consul.address", "not an agent's address"),
     ("[consul]\ntoken = { env = \"NOWHERE\" }", 2, "consul.token", "the environment has no NOWHERE"),
     ("[consul]\nexpose = \"some\"", 2, "consul.expose", "\"tagged\", \"all\""),
     ("[[service]]\nname = \"a/b\"\ninstances = [\"127.0.0.1:1\"]", 2, "service[0].name", "not understood"),
@@ -68,9 +68,9 @@ const MISTAKES: [(&str, usize, &str, &str); 46] = [
     ("[[listener]]\naddress = \"[::ffff:127.0.0.1]:80\"", 2, "listener[0].address", "write \"127.0.0.1:80\""),
     ("[request]\nbody = -1", 2, "request.body", "not a size"),
     ("[cache]\nsize = 0x1F", 2, "cache.size", "out of bounds"),
-    ("[consul]\naddress = \"http://:8500\"", 1, "consul.address", "not an agent's address"),
-    ("[consul]\naddress = \"127.0.0.1:99999\"", 1, "consul.address", "not an agent's address"),
-    ("[consul]\naddress = \"http://me:secret@a:1\"", 1, "consul.address", "`a:1` is not"),
+    ("[consul]\naddress = \"http://:8500\"", 2, "consul.address", "not an agent's address"),
+    ("[consul]\naddress = \"127.0.0.1:99999\"", 2, "consul.address", "not an agent's address"),
+    ("[consul]\naddress = \"http://me:secret@a:1\"", 2, "consul.address", "`a:1` is not"),
     ("[[route]]\nname = \"default\"\nservice = \"s\"", 1, "route", "the limits at the top"),
     ("[[consumer]]\nname = \"a\"\nkeys = \"plain\"", 3, "consumer[0].keys", "lictor hash-key"),
 ];
@@ -308,26 +308,6 @@ fn without_a_file_everything_is_on_loopback_and_a_key_is_made() {
 }
 
 #[test]
-fn consuls_variables_are_honoured_the_file_beats_them_and_what_is_not_supported_is_an_error() {
-    let with = |text: &str, pairs: &[(&str, &str)]| {
-        let pairs: Vec<_> = pairs.iter().copied().chain([("LICTOR_API_KEY", "k")]).collect();
-        parse(Some(text), "test", Overrides::default(), &Environment::of(&pairs))
-    };
-    let consul = |text: &str, pairs: &[(&str, &str)]| with(text, pairs).expect("valid").consul.expect("Consul");
-    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "10.0.0.1:8500")]).addresses[0], "http://10.0.0.1:8500");
-    assert_eq!(consul("", &[("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", "true")]).addresses[0], "https://c:1");
-    assert_eq!(consul("", &[("CONSUL_NAMESPACE", "n")]).namespace.as_deref(), Some("n"));
-    assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN", "t")]).token, Some(Secret::Text(t)) if t == "t"));
-    assert!(matches!(consul("", &[("CONSUL_HTTP_TOKEN_FILE", "/t")]).token, Some(Secret::File(_))));
-    let both = with("[consul]\naddress = \"http://a:1\"\n", &[("CONSUL_HTTP_ADDR", "http://b:2")]).expect("valid");
-    assert_eq!(both.consul.expect("Consul").addresses[0], "http://a:1");
-    assert!(both.warnings[0].contains("CONSUL_HTTP_ADDR"));
-    assert!(with("", &[("CONSUL_CAPATH", "/x")]).is_err_and(|e| e.to_string().contains("CONSUL_CAPATH")));
-    let service = "[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:1\"]\n";
-    assert!(with(service, &[]).expect("valid").consul.is_none());
-}
-
-#[test]
 fn a_secret_is_the_same_from_file_variable_and_text_whatever_white_space_is_around_it() {
     let path = std::env::temp_dir().join(format!("lictor-secret-{}", std::process::id()));
     std::fs::write(&path, "\t secret\r\n\n").expect("a file");
@@ -349,24 +329,6 @@ fn a_secret_is_the_same_from_file_variable_and_text_whatever_white_space_is_arou
     assert!(empty[0].2.starts_with("is empty"), "{empty:?}");
     let config = parse(None, "test", Overrides::default(), &Environment::of(&[("LICTOR_API_KEY", " k\n")]));
     assert_eq!(config.expect("it is valid").consumers[0].keys, [digest("k")]);
-}
-
-#[test]
-fn a_word_that_is_neither_true_nor_false_does_not_switch_tls_off() {
-    let address = |ssl: &str| {
-        let env = Environment::of(&[("LICTOR_API_KEY", "k"), ("CONSUL_HTTP_ADDR", "c:1"), ("CONSUL_HTTP_SSL", ssl)]);
-        parse(None, "test", Overrides::default(), &env)
-            .map(|config| config.consul.expect("it is asked").addresses[0].clone())
-    };
-    for (word, wanted) in
-        [("1", "https://c:1"), ("T", "https://c:1"), ("True", "https://c:1"), ("f", "http://c:1"), ("0", "http://c:1")]
-    {
-        assert_eq!(address(word).expect("it is valid"), wanted, "{word}");
-    }
-    for odd in ["yes", "on", "tRUE", "2", "http", "\u{fffd}"] {
-        let why = address(odd).expect_err("it is not known").to_string();
-        assert!(why.contains("CONSUL_HTTP_SSL"), "{odd}: {why}");
-    }
 }
 
 #[test]

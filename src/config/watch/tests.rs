@@ -175,3 +175,26 @@ fn a_pipe_is_read_once_and_never_again() {
     assert_eq!(source.load().expect("valid").policy.timeouts.first_byte, Duration::from_secs(1));
     assert!(!source.rereadable);
 }
+
+#[test]
+fn a_place_for_the_saved_catalog_that_is_missing_or_open_to_others_is_worth_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = std::env::temp_dir().join(format!("lictor-place-{}", std::process::id()));
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::set_permissions(&place, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let warnings = |directory: &std::path::Path| {
+        let file = place.join("lictor.toml");
+        let catalog = directory.join("catalog.json");
+        std::fs::write(&file, format!("[consul]\nsnapshot = {{ file = {catalog:?} }}\n")).expect("a file");
+        let env = Environment::of(&[("LICTOR_API_KEY", "k")]);
+        Source::new(Some(file), Overrides::default(), &env).load().expect("it is valid").warnings
+    };
+    assert_eq!(warnings(&place), [""; 0]);
+    for mode in [0o777, 0o1777, 0o775] {
+        std::fs::set_permissions(&place, PermissionsExt::from_mode(mode)).expect("it is ours");
+        assert!(warnings(&place)[0].contains("others than its owner"), "{mode:o}");
+    }
+    assert!(warnings(&place.join("nowhere"))[0].contains("No such file"));
+    assert!(warnings(&place.join("lictor.toml"))[0].contains("no directory"));
+    std::fs::remove_dir_all(&place).expect("it is ours");
+}
