@@ -13,6 +13,7 @@ mod model;
 mod names;
 mod own_node;
 mod roster;
+mod saved;
 mod shared;
 mod signals;
 mod state;

@@ -27,7 +27,7 @@ pub(crate) fn rules() -> Rules {
     Rules { expose: config::Expose::Tagged("gateway".into()), trust, wan: false }
 }
 
-fn config(address: String) -> config::Consul {
+pub(crate) fn config(address: String) -> config::Consul {
     config::Consul {
         addresses: vec![address],
         token: Some(config::Secret::Text("secret".into())),
