@@ -16,6 +16,7 @@ use crate::config::{self, Config, Environment, LogFormat, Overrides};
 use crate::discovery;
 use crate::filter::cache::Cache;
 use crate::io::Door;
+use crate::pages;
 use crate::plane::{Handoff, Pulse, Wake};
 use crate::proxy::{Proxy, Resources, Waiting};
 use crate::server::{self, Limits, Server};
@@ -288,6 +289,16 @@ fn access(log: &config::Log) -> std::io::Result<Option<AccessLog>> {
         return Ok(None);
     }
     AccessLog::start(format(log.format, &std::io::stdout()), Descriptor(std::io::stdout())).map(Some)
+}
+
+/// Finds out whether what a configuration says of Consul works, and what would be served. `source` is what the configuration is called.
+///
+/// # Errors
+/// The system refuses a runtime.
+pub fn examine(config: &Config, source: &str) -> Result<pages::doctor::Page, Error> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(discovery::consul::doctor::examine(config, source)))
 }
 
 /// How log lines look on a stream.

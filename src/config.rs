@@ -10,7 +10,6 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,18 +158,6 @@ impl SavedCatalog {
     pub fn directory(&self) -> &Path {
         self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
-
-    /// What is wrong with its directory, as a sentence for the operator: who can write there can put another file in its place.
-    pub fn objection(&self) -> Option<String> {
-        let directory = self.directory();
-        let why = match std::fs::metadata(directory) {
-            Err(error) => error.to_string(),
-            Ok(meta) if !meta.is_dir() => "it is no directory".to_owned(),
-            Ok(meta) if meta.permissions().mode() & 0o022 != 0 => "others than its owner can write there".to_owned(),
-            Ok(_) => return None,
-        };
-        Some(format!("[consul] snapshot: {}, the directory of its file: {why}", directory.display()))
-    }
 }
 
 /// A secret. It is never printed; one from a file is read anew each time that it is used.
@@ -307,6 +294,12 @@ pub struct Store {
 }
 
 impl Config {
+    /// Where the gateway itself listens, as far as the configuration says: a port that the system chooses is not known yet.
+    pub fn own_addresses(&self) -> Vec<SocketAddr> {
+        let all = self.listeners.iter().map(|listener| listener.address).chain([self.admin.address]);
+        all.filter(|address| address.port() != 0).collect()
+    }
+
     /// When an instance of a service trips.
     pub fn breaker_of(&self, service: &ServiceName) -> &Breaker {
         self.breakers.get(service).unwrap_or(&self.breaker)

@@ -76,8 +76,8 @@ pub fn start(
     let mut providers: Vec<Box<dyn Provider>> = Vec::new();
     providers.push(Box::new(file::File::new(config.clone())));
     if let Some(consul) = &now.consul {
-        let configured = now.listeners.iter().map(|listener| listener.address).chain([now.admin.address]);
-        let listeners = configured.chain(bound.iter().copied()).filter(|address| address.port() != 0).collect();
+        let bound = bound.iter().copied().filter(|address| address.port() != 0);
+        let listeners = now.own_addresses().into_iter().chain(bound).collect();
         providers.push(Box::new(consul::Consul::new(consul, listeners, heard)?));
     }
     Ok(spawn(providers, supervisor))

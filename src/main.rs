@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lictor::config::watch::Source;
 use lictor::config::{self, Config, Environment, Overrides};
+use lictor::pages::doctor::Level;
 use lictor::{telemetry, terminal};
 
 /// An API gateway that reads Consul's catalog as it changes and routes to whatever is healthy now.
@@ -42,6 +43,16 @@ enum Command {
         /// The configuration; else $LICTOR_CONFIG.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Find out whether the agents, the token and the snapshot of a configuration work, and what would be served: exit code 0, or 1 when
+    /// something fails.
+    Doctor {
+        /// The configuration; else $LICTOR_CONFIG, else defaults against the local agent.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show services, instances and breakers of a running gateway.
     Services {
@@ -133,6 +144,13 @@ fn main() -> ExitCode {
             Ok(config) => report(&config),
             Err(errors) => fail(&errors),
         },
+        Command::Doctor { config, json } => {
+            let mut source = Source::new(config, Overrides::default(), &env);
+            match source.load() {
+                Ok(config) => examine(&config, &source.status().source, json, has_colour(&env)),
+                Err(errors) => fail(&errors),
+            }
+        }
         Command::Services { service, live, admin } => ask(&Ask::Services(service), live.watch, admin, &env),
         Command::Limits { consumer, live, admin } => ask(&Ask::Limits(consumer), live.watch, admin, &env),
         Command::Cache { what: CacheCommand::Show { live, admin } } => ask(&Ask::Cache, live.watch, admin, &env),
@@ -173,6 +191,22 @@ fn report(config: &Config) -> ExitCode {
     print(&format!("{warnings}ok: {} worker(s), listening on {}\n", config.workers, addresses.join(", ")))
 }
 
+/// Examines what a configuration says of Consul.
+fn examine(config: &Config, source: &str, json: bool, colour: bool) -> ExitCode {
+    match lictor::app::examine(config, source) {
+        Ok(page) => {
+            let printed = print(&terminal::diagnosis(&page, json, colour));
+            if page.count(Level::Fail) > 0 { ExitCode::FAILURE } else { printed }
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Whether colours are wanted where the output is a terminal: <https://no-color.org>.
+fn has_colour(env: &Environment) -> bool {
+    env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb")
+}
+
 /// Prints the digest of a key that is typed, or comes through a pipe.
 fn hash_key() -> ExitCode {
     if std::io::stdin().is_terminal() {
@@ -205,8 +239,7 @@ fn ask(command: &terminal::Command, watch: bool, options: AdminOptions, env: &En
         key,
         json,
         watch,
-        // https://no-color.org
-        colour: env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb"),
+        colour: has_colour(env),
     };
     match terminal::run(command, &options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,13 @@
 //! The admin pages as data: admin writes them as JSON, the terminal reads those that it shows, and both name each thing by the same field.
 //!
+//! One page is the doctor's: it is made by the command that shows it.
+//!
 //! A page's fields stand in the order in which they are written. The reader may be older or newer than the gateway that it
 //! asks: it ignores fields that it does not know, and takes a default for each that is missing.
 
 pub mod cache;
 pub mod config;
+pub mod doctor;
 pub mod limits;
 pub mod services;
 

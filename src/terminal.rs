@@ -1,6 +1,7 @@
 //! The operator's terminal: the admin pages of a running gateway as tables.
 
 mod client;
+mod doctor;
 mod plain;
 mod table;
 
@@ -13,6 +14,8 @@ use serde_json::Value;
 use client::Client;
 use plain::{clean, clean_json};
 use table::Style;
+
+use crate::pages;
 
 pub use client::Command;
 
@@ -76,6 +79,11 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
         Err(why) if why == CLOSED => Ok(()),
         ended => ended.map_err(|why| clean(&why)),
     }
+}
+
+/// What `lictor doctor` found out, as text for the standard output.
+pub fn diagnosis(page: &pages::doctor::Page, json: bool, colour: bool) -> String {
+    doctor::text(page, json, Style { colour: colour && io::stdout().is_terminal() })
 }
 
 /// An answer as text.

@@ -34,7 +34,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["catalog", "fields", "supervisor"]),
     ("request", &[]),
     ("route", &["config"]),
-    ("discovery", &["config", "catalog", "supervisor"]),
+    ("discovery", &["config", "catalog", "pages", "supervisor"]),
     ("server", &["plane", "worker", "io", "supervisor"]),
     ("filter", &["fields", "request", "config", "worker", "io"]),
     ("upstream", &["fields", "config", "catalog", "worker", "io"]),

@@ -156,7 +156,7 @@ async fn the_page_of_the_configuration_says_how_consul_is_asked_and_shows_no_sec
                 hold = \"1m\"\nca_path = \"/ca\"\nclient_cert = \"/c.pem\"\nclient_key = \"/hush.key\"\nsnapshot = { file = \"/c.json\" }\n";
     let env = Environment::of(&[("LICTOR_API_KEY", "k")]);
     let config = parse(Some(text), "test", Overrides::default(), &env).expect("it is valid");
-    let sources = sources(config, crate::config::watch::Source::new(None, Overrides::default(), &env).status());
+    let (sources, _heard) = sources(config);
     let page = config::page(&sources);
     assert!(!format!("{page:?}").contains("hush"));
     let consul = page.consul.expect("it is asked");

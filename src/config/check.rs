@@ -8,6 +8,7 @@ mod policy;
 mod routes;
 mod services;
 
+pub(super) use consul::objection;
 pub use consumers::{digest, is_key};
 
 use std::collections::HashSet;

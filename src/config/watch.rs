@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::check::{Errors, Overrides, exposure, parse};
+use super::check::{Errors, Overrides, exposure, objection, parse};
 use super::env::Environment;
-use super::{Admin, Config, RateLimits, SavedCatalog};
+use super::{Admin, Config, RateLimits};
 use crate::supervisor::caught;
 
 /// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
@@ -124,7 +124,7 @@ impl Source {
 /// Adds warnings of what the configuration names and this machine does not have as it should be.
 fn with_objections(mut config: Config) -> Config {
     let saved = config.consul.as_ref().and_then(|consul| consul.saved.as_ref());
-    config.warnings.extend(saved.and_then(SavedCatalog::objection));
+    config.warnings.extend(saved.and_then(objection));
     config
 }
 

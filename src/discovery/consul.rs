@@ -5,6 +5,7 @@ mod address;
 mod agent;
 mod assemble;
 mod client;
+pub mod doctor;
 mod failover;
 mod follow;
 mod following;
@@ -23,7 +24,6 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::address::{AgentPorts, Trust};
 use self::assemble::Rules;
 use self::client::Client;
 use self::failover::Agents;
@@ -69,14 +69,7 @@ impl Consul {
             let note = format!("consul.connections is {}, {connections} are used", config.connections);
             state.note("connections", Some(note));
         }
-        let trust = Trust {
-            allow_loopback: config.allow_loopback,
-            agent_is_local: false,
-            own_node: Err("it was not asked yet".into()),
-            listeners,
-            agent: AgentPorts::default(),
-        };
-        let rules = Rules { expose: config.expose.clone(), trust, wan: false };
+        let rules = Rules::new(config, false, listeners);
         let clients = config.addresses.iter().map(|address| Client::new(config, address, connections).map(Arc::new));
         let clients: Vec<_> = clients.collect::<Result<_, _>>()?;
         if !clients[0].has_token() {

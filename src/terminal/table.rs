@@ -24,19 +24,19 @@ impl Style {
         names.iter().map(|name| self.paint(name, Ansi::new().bold())).collect::<Vec<_>>().join("\t")
     }
 
-    fn good(self, text: &str) -> String {
+    pub(super) fn good(self, text: &str) -> String {
         self.paint(text, AnsiColor::Green.on_default())
     }
 
-    fn odd(self, text: &str) -> String {
+    pub(super) fn odd(self, text: &str) -> String {
         self.paint(text, AnsiColor::Yellow.on_default())
     }
 
-    fn bad(self, text: &str) -> String {
+    pub(super) fn bad(self, text: &str) -> String {
         self.paint(text, AnsiColor::Red.on_default())
     }
 
-    fn faint(self, text: &str) -> String {
+    pub(super) fn faint(self, text: &str) -> String {
         self.paint(text, Ansi::new().dimmed())
     }
 }

@@ -6,6 +6,7 @@ mod caching;
 mod clients;
 mod discovering;
 mod ending;
+mod examining;
 mod fields;
 mod guarding;
 mod limiting;

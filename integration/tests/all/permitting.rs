@@ -8,6 +8,8 @@ use integration::process::{Process, root};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::examining::Diagnosis;
+
 /// An agent with the documented ACL configuration, and its management token.
 struct Guarded {
     base: String,
@@ -71,6 +73,7 @@ async fn the_documented_policy_shows_what_the_gateway_needs_and_without_node_pre
     let service = std::fs::read_to_string(root().join("consul/service.json")).expect("the example");
     let readme = std::fs::read_to_string(root().join("consul/README.md")).expect("the README");
     assert!(readme.contains(&service), "the README shows another registration than service.json");
+    assert!(readme.contains(&policy), "the README shows another policy than policy.hcl");
 
     let service: Value = serde_json::from_str(&service).expect("JSON");
     agent.ask(Method::PUT, "/v1/agent/service/register", &agent.management, service).await;
@@ -82,4 +85,46 @@ async fn the_documented_policy_shows_what_the_gateway_needs_and_without_node_pre
     assert!(itself["Config"]["NodeName"].is_string(), "the agent's own node is hidden: {itself}");
     assert_eq!(agent.sees(&agent.token("half", "service_prefix \"\" { policy = \"read\" }").await).await, 0);
     assert_eq!(agent.sees("").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_a_token_lacks_and_finds_nothing_wrong_with_the_documented_policy() {
+    let agent = Guarded::start().await;
+    let policy = std::fs::read_to_string(root().join("consul/policy.hcl")).expect("the policy");
+    let service =
+        json!({ "Name": "watched", "ID": "watched-1", "Address": "127.0.0.1", "Port": 80, "Tags": ["gateway"] });
+    agent.ask(Method::PUT, "/v1/agent/service/register", &agent.management, service).await;
+    let visible = "/v1/health/service/watched";
+    eventually("it is in the catalog", || async {
+        agent
+            .ask(Method::GET, visible, &agent.management, Value::Null)
+            .await
+            .as_array()
+            .is_some_and(|all| all.len() == 1)
+    })
+    .await;
+    let examine = async |token: &str| {
+        let token = if token.is_empty() { String::new() } else { format!("token = \"{token}\"\n") };
+        let diagnosis = Diagnosis::of(&format!("address = \"{}\"\n{token}", agent.base)).await;
+        assert!(
+            token.is_empty() || !diagnosis.text.contains(token.split('"').nth(1).unwrap_or("?")),
+            "a secret is shown"
+        );
+        diagnosis
+    };
+    let levels = |diagnosis: &Diagnosis| {
+        ["token", "sees services", "sees nodes", "reads agent", "served"].map(|what| diagnosis.level(what).to_owned())
+    };
+
+    let gateway = examine(&agent.token("lictor", &policy).await).await;
+    assert_eq!(levels(&gateway), ["ok", "ok", "ok", "ok", "ok"], "{}", gateway.text);
+    let half = examine(&agent.token("half", "service_prefix \"\" { policy = \"read\" }").await).await;
+    assert_eq!(levels(&half), ["ok", "ok", "fail", "warn", "warn"], "{}", half.text);
+    assert!(half.text.contains("node_prefix \"\" { policy = \"read\" }"), "{}", half.text);
+    let blind = examine(&agent.token("blind", "node_prefix \"\" { policy = \"read\" }").await).await;
+    assert_eq!(levels(&blind)[..2], ["ok", "fail"], "{}", blind.text);
+    let unknown = examine("11111111-2222-3333-4444-555555555555").await;
+    assert_eq!(levels(&unknown)[..2], ["fail", "none"], "{}", unknown.text);
+    let none = examine("").await;
+    assert_eq!(levels(&none)[..2], ["warn", "fail"], "{}", none.text);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::catalog::ServiceName;
@@ -307,6 +308,19 @@ fn saved(section: &Section<'_>) -> Option<SavedCatalog> {
     };
     snapshot.end();
     saved
+}
+
+/// What is wrong with the directory of the saved catalog, as a sentence for the operator: who can write there can put another file in
+/// its place.
+pub(in crate::config) fn objection(saved: &SavedCatalog) -> Option<String> {
+    let directory = saved.directory();
+    let why = match std::fs::metadata(directory) {
+        Err(error) => error.to_string(),
+        Ok(meta) if !meta.is_dir() => "it is no directory".to_owned(),
+        Ok(meta) if meta.permissions().mode() & 0o022 != 0 => "others than its owner can write there".to_owned(),
+        Ok(_) => return None,
+    };
+    Some(format!("[consul] snapshot: {}, the directory of its file: {why}", directory.display()))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::address::{self, Trust};
+use super::address::{self, AgentPorts, Trust};
 use super::health;
 use super::model::{Entry, HealthCheck, Unreadable};
 use super::shared::Shared;
 use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, ServiceName, Unroutable};
-use crate::config::Expose;
+use crate::config::{self, Expose};
 
 /// What decides whether an entry is taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,20 @@ pub(crate) struct Rules {
     pub(crate) trust: Trust,
     /// Instances are called from another datacenter, at the addresses that they have for that.
     pub(crate) wan: bool,
+}
+
+impl Rules {
+    /// The rules of a configuration, before an agent has told anything. `listeners` are the gateway's own addresses.
+    pub(crate) fn new(config: &config::Consul, agent_is_local: bool, listeners: Vec<SocketAddr>) -> Rules {
+        let trust = Trust {
+            allow_loopback: config.allow_loopback,
+            agent_is_local,
+            own_node: Err("it was not asked yet".into()),
+            listeners,
+            agent: AgentPorts::default(),
+        };
+        Rules { expose: config.expose.clone(), trust, wan: false }
+    }
 }
 
 /// What follows from a service's entries.

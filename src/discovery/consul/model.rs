@@ -186,6 +186,10 @@ pub(crate) struct AgentSelf {
     pub(crate) id: String,
     /// Its datacenter; empty where it tells none.
     pub(crate) datacenter: String,
+    /// Its version: `1.8.7`; empty where it names none.
+    pub(crate) version: String,
+    /// How many connections it takes from one address; 0 is any number (`limits.http_max_conns_per_client`).
+    pub(crate) most_connections: Option<u64>,
     /// The addresses of its node that it names.
     pub(crate) addresses: Vec<IpAddr>,
     /// Its HTTP, HTTPS and gRPC ports; empty where it names none.
@@ -279,8 +283,10 @@ pub(crate) fn agent(body: &[u8]) -> Result<AgentSelf, String> {
     addresses.dedup();
     ports.sort_unstable();
     ports.dedup();
-    let text = |key: &str| whole["Config"][key].as_str().unwrap_or_default().to_owned();
-    Ok(AgentSelf { node, id: text("NodeID"), datacenter: text("Datacenter"), addresses, ports })
+    let named = |key: &str| whole["Config"][key].as_str().unwrap_or_default().to_owned();
+    let (id, datacenter, version) = (named("NodeID"), named("Datacenter"), named("Version"));
+    let most_connections = debug["HTTPMaxConnsPerClient"].as_u64();
+    Ok(AgentSelf { node, id, datacenter, version, most_connections, addresses, ports })
 }
 
 /// The texts of a value that is a text, a list, or a table of them.
@@ -354,15 +360,20 @@ mod tests {
         let told = |body: Value| agent(body.to_string().as_bytes()).unwrap();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let new = told(serde_json::json!({
-            "Config": {"NodeName": "mine"},
+            "Config": {"NodeName": "mine", "Datacenter": "dc1", "Version": "1.12.0"},
             "DebugConfig": {
+                "HTTPMaxConnsPerClient": 200,
                 "HTTPAddrs": ["tcp://10.0.0.1:8500", "unix:///run/consul.sock"], "HTTPPort": 8500,
                 "HTTPSAddrs": ["tcp://[::]:8501"], "HTTPSPort": 8501, "GRPCPort": -1, "GRPCTLSAddrs": null,
                 "AdvertiseAddrLAN": "10.0.0.1", "TaggedAddresses": {"lan": "10.0.0.1", "wan": "192.0.2.1"},
             },
             "Member": {"Addr": "::ffff:10.0.0.2"}, "xDS": {"Port": 8502, "Ports": {"Plaintext": 8502, "TLS": 8503}},
         }));
-        assert_eq!((new.node.as_str(), &new.ports[..]), ("mine", &[8500, 8501, 8502, 8503][..]));
+        assert_eq!(
+            (new.node.as_str(), new.datacenter.as_str(), &new.ports[..]),
+            ("mine", "dc1", &[8500, 8501, 8502, 8503][..])
+        );
+        assert_eq!((new.version.as_str(), new.most_connections), ("1.12.0", Some(200)));
         assert_eq!(new.addresses, ["10.0.0.1", "10.0.0.2", "192.0.2.1"].map(ip));
         let old = told(serde_json::json!({"Config": {"NodeName": "mine"}, "DebugConfig": 7, "Member": []}));
         assert_eq!(old, AgentSelf { node: "mine".into(), ..AgentSelf::default() });

@@ -13,11 +13,11 @@ use crate::catalog::ServiceName;
 use crate::config::Expose;
 
 /// The services of the catalog.
-struct Listing {
+pub(super) struct Listing {
     /// Those that may be exposed, sorted: only their instances tell.
-    candidates: Vec<ServiceName>,
+    pub(super) candidates: Vec<ServiceName>,
     /// The others by name, and why they are not exposed.
-    hidden: BTreeMap<String, String>,
+    pub(super) hidden: BTreeMap<String, String>,
     /// Whether the service that the token must see is among them.
     canary: bool,
 }
@@ -114,7 +114,7 @@ fn note_eyes(view: &View, saw: bool, blind: bool) {
 }
 
 /// Tells the candidates from the services that are hidden whatever their instances say.
-fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> Listing {
+pub(super) fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> Listing {
     let (mut candidates, mut hidden) = (Vec::new(), BTreeMap::new());
     for (name, tags) in names {
         let reason = match expose {

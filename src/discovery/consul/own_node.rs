@@ -76,7 +76,7 @@ impl OwnNode {
 
     /// Takes what the agent says of itself.
     fn learn(&mut self, view: &View, told: AgentSelf) {
-        let AgentSelf { node, id, datacenter, addresses, ports } = told;
+        let AgentSelf { node, id, datacenter, addresses, ports, .. } = told;
         self.due = Some(Instant::now() + LASTS);
         view.state.note("node", None);
         if !self.id.is_empty() && id != self.id {

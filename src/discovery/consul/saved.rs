@@ -12,7 +12,7 @@ use super::assemble::Rules;
 use crate::catalog::Services;
 use crate::config;
 
-pub(crate) use document::{Confirmed, Loaded, Scope};
+pub(crate) use document::{Confirmed, Loaded, Scope, in_words};
 
 /// How soon after a write the next one may follow, if something has changed.
 const EVERY: Duration = Duration::from_secs(5);

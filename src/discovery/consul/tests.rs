@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use self::client::Failure;
 use self::fake::{Fake, Fault, instance};
+use super::address::{AgentPorts, Trust};
 use super::*;
 use crate::catalog::notice;
 use crate::catalog::{Catalog, Health, ProviderStatus};

@@ -1,7 +1,7 @@
 //! What the agent answers, and why there is no answer.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
 
@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) filtered: bool,
     /// `X-Consul-Query-Backend: streaming`.
     pub(crate) streamed: bool,
+    /// `Date`: the agent's clock.
+    pub(crate) date: Option<SystemTime>,
     /// The JSON.
     pub(crate) body: Vec<u8>,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Failure {
     pub(crate) kind: &'static str,
     /// The agent refused (403, 404): asking again at once will not help.
     pub(crate) definitive: bool,
+    /// The status of its answer, where there was one.
+    pub(crate) status: Option<u16>,
 }
 
 impl Failure {
@@ -50,7 +54,7 @@ impl Failure {
     pub(crate) const CUT: &str = "the agent ends queries that wait";
 
     pub(super) fn new(kind: &'static str, reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), kind, definitive: false }
+        Failure { reason: reason.into(), kind, definitive: false, status: None }
     }
 
     /// A watch of ours that panicked.
@@ -92,7 +96,7 @@ async fn take(path: &str, response: Response) -> Result<Answer, Failure> {
         let reason = format!("the agent answers {path} with {status}: {text}");
         let definitive = status.is_client_error() && status.as_u16() != 429;
         let kind = if definitive { Failure::REFUSED } else { Failure::FAILING };
-        return Err(Failure { reason, kind, definitive });
+        return Err(Failure { reason, kind, definitive, status: Some(status.as_u16()) });
     }
     Ok(Answer {
         index: header(&response, "x-consul-index"),
@@ -100,6 +104,7 @@ async fn take(path: &str, response: Response) -> Result<Answer, Failure> {
         last_contact: Duration::from_millis(header(&response, "x-consul-lastcontact").unwrap_or(0)),
         filtered: header(&response, "x-consul-results-filtered-by-acls").unwrap_or(false),
         streamed: header::<String>(&response, "x-consul-query-backend").is_some_and(|backend| backend == "streaming"),
+        date: header::<String>(&response, "date").and_then(|date| httpdate::parse_http_date(&date).ok()),
         body: body(response).await?,
     })
 }

@@ -200,7 +200,7 @@ struct Row<'a> {
     namespace: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     peer: &'a str,
-    tags: &'a [String],
+    tags: Vec<&'a str>,
     weight: u32,
     create_index: u64,
     modify_index: u64,
@@ -208,8 +208,7 @@ struct Row<'a> {
 }
 
 fn row<'a>(Endpoint { key, .. }: &'a Endpoint, one: &'a Registration) -> Row<'a> {
-    let check =
-        |check: &'a Check| SavedCheck { id: check.id.as_str(), status: check.status.as_str(), node: check.node };
+    let check = |check: &'a Check| SavedCheck { id: &*check.id, status: &*check.status, node: check.node };
     Row {
         node: &one.node,
         id: &one.id,
@@ -219,7 +218,7 @@ fn row<'a>(Endpoint { key, .. }: &'a Endpoint, one: &'a Registration) -> Row<'a>
         partition: &key.partition,
         namespace: &key.namespace,
         peer: &key.peer,
-        tags: &one.tags,
+        tags: one.tags.iter().map(|tag| &**tag).collect(),
         weight: one.weight,
         create_index: one.create_index,
         modify_index: one.modify_index,
@@ -245,19 +244,44 @@ pub(super) fn parse(
     let datacenters = common(&document, scope)?;
     let datacenter = document.agent.datacenter.clone();
     let rules = as_told(document.agent, rules);
+    // In another datacenter a node of the same name is another node, and loopback is elsewhere.
+    let mut remote = rules.clone();
+    remote.trust.agent_is_local = false;
+
     let mut services = Services::new();
     for (name, instances) in document.services {
         let infrastructure = rules.expose == Expose::All && assemble::infrastructure(&name).is_some();
         let Some(name) = ServiceName::new(&name).filter(|_| !infrastructure) else { continue };
         // What was imported from a peer has the name of a datacenter of that peer.
         let anywhere = |one: &Instance| !one.peer.is_empty() || one.datacenter.is_empty();
-        let wanted = |one: &Instance| anywhere(one) || datacenters.contains(&one.datacenter);
-        let entries: Vec<_> = instances.into_iter().filter(wanted).map(|one| Ok(entry(one))).collect();
-        if let Assembled::Exposed(service, _) = assemble::service(&name, &entries, &rules) {
-            services.insert(name, Arc::new(service));
-        }
+        let wanted = instances.into_iter().filter(|one| anywhere(one) || datacenters.contains(&one.datacenter));
+        let (here, there): (Vec<_>, Vec<_>) = wanted.partition(|one| anywhere(one) || one.datacenter == datacenter);
+        let (nothing_here, nothing_there) = (here.is_empty(), there.is_empty());
+        // A service without instances is one of here.
+        let here = if nothing_here && !nothing_there { None } else { assembled(&name, here, &rules) };
+        let there = if nothing_there { None } else { assembled(&name, there, &remote) };
+        let service = match (here, there) {
+            (Some(mut service), Some(more)) => {
+                service.endpoints.extend(more.endpoints);
+                service.endpoints.sort_by(|a, b| a.key.cmp(&b.key));
+                service.unroutable.extend(more.unroutable);
+                service
+            }
+            (Some(service), None) | (None, Some(service)) => service,
+            (None, None) => continue,
+        };
+        services.insert(name, Arc::new(service));
     }
     Ok(Loaded { services, saved_at, datacenter })
+}
+
+/// The service of these instances, if it is exposed.
+fn assembled(name: &ServiceName, instances: Vec<Instance>, rules: &Rules) -> Option<Service> {
+    let entries: Vec<_> = instances.into_iter().map(|one| Ok(entry(one))).collect();
+    match assemble::service(name, &entries, rules) {
+        Assembled::Exposed(service, _) => Some(service),
+        Assembled::Hidden(_) => None,
+    }
 }
 
 /// The rules with what an agent told of itself, for no agent tells it now.
@@ -326,7 +350,7 @@ fn entry(one: Instance) -> Entry {
     };
     Entry {
         checks: one.checks.into_iter().map(check).collect(),
-        node: Node { node: one.node, address: String::new(), datacenter: one.datacenter },
+        node: Node { node: one.node, datacenter: one.datacenter, ..Node::default() },
         service: Registered {
             id: one.id,
             address: one.address,

@@ -93,7 +93,7 @@ fn stripped(services: &Services) -> Services {
     let strip = |service: &Arc<Service>| {
         let mut service = (**service).clone();
         service.unroutable.clear();
-        service.endpoints.iter_mut().flat_map(|e| &mut e.registrations).for_each(|one| one.meta.clear());
+        service.endpoints.iter_mut().flat_map(|e| &mut e.registrations).for_each(|one| one.meta = Arc::default());
         Arc::new(service)
     };
     services.iter().map(|(name, service)| (name.clone(), strip(service))).collect()
@@ -250,6 +250,19 @@ fn loopback_that_an_agent_on_another_host_told_is_refused_whichever_agent_is_ask
     told.trust.own_node = Err("403".into());
     let loaded = read(&written(&told), &scope(), &rules_at_start(), Duration::ZERO).unwrap();
     assert!(loaded.services["web"].unroutable[0].reason.contains("not known when the catalog was saved"));
+}
+
+#[test]
+fn loopback_of_another_datacenter_is_refused_although_its_node_has_the_name_of_the_agents() {
+    let mut remote = entry("b", "127.0.0.2");
+    remote["Node"]["Datacenter"] = "dc2".into();
+    let confirmed = confirmed([("web", vec![entry("a", "127.0.0.1"), remote])]);
+    let both = scoped(|c| c.datacenters = vec!["dc2".into(), "dc1".into()]);
+    let mut body = Vec::new();
+    document::render(&mut body, &confirmed, &both, now()).unwrap();
+    let loaded = read(&body, &both, &rules_at_start(), Duration::ZERO).unwrap();
+    assert_eq!(addresses(&loaded, "web"), ["127.0.0.1:80"]);
+    assert_eq!(loaded.services["web"].unroutable[0].id, "mine/b");
 }
 
 #[test]

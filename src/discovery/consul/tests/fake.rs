@@ -283,7 +283,19 @@ async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) 
 
 fn body(path: &str, inner: &Inner) -> Value {
     if path == "/v1/agent/self" {
-        return json!({"Config": {"NodeName": "mine"}});
+        return json!({"Config": {"NodeName": "mine", "Datacenter": "dc1", "Version": "1.8.7"}});
+    }
+    if path == "/v1/status/leader" {
+        return json!("127.0.0.1:8300");
+    }
+    if path == "/v1/acl/token/self" {
+        return json!({"SecretID": "hush", "Policies": [{"Name": "lictor"}], "ExpirationTime": "2027-01-01T00:00:00Z"});
+    }
+    if path == "/v1/catalog/datacenters" {
+        return json!(["dc1"]);
+    }
+    if path == "/v1/health/service/consul" {
+        return json!([instance("consul", "10.0.0.99", "passing")]);
     }
     if path == "/v1/status/leader" {
         return if inner.leader == Some(false) { "".into() } else { "10.0.0.99:8300".into() };
