@@ -91,13 +91,31 @@ fn discovery(page: &mut Exposition, sources: &Sources) {
     each("lictor_discovery_index", Kind::Gauge, "Consul's index of the catalog watch.", &|provider| {
         (provider.index > 0).then_some(provider.index as f64)
     });
-    let help = "Services read in rotation, because the budget of connections is used up.";
+    let help = "Requests to the provider's source.";
+    each("lictor_discovery_requests_total", Kind::Counter, help, &|provider| {
+        provider.following.as_ref().map(|following| following.plan().requests as f64)
+    });
+    let help = "Services with a blocking query of their own.";
+    each("lictor_discovery_watched_services", Kind::Gauge, help, &|provider| Some(provider.watched as f64));
+    let help =
+        "Services without one, because the budget of connections is used up: they are read when a signal says so.";
     each("lictor_discovery_swept_services", Kind::Gauge, help, &|provider| Some(provider.swept as f64));
     let help = "Instances that have vanished in a way that is not believed yet: they get requests only where a service has no other.";
     let snapshot = sources.current.load();
     each("lictor_discovery_suspects", Kind::Gauge, help, &|provider| {
         Some(snapshot.suspects.get(provider.name).copied().unwrap_or_default() as f64)
     });
+    let help = "For how long what is known of a service may be out of date.";
+    let mut family = page.family("lictor_discovery_lag_seconds", Kind::Gauge, help);
+    for provider in &status.providers {
+        let Some(following) = &provider.following else { continue };
+        for service in snapshot.services.values().filter(|service| service.source.provider == provider.name) {
+            let name = service.name.as_str();
+            if let Some(lag) = following.service(name).and_then(|followed| followed.lag) {
+                family.sample(&[("service", name)], lag.as_secs_f64());
+            }
+        }
+    }
 }
 
 fn config(page: &mut Exposition, sources: &Sources) {

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::sources::Sources;
-use crate::catalog::{self, DiscoveryStatus, Endpoint, ProviderStatus};
+use crate::catalog::{self, DiscoveryStatus, Endpoint, Followed, ProviderStatus};
 use crate::pages::services::{
-    Breaker, Check, Gateway, Hidden, Instance, Page, Provider, Registration, Service, Snapshot, Suspect, Unroutable,
+    Breaker, Check, Gateway, Hidden, Instance, Page, Plan, Provider, Registration, Service, Snapshot, Suspect,
+    Unroutable,
 };
 use crate::plane::Pulse;
 use crate::snapshot;
@@ -22,7 +23,13 @@ use crate::worker::WorkerId;
 pub(super) fn page(sources: &Sources, only: Option<&str>) -> Page {
     let snapshot = sources.current.load();
     let wanted = |name: &str| only.is_none_or(|only| only == name);
-    let shown = |found: &Arc<upstream::Service>| service(found, snapshot.routes.to(found.name.as_str()).collect());
+    let status = sources.discovery.borrow().clone();
+    let shown = |found: &Arc<upstream::Service>| {
+        let name = found.name.as_str();
+        let provider = status.providers.iter().find(|provider| provider.name == found.source.provider);
+        let followed = provider.and_then(|provider| provider.following.as_ref()?.service(name));
+        service(found, followed, snapshot.routes.to(name).collect())
+    };
     let services = match only {
         Some(name) => snapshot.service(name).map(shown).into_iter().collect(),
         None => snapshot.services.values().map(shown).collect(),
@@ -30,19 +37,21 @@ pub(super) fn page(sources: &Sources, only: Option<&str>) -> Page {
     let hidden = snapshot.catalog.hidden.iter().filter(|hidden| wanted(&hidden.name));
     Page {
         snapshot: Snapshot { version: snapshot.version, complete: snapshot.catalog.complete },
-        discovery: discovery(&sources.discovery.borrow(), &snapshot),
+        discovery: discovery(&status, &snapshot),
         services,
         not_exposed: hidden.map(|h| Hidden { name: h.name.clone(), reason: h.reason.clone() }).collect(),
         gateway: gateway(&sources.pulse),
     }
 }
 
-fn service(service: &upstream::Service, routes: Vec<String>) -> Service {
+fn service(service: &upstream::Service, followed: Option<Followed>, routes: Vec<String>) -> Service {
     let source = &service.source;
     let unroutable = source.unroutable.iter();
     Service {
         name: service.name.to_string(),
         provider: source.provider.to_owned(),
+        followed: followed.map(|followed| followed.by.to_owned()),
+        lag_ms: followed.and_then(|followed| followed.lag.map(ms)),
         routes,
         instances: service.members.iter().zip(&source.endpoints).map(|(m, e)| instance(m, e)).collect(),
         unroutable: unroutable
@@ -129,12 +138,18 @@ fn provider(provider: &ProviderStatus, suspects: usize) -> Provider {
         watched: provider.watched as u64,
         swept: provider.swept as u64,
         suspects: suspects as u64,
+        plan: provider.following.as_ref().map(|following| plan(following.plan())),
         last_answer: provider.last_answer.map(stamp),
         last_answer_age_ms: age.map(ms),
         errors: provider.errors,
         error: provider.error.clone(),
         notes: provider.notes.clone(),
     }
+}
+
+fn plan(plan: catalog::Plan) -> Plan {
+    let catalog::Plan { name, agent, requests, per_second } = plan;
+    Plan { name: name.to_owned(), agent, requests, requests_per_second: (per_second * 10.0).round() / 10.0 }
 }
 
 fn gateway(pulse: &Pulse) -> Gateway {

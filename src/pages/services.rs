@@ -44,8 +44,11 @@ pub struct Provider {
     pub index: u64,
     /// How many services have a blocking query of their own.
     pub watched: u64,
-    /// How many are read in rotation.
+    /// How many are without, and read when something says that they may have changed.
     pub swept: u64,
+    /// How the services are followed: `watches`, a blocking query for each, or `signals`, for some of them; left out for the file's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
     /// How many instances have vanished in a way that is not believed yet.
     pub suspects: u64,
     /// When its source answered last (RFC 3339).
@@ -60,6 +63,20 @@ pub struct Provider {
     pub notes: Vec<String>,
 }
 
+/// How the services of a provider are followed, and what it costs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plan {
+    /// `watches` or `signals`.
+    pub name: String,
+    /// The agent that is asked.
+    pub agent: String,
+    /// Requests to agents since the start.
+    pub requests: u64,
+    /// The same in a second, over the last minute.
+    pub requests_per_second: f64,
+}
+
 /// A service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -68,6 +85,13 @@ pub struct Service {
     pub name: String,
     /// `consul` or `file`.
     pub provider: String,
+    /// `watch`: it has a blocking query of its own; `signals`: it is read when something says that it may have changed; left out for the
+    /// file's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<String>,
+    /// For how many milliseconds what is known of it may be out of date; left out before it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
     /// The routes that lead to it.
     pub routes: Vec<String>,
     /// Its instances.

@@ -77,6 +77,8 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
     let orders = services::Service {
         name: "orders".into(),
         provider: "consul".into(),
+        followed: Some("signals".into()),
+        lag_ms: Some(20),
         routes: texts(&["api", "/orders/*"]),
         instances: vec![instance(), tripped],
         unroutable: vec![services::Unroutable {
@@ -99,6 +101,12 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
         index: 42,
         watched: 2,
         swept: 0,
+        plan: Some(services::Plan {
+            name: "signals".into(),
+            agent: "http://127.0.0.1:8500".into(),
+            requests: 7,
+            requests_per_second: 0.5,
+        }),
         suspects: 1,
         last_answer: Some("2026-01-02T03:04:05.678Z".into()),
         last_answer_age_ms: Some(300),
