@@ -278,7 +278,7 @@ pub struct ProviderStatus {
     pub name: &'static str,
     /// Where it looks: the agent's address, or the file.
     pub source: String,
-    /// `starting`, `watching`, `sweeping` (over the connection budget) or `failing`.
+    /// `starting`, `watching`, `sweeping` (over the connection budget), `failing`, or `stale` while services of the saved catalog are served.
     pub state: &'static str,
     /// The index of the catalog watch.
     pub index: u64,
@@ -288,6 +288,10 @@ pub struct ProviderStatus {
     pub watched: usize,
     /// How many are read in rotation, because the connection budget is used up.
     pub swept: usize,
+    /// How many endpoints are suspects: vanished, but held.
+    pub suspects: usize,
+    /// When the saved catalog was saved, while services of it are served.
+    pub restored_at: Option<SystemTime>,
     /// When its source answered last.
     pub last_answer: Option<SystemTime>,
     /// Errors since the start.

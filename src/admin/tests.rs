@@ -295,6 +295,8 @@ fn provider() -> ProviderStatus {
         following: None,
         watched: 0,
         swept: 0,
+        suspects: 0,
+        restored_at: None,
         last_answer: None,
         errors: 0,
         error: None,

@@ -9,6 +9,7 @@ pub mod doctor;
 mod failover;
 mod follow;
 mod following;
+mod guard;
 mod health;
 mod model;
 mod names;

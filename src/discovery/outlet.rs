@@ -97,6 +97,8 @@ fn starting(name: &'static str, source: String) -> ProviderStatus {
         following: None,
         watched: 0,
         swept: 0,
+        suspects: 0,
+        restored_at: None,
         last_answer: None,
         errors: 0,
         error: None,

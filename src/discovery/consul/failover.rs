@@ -153,7 +153,7 @@ async fn everything(views: &[Arc<View>], rules: &Rules) {
 /// Follows in another datacenter what the better ones cannot serve.
 async fn stand_in(view: Arc<View>) {
     loop {
-        view.state.wanting().await;
+        view.state.wanting(view.dc).await;
         view.relist();
     }
 }

@@ -1,276 +1,305 @@
 //! What is known of Consul's services so far: the watches write here, and one task publishes it.
+//!
+//! What an answer changes is changed in the published catalog, service by service: that catalog is never built anew from all that is known.
 
-use std::collections::BTreeMap;
+mod datacenter;
+mod log;
+mod union;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use self::datacenter::Datacenter;
+use self::log::Faults;
+use self::union::Union;
 use super::assemble::Assembled;
 use super::client::Failure;
-use crate::catalog::{Catalog, Hidden, ProviderStatus, Service, ServiceName, Services};
+pub(crate) use super::guard::Evidence;
+use super::guard::{News, Now};
+use crate::catalog::{Catalog, Following, Key, ProviderStatus, Service, ServiceName, Services};
 use crate::discovery::outlet::Outlet;
 
-/// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
-const PATIENCE: u32 = 3;
-
-/// What accompanies an answer and bears on whether to believe what it no longer has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Evidence {
-    /// Its index is below one seen before, or it is another agent's or another node's.
-    pub(crate) forgetful: bool,
-    /// `X-Consul-Results-Filtered-By-ACLs: true`.
-    pub(crate) filtered: bool,
-}
-
-/// What is known by one agent.
-#[derive(Debug, Default)]
+/// What is known by one agent. It outlives the tasks that write and publish it.
+#[derive(Debug)]
 pub(crate) struct State {
-    inner: Mutex<Inner>,
+    union: Mutex<Union>,
     changed: Notify,
+    doubted: Notify,
+    /// One for each datacenter.
+    wanting: Vec<Notify>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    /// The catalog watch has answered.
-    listed: bool,
-    /// Each service has been read since then, or could not be.
-    complete: bool,
-    /// What is known has changed since the catalog was last built of it.
-    dirty: bool,
-    services: BTreeMap<ServiceName, Entry>,
-    /// Services that are not followed, by name, and why: their tags or their name exclude them.
-    hidden: BTreeMap<String, String>,
-    index: u64,
-    last_answer: Option<SystemTime>,
-    errors: u64,
-    /// The catalog watch's error, while it lasts.
-    error: Option<Failure>,
-    watched: usize,
-    swept: usize,
-    following: Option<Arc<dyn crate::catalog::Following>>,
-    /// The current sentence for the operator on each topic that has one.
-    notes: BTreeMap<&'static str, String>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    known: Known,
-    error: Option<Failure>,
-}
-
-/// What is known of one service.
-#[derive(Debug, Default)]
-enum Known {
-    /// Nothing was answered yet, and the catalog waits for it.
-    #[default]
-    Pending,
-    /// It could not be read so far: it exists, without endpoints.
-    Unread,
-    Exposed(Arc<Service>),
-    /// It is not exposed, for this reason.
-    Hidden(String),
-}
-
+#[allow(dead_code, reason = "whoever saves and restores the catalog is to call `confirmed` and `restore`")]
 impl State {
-    pub(crate) fn new(_datacenters: usize, _hold: std::time::Duration) -> State {
-        State::default()
-    }
-    pub(crate) fn forgotten(&self) {}
-    pub(crate) fn following(&self, following: Arc<dyn crate::catalog::Following>) {
-        self.inner.lock().following = Some(following);
-    }
-    pub(crate) fn plan(&self, watched: usize, swept: usize) {
-        let mut state = self.inner.lock();
-        (state.watched, state.swept) = (watched, swept);
-        self.changed.notify_one();
-    }
-    pub(crate) async fn wanting(&self) {
-        std::future::pending().await
-    }
-    pub(crate) async fn doubted(&self) {
-        std::future::pending().await
-    }
-    pub(crate) fn wanted(&self, _: usize) -> Vec<ServiceName> {
-        Vec::new()
-    }
-    pub(crate) fn doubts(&self) -> Vec<(usize, String)> {
-        Vec::new()
-    }
-    pub(crate) fn member(&self, _: usize, _: &str, _: bool) {}
-    pub(crate) fn refused(&self, _: &crate::catalog::Key) {}
-    pub(crate) fn accept(&self, _: Option<&ServiceName>) -> usize {
-        0
+    /// Nothing is known yet. There are this many datacenters, at least one; the first is preferred. A suspect is held for `hold`.
+    pub(crate) fn new(datacenters: usize, hold: Duration) -> State {
+        let (changed, doubted) = Default::default();
+        let wanting = (0..datacenters.max(1)).map(|_| Notify::new()).collect();
+        State { union: Mutex::new(Union::new(datacenters.max(1), hold)), changed, doubted, wanting }
     }
 
-    /// Takes the catalog's answer: the services to follow, and why the others are hidden. True if that changed anything.
+    /// Takes the catalog's answer: the services to follow, sorted, and why the others are hidden. `blind` says that the token does not see
+    /// what it must see. True if that changed anything.
     pub(crate) fn list(
         &self,
-        _: usize,
+        dc: usize,
         names: &[ServiceName],
         hidden: BTreeMap<String, String>,
-        _: bool,
+        blind: bool,
         index: u64,
-        _: Evidence,
+        evidence: Evidence,
     ) -> bool {
-        let mut state = self.inner.lock();
-        // What is known of services that stay is kept; the others are forgotten.
-        let mut before = std::mem::take(&mut state.services);
-        let (count, mut found) = (before.len(), 0);
-        for name in names {
-            let entry = before.remove(name);
-            found += usize::from(entry.is_some());
-            state.services.insert(name.clone(), entry.unwrap_or_default());
-        }
-        let changed = !state.listed || found < count || state.services.len() > found || state.hidden != hidden;
-        (state.listed, state.hidden, state.index, state.error) = (true, hidden, index, None);
-        state.last_answer = Some(SystemTime::now());
-        state.dirty |= changed;
-        self.changed.notify_one();
-        changed
+        self.change(dc, |union, now| {
+            let datacenter = &mut union.datacenters[dc];
+            let first = !datacenter.listed;
+            datacenter.guard.sight(blind, now);
+            let changes = datacenter.list(names, hidden, evidence, now);
+            (datacenter.index, datacenter.error) = (index, None);
+            union.last_answer = Some(now.clock);
+            let changed = changes.is_some();
+            let mut changes = changes.unwrap_or_default();
+            let gone = changes.iter().filter(|name| !union.datacenters[dc].lists(name));
+            for name in gone {
+                union.failing.remove(&(dc, name.clone()));
+            }
+            if first {
+                // What only the others list is wanted of them now.
+                changes.extend(union.datacenters[dc + 1..].iter().flat_map(Datacenter::names).cloned());
+            }
+            (changed, changes)
+        })
     }
 
     /// Takes a service's answer. True if that changed what is known of it.
-    pub(crate) fn put(&self, _: usize, name: &ServiceName, answer: Assembled, _: Evidence) -> bool {
-        let mut state = self.inner.lock();
-        state.last_answer = Some(SystemTime::now());
-        self.changed.notify_one();
-        // A service that left the catalog while the answer was on its way is no longer known.
-        let Some(entry) = state.services.get_mut(name) else { return false };
-        entry.error = None;
-        let known = match answer {
-            Assembled::Exposed(service, _) => match &entry.known {
-                Known::Exposed(before) if **before == service => return false,
-                _ => Known::Exposed(Arc::new(service)),
-            },
-            Assembled::Hidden(reason) => match &entry.known {
-                Known::Hidden(before) if *before == reason => return false,
-                _ => Known::Hidden(reason),
-            },
-        };
-        entry.known = known;
-        state.dirty = true;
-        true
+    pub(crate) fn put(&self, dc: usize, name: &ServiceName, answer: Assembled, evidence: Evidence) -> bool {
+        self.change(dc, |union, now| {
+            union.last_answer = Some(now.clock);
+            union.failing.remove(&(dc, name.clone()));
+            let changed = union.datacenters[dc].put(name, answer, evidence, now);
+            (changed, if changed { vec![name.clone()] } else { Vec::new() })
+        })
     }
 
     /// A service could not be read, for the `nth` time in a row: what is known of it stays.
-    pub(crate) fn service_failed(&self, _: usize, name: &ServiceName, failure: &Failure, nth: u32) {
-        let mut state = self.inner.lock();
-        state.errors += 1;
-        if let Some(entry) = state.services.get_mut(name) {
-            entry.error = Some(Failure { reason: format!("{name}: {}", failure.reason), ..failure.clone() });
-            if matches!(entry.known, Known::Pending) && (failure.definitive || nth >= PATIENCE) {
-                entry.known = Known::Unread;
-                state.dirty = true;
+    pub(crate) fn service_failed(&self, dc: usize, name: &ServiceName, failure: &Failure, nth: u32) {
+        self.change(dc, |union, _| {
+            union.errors += 1;
+            let datacenter = &mut union.datacenters[dc];
+            if datacenter.lists(name) {
+                let reason = format!("{name}: {}", failure.reason);
+                union.failing.insert((dc, name.clone()), Failure { reason, ..failure.clone() });
             }
-        }
-        self.changed.notify_one();
+            let changed = datacenter.fail(name, failure.definitive, nth);
+            (changed, if changed { vec![name.clone()] } else { Vec::new() })
+        });
     }
 
     /// The catalog could not be read: what is known stays.
-    pub(crate) fn catalog_failed(&self, _: usize, failure: &Failure) {
-        let mut state = self.inner.lock();
-        state.errors += 1;
-        state.error = Some(failure.clone());
+    pub(crate) fn catalog_failed(&self, dc: usize, failure: &Failure) {
+        self.change(dc, |union, _| {
+            union.errors += 1;
+            union.datacenters[dc].error = Some(failure.clone());
+            (false, Vec::new())
+        });
+    }
+
+    /// The agent is another one than before: what vanishes with that, or vanished shortly before, is held.
+    pub(crate) fn forgotten(&self) {
+        self.all(|union, now| {
+            let evidence = Evidence { forgetful: true, filtered: false };
+            union.datacenters.iter_mut().for_each(|datacenter| datacenter.guard.judge(evidence, now));
+        });
+    }
+
+    /// A suspect endpoint refused a connection: it is gone.
+    pub(crate) fn refused(&self, key: &Key) {
+        self.all(|union, now| {
+            for datacenter in &mut union.datacenters {
+                datacenter.guard.refused(key, now);
+            }
+        });
+    }
+
+    /// An operator accepts that the suspects of a service are gone, or all; says how many there were.
+    pub(crate) fn accept(&self, service: Option<&ServiceName>) -> usize {
+        self.all(|union, now| {
+            union.datacenters.iter_mut().map(|datacenter| datacenter.guard.accept(service, now)).sum()
+        })
+    }
+
+    /// Takes whether a node of [`State::doubts`] is still a member of its datacenter.
+    pub(crate) fn member(&self, dc: usize, node: &str, is_member: bool) {
+        self.change(dc, |union, now| {
+            union.datacenters[dc].guard.member(node, is_member, now);
+            (false, Vec::new())
+        });
+    }
+
+    /// Takes services of the saved catalog, at a cold start: they are served, but the catalog is not complete by them. Where the agent has
+    /// answered already, they are not taken.
+    pub(crate) fn restore(&self, services: Vec<Service>, saved_at: SystemTime) {
+        self.change(0, |union, now| {
+            let names: Vec<ServiceName> = services.iter().map(|service| service.name.clone()).collect();
+            for service in services {
+                union.datacenters[0].restore(service, now);
+            }
+            union.saved_at = Some(saved_at);
+            (true, names)
+        });
+    }
+
+    /// What the agent itself confirmed, to be saved: no suspects, and nothing that was restored. `None` while that is less than what there
+    /// seems to be: a degraded catalog never replaces a good one.
+    pub(crate) fn confirmed(&self) -> Option<Services> {
+        let union = self.union.lock();
+        let doubtful = union.datacenters.iter().any(|datacenter| datacenter.guard.is_doubtful());
+        (union.complete && union.restored() == 0 && !doubtful).then(|| union.confirmed.clone())
+    }
+
+    /// The services that a datacenter is to serve, because no better one can by Consul's word. Of the first one these are all.
+    pub(crate) fn wanted(&self, dc: usize) -> Vec<ServiceName> {
+        let union = self.union.lock();
+        match dc {
+            0 => union.datacenters[0].names().cloned().collect(),
+            _ => union.wanted.get(dc).map_or(Vec::new(), |wanted| wanted.iter().cloned().collect()),
+        }
+    }
+
+    /// Waits until this datacenter, which is not the first, is to serve other services than before.
+    pub(crate) async fn wanting(&self, dc: usize) {
+        match self.wanting.get(dc) {
+            Some(wanting) => wanting.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The datacenters and nodes whose membership decides whether what they lost is a crowd. They stay until [`State::member`] says so, or
+    /// until it matters no longer.
+    pub(crate) fn doubts(&self) -> Vec<(usize, String)> {
+        let union = self.union.lock();
+        let doubts = |(dc, datacenter): (usize, &Datacenter)| -> Vec<(usize, String)> {
+            datacenter.guard.doubts().map(|node| (dc, node.clone())).collect()
+        };
+        union.datacenters.iter().enumerate().flat_map(doubts).collect()
+    }
+
+    /// Waits until there is a new one of [`State::doubts`].
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// Takes how the services are followed.
+    pub(crate) fn following(&self, following: Arc<dyn Following>) {
+        self.union.lock().following = Some(following);
+    }
+
+    /// Takes how many services have a watch of their own, and how many are swept.
+    pub(crate) fn plan(&self, watched: usize, swept: usize) {
+        self.union.lock().plan = (watched, swept);
         self.changed.notify_one();
     }
 
     /// Sets the sentence for the operator on a topic, or removes it.
     pub(crate) fn note(&self, topic: &'static str, note: Option<String>) {
-        let mut state = self.inner.lock();
+        let mut union = self.union.lock();
         match note {
-            Some(note) => state.notes.insert(topic, note),
-            None => state.notes.remove(topic),
+            Some(note) => union.notes.insert(topic, note),
+            None => union.notes.remove(topic),
         };
         self.changed.notify_one();
     }
 
     /// Whether a service would be lost if this were the catalog's answer. The first answer could lose anything.
-    pub(crate) fn list_removes(&self, _: usize, names: &[ServiceName]) -> bool {
-        let state = self.inner.lock();
-        !state.listed || state.services.keys().any(|known| names.binary_search(known).is_err())
+    pub(crate) fn list_removes(&self, dc: usize, names: &[ServiceName]) -> bool {
+        self.union.lock().datacenters.get(dc).is_none_or(|datacenter| datacenter.list_removes(names))
     }
 
     /// Whether an endpoint of a service would be lost if this were its answer.
-    pub(crate) fn removes(&self, _: usize, name: &ServiceName, answer: &Assembled) -> bool {
-        let state = self.inner.lock();
-        let Some(Known::Exposed(before)) = state.services.get(name).map(|entry| &entry.known) else { return false };
-        let stays = |key| match answer {
-            Assembled::Exposed(after, _) => after.endpoints.binary_search_by(|e| e.key.cmp(key)).is_ok(),
-            Assembled::Hidden(_) => false,
-        };
-        before.endpoints.iter().any(|endpoint| !stays(&endpoint.key))
+    pub(crate) fn removes(&self, dc: usize, name: &ServiceName, answer: &Assembled) -> bool {
+        self.union.lock().datacenters.get(dc).is_some_and(|datacenter| datacenter.removes(name, answer))
     }
 
-    /// Publishes each change at once; what changes meanwhile is published together. Never ends.
+    /// Publishes each change at once; what changes meanwhile is published together. Never ends. Begun again, it publishes what is known.
     pub(crate) async fn publish(&self, outlet: &Outlet) {
-        let mut failing = false;
+        let mut faults = Faults::new(Instant::now());
+        self.union.lock().published = 0;
         loop {
-            self.changed.notified().await;
-            let (catalog, status) = {
-                let mut state = self.inner.lock();
-                // A big catalog is built only where something changed: most answers change nothing.
-                let catalog = std::mem::take(&mut state.dirty).then(|| state.catalog());
-                (catalog, state.status(outlet.status()))
-            };
-            match (&status.error, failing) {
-                (Some(error), false) => {
-                    tracing::warn!(%error, agent = status.source, "consul fails; what is known stays")
-                }
-                (None, true) => tracing::info!(agent = status.source, "consul answers again"),
-                _ => {}
-            }
-            failing = status.error.is_some();
+            let (catalog, status, news, due) = self.report(outlet.status());
+            faults.log(&status, &news);
             match catalog {
-                Some(catalog) => outlet.publish(catalog, status),
+                Some((version, catalog)) => {
+                    outlet.publish(catalog, status);
+                    self.union.lock().published = version;
+                }
                 None => outlet.report_status(status),
             }
-        }
-    }
-}
-
-impl Inner {
-    /// The catalog of what is known.
-    fn catalog(&mut self) -> Catalog {
-        let mut hidden: Vec<Hidden> =
-            self.hidden.iter().map(|(name, reason)| Hidden { name: name.clone(), reason: reason.clone() }).collect();
-        let mut services = Services::new();
-        let mut pending = false;
-        for (name, entry) in &self.services {
-            match &entry.known {
-                Known::Pending => pending = true,
-                Known::Hidden(reason) => hidden.push(Hidden { name: name.to_string(), reason: reason.clone() }),
-                Known::Exposed(service) => {
-                    services.insert(name.clone(), service.clone());
+            let wake = due.into_iter().chain(faults.due()).min();
+            let wake = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
-                Known::Unread => {
-                    let (endpoints, unroutable) = (Vec::new(), Vec::new());
-                    let empty = Service { name: name.clone(), provider: "consul", endpoints, unroutable };
-                    services.insert(name.clone(), Arc::new(empty));
-                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = wake => {}
             }
         }
-        hidden.sort_by(|a, b| a.name.cmp(&b.name));
-        self.complete |= self.listed && !pending;
-        Catalog { services, hidden, config_version: 0, complete: self.complete }
     }
 
-    /// The status that follows from what is known; the provider's name and source stay as they were.
-    fn status(&self, mut status: ProviderStatus) -> ProviderStatus {
-        let error = self.error.as_ref().or_else(|| self.services.values().find_map(|entry| entry.error.as_ref()));
-        (status.watched, status.swept) = (self.watched, self.swept);
-        status.following = self.following.clone();
-        status.state = match () {
-            () if self.error.is_some() => "failing",
-            () if !self.complete => "starting",
-            () if status.swept > 0 => "sweeping",
-            () => "watching",
-        };
-        (status.index, status.last_answer, status.errors) = (self.index, self.last_answer, self.errors);
-        status.error = error.map(|failure| failure.reason.clone());
-        status.failure = error.map(|failure| failure.kind);
-        status.notes = self.notes.values().cloned().collect();
-        status
+    /// What is to be published and logged now, and when there is something to do although nothing happens.
+    fn report(&self, status: ProviderStatus) -> (Option<(u64, Catalog)>, ProviderStatus, Vec<News>, Option<Instant>) {
+        let mut union = self.union.lock();
+        let now = now();
+        for datacenter in &mut union.datacenters {
+            datacenter.guard.expire(now);
+        }
+        union.settle(BTreeSet::new());
+        let catalog = (union.version != union.published).then(|| {
+            let (services, hidden) = (union.services.clone(), union.hidden.clone());
+            (union.version, Catalog { services, hidden, config_version: 0, complete: union.complete })
+        });
+        let news = union.datacenters.iter_mut().flat_map(|datacenter| datacenter.guard.news()).collect();
+        let due = union.datacenters.iter().filter_map(|datacenter| datacenter.guard.due()).min();
+        (catalog, union.status(status), news, due)
+    }
+
+    /// Changes what is known of one datacenter; the change says whether it is one, and which services it concerns.
+    fn change(&self, dc: usize, change: impl FnOnce(&mut Union, Now) -> (bool, Vec<ServiceName>)) -> bool {
+        let mut union = self.union.lock();
+        if dc >= union.datacenters.len() {
+            return false;
+        }
+        let doubts = union.datacenters[dc].guard.doubts().count();
+        let (changed, names) = change(&mut union, now());
+        for dc in union.settle(names.into_iter().collect()) {
+            self.wanting[dc].notify_one();
+        }
+        if union.datacenters[dc].guard.doubts().count() > doubts {
+            self.doubted.notify_one();
+        }
+        self.changed.notify_one();
+        changed
+    }
+
+    /// Changes what is held in all datacenters.
+    fn all<T>(&self, change: impl FnOnce(&mut Union, Now) -> T) -> T {
+        let mut union = self.union.lock();
+        let result = change(&mut union, now());
+        union.settle(BTreeSet::new());
+        self.changed.notify_one();
+        result
     }
 }
+
+fn now() -> Now {
+    Now { instant: Instant::now(), clock: SystemTime::now() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -241,18 +241,22 @@ impl Watch {
             || answer.known_leader == Some(false)
             || answer.last_contact > OUT_OF_TOUCH
             || answer.streamed && answer.body.len() < 8;
-        let content = parsed(&mut answer, parse).await?;
+        let mut content = parsed(&mut answer, parse).await?;
+        let mut evidence = Evidence { forgetful, filtered };
+        let mut index = index;
+        if doubt && removes(&content) {
+            let patience = Patience { head: self.timings.slack, waits: None };
+            let mut answer = lane.get(&self.path, &self.parameters, patience).await?;
+            content = parsed(&mut answer, parse).await?;
+            index = answer.index;
+            evidence.filtered |= answer.filtered;
+        }
         if forgetful {
-            // The store was replaced, or is behind: only its indexes count from now on.
+            // The store was replaced, or is behind: only its indexes count from now on. Had the second read failed, the next answer would
+            // be as forgetful as this one.
             self.cursor.highest = 0;
         }
-        if !doubt || !removes(&content) {
-            return Ok((content, index, Evidence { forgetful, filtered }));
-        }
-        let patience = Patience { head: self.timings.slack, waits: None };
-        let mut answer = lane.get(&self.path, &self.parameters, patience).await?;
-        let content = parsed(&mut answer, parse).await?;
-        Ok((content, answer.index, Evidence { forgetful, filtered: filtered || answer.filtered }))
+        Ok((content, index, evidence))
     }
 
     /// Counts an error: the index is forgotten, and the next pause is longer.
