@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod client;
 pub mod examples;
+pub mod fake_agent;
 pub mod process;
 pub mod training;
 mod waiting;
