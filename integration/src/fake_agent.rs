@@ -10,8 +10,10 @@ mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 pub use catalog::Catalog;
@@ -26,8 +28,8 @@ pub struct FakeAgent {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<State>,
-    server: JoinSet<()>,
-    generation: u32,
+    server: Mutex<JoinSet<()>>,
+    generation: AtomicU32,
 }
 
 /// Counts the connection as closed when it is gone, however that came.
@@ -53,10 +55,12 @@ impl FakeAgent {
     /// # Panics
     /// When it cannot listen there.
     pub async fn start_on(address: SocketAddr) -> FakeAgent {
+        let listener = TcpListener::bind(address).await.expect("the fake agent can listen");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State::new(address));
-        let mut agent = FakeAgent { address, state, server: JoinSet::new(), generation: 1 };
-        agent.revive().await;
-        agent
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, state.clone()));
+        FakeAgent { address, state, server: Mutex::new(server), generation: AtomicU32::new(1) }
     }
 
     /// Its address as a configuration has it.
@@ -65,25 +69,25 @@ impl FakeAgent {
     }
 
     /// Closes everything, as a killed agent does: connections are refused from now on.
-    pub async fn kill(&mut self) {
-        self.server.shutdown().await;
+    pub async fn kill(&self) {
+        self.server.lock().await.shutdown().await;
     }
 
     /// Listens again, where it was, with what it knew.
     ///
     /// # Panics
     /// When it cannot.
-    pub async fn revive(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("the fake agent can listen");
-        self.address = listener.local_addr().expect("a bound socket has an address");
-        self.state.lock().http = self.address;
-        self.server.spawn(accept(listener, self.state.clone()));
+    pub async fn revive(&self) {
+        let mut server = self.server.lock().await;
+        if server.is_empty() {
+            let listener = TcpListener::bind(self.address).await.expect("the fake agent can listen again");
+            server.spawn(accept(listener, self.state.clone()));
+        }
     }
 
     /// Forgets everything, as an agent in dev mode that was restarted: another node id, nothing registered, low indexes.
-    pub fn forget(&mut self) {
-        self.generation += 1;
-        let generation = self.generation;
+    pub fn forget(&self) {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         self.state.change(|inner| {
             let local = inner.local.clone();
             inner.catalogs.insert(local.clone(), Catalog::new(&local, 1, generation));
@@ -125,7 +129,7 @@ impl FakeAgent {
     }
 
     /// Closes all connections, as a restart of something between does; new ones are welcome.
-    pub async fn disconnect(&mut self) {
+    pub async fn disconnect(&self) {
         self.kill().await;
         self.revive().await;
     }
@@ -167,7 +171,7 @@ impl FakeAgent {
     ///
     /// # Panics
     /// When it cannot listen.
-    pub async fn serve_commands(agent: Arc<tokio::sync::Mutex<FakeAgent>>, address: SocketAddr) -> SocketAddr {
+    pub async fn serve_commands(agent: Arc<FakeAgent>, address: SocketAddr) -> SocketAddr {
         let listener = TcpListener::bind(address).await.expect("the fake agent can listen for commands");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(async move {
@@ -196,13 +200,13 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 }
 
 /// Answers a connection's commands.
-async fn obey(stream: TcpStream, agent: Arc<tokio::sync::Mutex<FakeAgent>>) {
+async fn obey(stream: TcpStream, agent: Arc<FakeAgent>) {
     let mut connection = serve::Connection::new(stream);
     while let Some(received) = connection.receive().await {
         let command = command::read(&received.method, &received.path, &received.body);
         let answer = match command {
             Err(why) => Err(why),
-            Ok(command) => Ok(run(command, &mut *agent.lock().await).await),
+            Ok(command) => Ok(run(command, &agent).await),
         };
         if !connection.say(answer).await {
             return;
@@ -211,17 +215,18 @@ async fn obey(stream: TcpStream, agent: Arc<tokio::sync::Mutex<FakeAgent>>) {
 }
 
 /// Does what was commanded; what is answered.
-async fn run(command: command::Command, agent: &mut FakeAgent) -> serde_json::Value {
+async fn run(command: command::Command, agent: &FakeAgent) -> serde_json::Value {
     use command::Command;
     match command {
         Command::Kill => agent.kill().await,
-        Command::Revive if agent.server.is_empty() => agent.revive().await,
-        Command::Revive => {}
+        Command::Revive => agent.revive().await,
         Command::Disconnect => agent.disconnect().await,
         Command::Forget => agent.forget(),
         Command::Fail(rule) => agent.fail(rule),
         Command::Heal => agent.heal(),
         Command::Touch => agent.change(Catalog::touch),
+        Command::Rewind(index) => agent.change(|catalog| catalog.rewind(index)),
+        Command::Leave(node) => agent.change(|catalog| catalog.leave(&node)),
         Command::Limit(limit) => agent.set_limit(limit),
         Command::Version(version) => agent.set_version(version),
         Command::Register(instances) => {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use integration::fake_agent::FakeAgent;
-use tokio::sync::Mutex;
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a program for scripts, which read where it listens")]
@@ -16,7 +15,7 @@ async fn main() {
     let (agent, commands) = (address(), address());
     let agent = FakeAgent::start_on(agent).await;
     let listens = agent.address;
-    let commands = FakeAgent::serve_commands(Arc::new(Mutex::new(agent)), commands).await;
+    let commands = FakeAgent::serve_commands(Arc::new(agent), commands).await;
     println!("{listens} {commands}");
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
 }

@@ -8,6 +8,8 @@
 //! | `deregister` | a list of service ids, which are gone at once |
 //! | `check` | `{"ids": […], "status": "critical"}` |
 //! | `serf` | `{"nodes": […], "status": "critical"}` |
+//! | `rewind` | the index from which it counts on |
+//! | `leave` | a node's name |
 //! | `limit` | a number of connections |
 //! | `version` | `"old"`, `"filtering"` or `"streaming"` |
 
@@ -27,6 +29,8 @@ pub(super) enum Command {
     Fail(Rule),
     Heal,
     Touch,
+    Rewind(u64),
+    Leave(String),
     Limit(usize),
     Version(Version),
     Register(Vec<Instance>),
@@ -53,6 +57,8 @@ pub(super) fn read(method: &str, path: &str, body: &[u8]) -> Result<Command, Str
         ("PUT", "forget") => Command::Forget,
         ("PUT", "heal") => Command::Heal,
         ("PUT", "touch") => Command::Touch,
+        ("PUT", "rewind") => Command::Rewind(body.as_u64().ok_or("a number is missing")?),
+        ("PUT", "leave") => Command::Leave(body.as_str().ok_or("a node is missing")?.to_owned()),
         ("PUT", "fail") => Command::Fail(Rule::read(&body)?),
         ("PUT", "limit") => {
             let limit = body.as_u64().and_then(|limit| usize::try_from(limit).ok());

@@ -25,7 +25,7 @@ pub enum Fault {
     Truncated,
     /// After its head and its first byte, the body trickles for ever, a byte at a time.
     Trickle,
-    /// The body is a list with so many MiB of white space.
+    /// So many MiB of white space follow the body.
     Enormous(usize),
     /// The answer claims this index; `None`: none. A query that waits returns at once.
     Index(Option<u64>),
@@ -47,6 +47,8 @@ pub enum Asked {
     Anyhow,
     /// Those that any server may answer: with `stale`.
     Stale,
+    /// Those that the leader answers: without `stale`.
+    Leader,
     /// Those without an index, which do not wait.
     First,
     /// Those with an index.
@@ -90,6 +92,7 @@ impl Rule {
         let asked = match self.asked {
             Asked::Anyhow => true,
             Asked::Stale => stale,
+            Asked::Leader => !stale,
             Asked::First => index == 0,
             Asked::Again => index > 0,
         };
@@ -104,9 +107,10 @@ impl Rule {
         let asked = match value["asked"].as_str() {
             None => Asked::Anyhow,
             Some("stale") => Asked::Stale,
+            Some("leader") => Asked::Leader,
             Some("first") => Asked::First,
             Some("again") => Asked::Again,
-            Some(other) => return Err(format!("`asked` is stale, first or again, not {other}")),
+            Some(other) => return Err(format!("`asked` is stale, leader, first or again, not {other}")),
         };
         let path = value["path"].as_str().unwrap_or("/v1/").to_owned();
         let times = value["times"].as_u64().and_then(|times| u32::try_from(times).ok());

@@ -73,9 +73,8 @@ impl Connection {
     /// Returns when the client has closed its end.
     async fn gone(&self) {
         // A client that sends more before it has its answer is not watched any longer.
-        match self.stream.peek(&mut [0]).await {
-            Ok(1) => std::future::pending().await,
-            _ => {}
+        if let Ok(1) = self.stream.peek(&mut [0]).await {
+            std::future::pending().await
         }
     }
 }
@@ -133,7 +132,7 @@ async fn answer(received: &Received, state: &State) -> Option<(Answer, Vec<Fault
     let index: u64 = asked.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
     let stale = asked.contains_key("stale");
     let (mut faults, counted) = state.lock().befallen(&received.path, stale, index);
-    let now = |fault: &Fault| matches!(fault, Fault::Status(_) | Fault::Reset | Fault::Close);
+    let now = |fault: &Fault| matches!(fault, Fault::Status(_) | Fault::Reset | Fault::Close | Fault::Silent);
     let query = Query::of(&received.path);
     if let Some(query) = query.as_ref().filter(|query| query.blocks() && index > 0 && !faults.iter().any(now)) {
         let dc = asked.get("dc").copied().unwrap_or_default();
@@ -272,7 +271,7 @@ fn apply(fault: &Fault, answer: &mut Answer, query: Option<&Query>, version: Ver
             *answer = Answer { status: *status, head: Vec::new(), body: text.into() };
         }
         Fault::Body(text) => answer.body = text.as_str().into(),
-        Fault::Enormous(size) => answer.body = format!("[{}]", " ".repeat(size << 20)).into(),
+        Fault::Enormous(size) => answer.body = format!("{}{}", answer.body, " ".repeat(size << 20)).into(),
         Fault::Index(claimed) => set(answer, index, claimed.map(|claimed| claimed.to_string())),
         Fault::Header(name, value) => set(answer, name, value.clone()),
         Fault::Empty => answer.body = query.map_or("", Query::nothing).into(),
@@ -296,14 +295,18 @@ fn set(answer: &mut Answer, name: &str, value: Option<String>) {
 /// A body without the services and instances of these names and ids; `None` where nothing is missing.
 fn without(body: &str, names: &[String]) -> Option<String> {
     let mut value: Value = serde_json::from_str(body).ok()?;
-    let gone = |text: &Value| text.as_str().is_some_and(|text| names.iter().any(|name| name == text));
+    let is_one = |text: &Value| text.as_str().is_some_and(|text| names.iter().any(|name| name == text));
+    let gone = |entry: &Value| {
+        let of = [&entry["Service"]["ID"], &entry["Service"]["Service"], &entry["ServiceID"], &entry["ServiceName"]];
+        of.into_iter().any(is_one)
+    };
     match &mut value {
+        Value::Object(node) if node.contains_key("Services") => {
+            let services = node.get_mut("Services").and_then(Value::as_object_mut)?;
+            services.retain(|id, service| !names.contains(id) && !is_one(&service["Service"]));
+        }
         Value::Object(all) => all.retain(|name, _| !names.contains(name)),
-        Value::Array(all) => all.retain(|entry| {
-            let texts =
-                [&entry["Service"]["ID"], &entry["Service"]["Service"], &entry["ServiceID"], &entry["ServiceName"]];
-            !texts.into_iter().any(gone)
-        }),
+        Value::Array(all) => all.retain(|entry| !gone(entry)),
         _ => {}
     }
     let less = value.to_string();

@@ -7,6 +7,7 @@ mod clients;
 mod discovering;
 mod ending;
 mod examining;
+mod enduring;
 mod faking;
 mod fields;
 mod guarding;
