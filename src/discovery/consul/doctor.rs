@@ -120,7 +120,10 @@ fn snapshot(saved: Option<(&config::SavedCatalog, &Result<Option<saved::Loaded>,
                 format!("{} with {}, saved {age} ago", counted(services, "service"), counted(instances, "instance")),
             )
         }
-        Err(why) => advised(warn(WHAT, why.clone()), "run the doctor as the gateway's user; a running gateway replaces the file as soon as an agent answers"),
+        Err(why) => advised(
+            warn(WHAT, why.clone()),
+            "run the doctor as the gateway's user; a running gateway replaces the file as soon as an agent answers",
+        ),
     };
     let place = match saved::try_place(place) {
         Ok(()) => ok("its place", format!("{} can be written", place.directory().display())),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::finding::{advised, counted, fail, ok, warn};
 use super::judgement::{clock, policies, version};
 use crate::config;
+use crate::discovery::consul::agent::Budget;
 use crate::discovery::consul::client::{Answer, Client, Failure, Lane, Patience};
 use crate::discovery::consul::model::{self, AgentSelf, Names};
 use crate::discovery::consul::names;
@@ -19,9 +20,6 @@ pub(super) const PATIENCE: Patience = Patience { head: DEADLINE, waits: None };
 
 /// How many connections are used.
 const CONNECTIONS: usize = 8;
-
-/// The connections that are not for services of their own: the catalog's, its signals', and those for reads in between.
-const OTHERS: usize = 4;
 
 /// An agent that shows its catalog.
 pub(super) struct Seen {
@@ -70,7 +68,7 @@ pub(super) async fn examine(config: &config::Consul, address: &str) -> (Vec<Find
     }
     let told = examination.itself().await;
     examination.datacenters(told.as_ref().ok()).await;
-    examination.budget(told.as_ref().ok(), names.as_ref());
+    examination.budget(told.as_ref().ok(), names.as_ref(), client.lanes() > client.connections());
     let Examination { findings, datacenter, .. } = examination;
     let told = told.map_err(|failure| failure.reason);
     let seen = names.map(|names| Seen { address: address.to_owned(), client, names, datacenter, told });
@@ -191,7 +189,13 @@ impl Examination<'_> {
                 let who = if anonymous { "without a token the catalog shows" } else { "the token sees" };
                 let remedy = if anonymous { "write token = { file = \"…\" } in [consul]" } else { policy };
                 let other = "or name another service that must be seen: canary in [consul]";
-                advised(fail(WHAT, format!("{who} {count}, and not `{canary}`")), format!("{remedy}; {other}"))
+                let text = format!("{who} {count}, and not `{canary}`");
+                // What is seen is served; but if the token loses more rights, nothing tells.
+                let finding = match names.is_empty() {
+                    true => fail(WHAT, text),
+                    false => warn(WHAT, format!("{text}: if it loses more rights, that is not noticed")),
+                };
+                advised(finding, format!("{remedy}; {other}"))
             }
         });
         Some(names)
@@ -269,7 +273,7 @@ impl Examination<'_> {
     }
 
     /// Whether the agent allows as many connections as are wanted, and how the services would be followed over them.
-    fn budget(&mut self, told: Option<&AgentSelf>, names: Option<&Names>) {
+    fn budget(&mut self, told: Option<&AgentSelf>, names: Option<&Names>, multiplexed: bool) {
         const WHAT: &str = "connections";
         let (wanted, limit) = (self.config.connections as u64, told.and_then(|told| told.most_connections));
         // Two gateways run side by side while one is replaced.
@@ -291,17 +295,39 @@ impl Examination<'_> {
         });
         let Some(names) = names else { return };
         let services = names::listing(names, &self.config.expose, None).candidates.len();
-        let own = self.config.connections.saturating_sub(OTHERS).min(services);
-        self.note(match services - own {
-            0 => ok("plan", format!("a watch of its own for each of {}", counted(services, "service"))),
-            _ if self.address.starts_with("https:") => {
-                ok("plan", format!("a watch of its own for each of {services} services, several over one connection of HTTP/2"))
-            }
-            beyond => advised(
-                warn("plan", format!("{own} of {services} services can have watches of their own; {beyond} are read in turns, those with requests first")),
-                format!("raise connections of [consul] to {}, as far as the agent allows, or reach the agent by https", services + OTHERS),
-            ),
-        });
+        let finding = self.plan(services, multiplexed, limit.filter(|limit| *limit > 0).unwrap_or(200));
+        self.note(finding);
+    }
+
+    /// How so many services would be followed by an agent that allows one address `limit` connections.
+    fn plan(&self, services: usize, multiplexed: bool, limit: u64) -> Finding {
+        const WHAT: &str = "plan";
+        let each = format!("a watch of its own for each of {}", counted(services, "service"));
+        let datacenters = self.config.datacenters.len().max(1);
+        let budget = Budget::new(self.config.connections.max(2 + datacenters), datacenters);
+        if multiplexed {
+            return ok(WHAT, format!("{each}, many over one connection of HTTP/2"));
+        }
+        if services <= budget.watches {
+            return ok(WHAT, each);
+        }
+        // With so many connections all services would have watches.
+        let needed = services + datacenters + 4;
+        let advice = match 2 * needed as u64 <= limit {
+            true => format!("connections = {needed} in [consul] would watch each of them"),
+            false => "reach the agent by https, where many watches share one connection".to_owned(),
+        };
+        let own = budget.watches_beside_signals;
+        let text = format!("watches for the {own} of {services} services that are asked for or change");
+        advised(
+            match budget.signals {
+                true => {
+                    ok(WHAT, format!("{text}; the others are followed by what changes in the catalog and its checks"))
+                }
+                false => warn(WHAT, format!("{text}; the others are read in turns, for signals there is no room")),
+            },
+            advice,
+        )
     }
 }
 

@@ -114,7 +114,7 @@ async fn each_right_that_the_token_lacks_is_named_with_the_rule_that_gives_it() 
     fake.heal();
     let address = format!("http://{}", fake.address);
     let blind = examined(&address, |consul| consul.canary = Some("billing".into())).await;
-    says(&blind, "sees services", Level::Fail, &["2 services", "`billing`", "service_prefix", "canary"]);
+    says(&blind, "sees services", Level::Warn, &["2 services", "`billing`", "service_prefix", "canary"]);
     let any = examined(&address, |consul| consul.canary = None).await;
     says(&any, "sees services", Level::Ok, &["2 services"]);
     fake.fail("/v1/agent/self", Fault::Status(403));
@@ -126,14 +126,16 @@ async fn each_right_that_the_token_lacks_is_named_with_the_rule_that_gives_it() 
 #[tokio::test]
 async fn connections_plan_and_datacenters_are_judged_by_what_the_agent_has() {
     let fake = Fake::start().await;
-    for number in 0..7 {
-        fake.put(&format!("s{number}"), vec![instance("a", "10.0.0.1", "passing")]);
+    for number in 0..12 {
+        fake.put(&format!("s{number:02}"), vec![instance("a", "10.0.0.1", "passing")]);
     }
     let address = format!("http://{}", fake.address);
-    let small = examined(&address, |consul| consul.connections = 10).await;
-    says(&small, "plan", Level::Warn, &["6 of 7", "1 are read in turns", "to 11"]);
-    let enough = examined(&address, |consul| consul.connections = 11).await;
-    says(&enough, "plan", Level::Ok, &["each of 7 services"]);
+    let few = examined(&address, |consul| consul.connections = 4).await;
+    says(&few, "plan", Level::Warn, &["2 of 12 services", "no room", "connections = 17"]);
+    let some = examined(&address, |consul| consul.connections = 12).await;
+    says(&some, "plan", Level::Ok, &["8 of 12 services", "what changes in the catalog"]);
+    let enough = examined(&address, |consul| consul.connections = 17).await;
+    says(&enough, "plan", Level::Ok, &["each of 12 services"]);
     says(&enough, "datacenter", Level::Ok, &["dc1: the agent's own"]);
     let far = examined(&address, |consul| consul.datacenters = vec!["dc9".into()]).await;
     says(&far, "datacenter", Level::Fail, &["dc9 is not known here; there are dc1"]);
