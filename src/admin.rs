@@ -39,7 +39,7 @@ enum Answer {
     Later(Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>),
 }
 
-/// Answers errands, one after the other, until nobody can send any. A page that panics is 500, and the next one is answered. An errand that
+/// Answers errands, one after the other, for as long as the returned future lives. A page that panics is 500, and the next one is answered. An errand that
 /// waits for somebody else keeps no other waiting.
 pub async fn serve(sources: &Sources, errands: &mut mpsc::Receiver<Errand>) {
     // Whatever waits here ends with this task.
@@ -48,7 +48,8 @@ pub async fn serve(sources: &Sources, errands: &mut mpsc::Receiver<Errand>) {
         let Errand { request, consumer, reply } = tokio::select! {
             errand = errands.recv() => match errand {
                 Some(errand) => errand,
-                None => return,
+                // The workers have ended, and so will this task: its own end would be a failure to its supervisor.
+                None => std::future::pending().await,
             },
             Some(_) = waiting.join_next() => continue,
         };

@@ -232,6 +232,13 @@ async fn an_operator_accepts_suspects_by_discovery_and_keeps_no_other_page_waiti
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_workers_is_no_failure_of_whoever_answers_their_errands() {
+    let (sources, (handoff, mut errands)) = (for_tests(), Handoff::new());
+    drop(handoff);
+    assert!(tokio::time::timeout(Duration::from_secs(3600), serve(&sources, &mut errands)).await.is_err());
+}
+
 #[tokio::test]
 async fn without_consul_there_is_nothing_to_accept() {
     let (sources, (handoff, mut errands)) = (for_tests(), Handoff::new());

@@ -130,3 +130,27 @@ fn while_there_are_suspects_the_gateway_is_ready_and_degraded_and_says_how_many(
         assert!(rig.page_at("/ready").await.1.contains("\"status\":\"ready\""));
     });
 }
+
+#[test]
+fn a_stream_goes_on_for_as_long_as_its_instance_is_suspect_and_ends_five_minutes_after_it_is_given_up() {
+    paused(async {
+        let stream = Play::Tick("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        let rig = Rig::new(&[stream, OK], "");
+        let mut body = rig.begin("GET", Body::Empty).await.into_body();
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        // The other is confirmed: no new request goes to this one.
+        rig.rewrite(suspect(&[0])).await;
+        assert_eq!((rig.get().await, rig.peers[0].requests()), (200, 1));
+        for minute in 0..10 {
+            assert!(body.frame().await.is_some_and(|frame| frame.is_ok()), "{minute}");
+        }
+        rig.rewrite(|endpoints| drop(endpoints.remove(0))).await;
+        let began = Instant::now();
+        let why = loop {
+            if let Err(why) = body.frame().await.expect("it does not just end") {
+                break why;
+            }
+        };
+        assert!(matches!(why, Error::Departed) && (300..=360).contains(&began.elapsed().as_secs()), "{why}");
+    });
+}
