@@ -40,6 +40,7 @@ pub struct Heard {
 pub struct Asked(pub AtomicU32);
 
 /// A way to tell discovery something.
+#[expect(clippy::disallowed_methods, reason = "what may wait is bounded: see `Heard::notices`")]
 pub fn channel() -> (Notices, Heard) {
     let (sender, notices) = mpsc::unbounded_channel();
     let period = Arc::new(AtomicU32::new(1));
