@@ -42,6 +42,20 @@ fn answer(mut stream: TcpStream) {
     }
 }
 
+/// Asks until the gateway is ready: before its first catalog it answers 503.
+fn until_ready(stream: &mut TcpStream) {
+    let mut buffer = [0; 8192];
+    while !buffer.starts_with(b"HTTP/1.1 200") {
+        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it listens");
+        let mut filled = 0;
+        while !buffer[..filled].ends_with(b"}\n") {
+            let count = stream.read(&mut buffer[filled..]).expect("it answers");
+            assert!(count > 0 && filled + count < buffer.len(), "{}", String::from_utf8_lossy(&buffer[..filled]));
+            filled += count;
+        }
+    }
+}
+
 /// Sends requests one after the other on one connection.
 fn ask(stream: &mut TcpStream, times: usize) {
     let request =
@@ -64,6 +78,7 @@ fn a_plain_get_costs_no_more_allocations_than_recorded() {
     let text = format!("workers = 1\n[[service]]\nname = \"orders\"\ninstances = [\"{}\"]\n", instance());
     let gateway = lictor::app::start(integration::world::config(&text)).expect("it starts");
     let mut stream = TcpStream::connect(gateway.addresses[0]).expect("it listens");
+    until_ready(&mut stream);
     ask(&mut stream, 1000);
     let region = Region::new(GLOBAL);
     ask(&mut stream, 5000);
