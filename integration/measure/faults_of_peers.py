@@ -62,7 +62,8 @@ BACKENDS = [backend(), backend()]
 class Stand:
     """A fake agent, a peer before it, and clients."""
 
-    def __init__(self, services, before=(), version=None):
+    def __init__(self, services, before=(), version=None, more=""):
+        self.more = more
         self.names = [f"s{n}" for n in range(services)]
         self.fake = subprocess.Popen([A.fake], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.agent, self.commands = self.fake.stdout.readline().split()
@@ -111,7 +112,7 @@ class Stand:
             file, key = pathlib.Path(self.folder.name) / "lictor.toml", hashlib.sha256(KEY.encode()).hexdigest()
             file.write_text(
                 f'[[listener]]\naddress = "127.0.0.1:{self.port}"\n[admin]\naddress = "127.0.0.1:{free()}"\n[consul]\naddress = "http://{self.agent}"\n'
-                f'allow_loopback = true\n[[consumer]]\nname = "clients"\nkeys = ["sha256:{key}"]\n[log]\naccess = false\n'
+                f'allow_loopback = true\n{self.more}\n[[consumer]]\nname = "clients"\nkeys = ["sha256:{key}"]\n[log]\naccess = false\n'
             )
             command = [A.lictor, "run", "--config", str(file)]
         else:
@@ -306,7 +307,7 @@ def trickle():
         stand.ready()
         stand.load()
         stand.put("fail", rule("trickle"))
-        stand.put("disconnect")
+        stand.put("touch")
         time.sleep(WINDOW)
         said = stand.unload()
         stand.put("heal")
@@ -333,7 +334,7 @@ def scaled():
 
 
 def connections():
-    stand = Stand(30)
+    stand = Stand(30, more="connections = 8")
     try:
         stand.ready()
         stand.put("disconnect")
@@ -352,7 +353,7 @@ def log():
         stand.put("touch")
         time.sleep(20)
         text = stand.log.read_text()[before:]
-        return f"{text.count(chr(10))} lines in 20 s"
+        return f"lines in 20 s: {text.count(chr(10))}"
     finally:
         stand.close()
 

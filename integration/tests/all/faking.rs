@@ -199,3 +199,25 @@ async fn five_thousand_services_of_ten_instances_fit_into_it() {
     let answer = ask(&agent.url(), "/v1/health/service/s4999").await;
     assert_eq!(answer.body.as_array().map(Vec::len), Some(10));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_over_http_do_what_its_methods_do() {
+    let agent = std::sync::Arc::new(FakeAgent::start().await);
+    let commands = FakeAgent::serve_commands(agent.clone(), SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+    let put = async |command: &str, body: Value| {
+        let answer = http.put(format!("http://{commands}/_fake/{command}")).body(body.to_string()).send().await;
+        answer.expect("an answer").status().as_u16()
+    };
+    let web = json!({ "Name": "web", "ID": "web-1", "Port": 9, "Tags": ["gateway"], "Node": "node-1" });
+    assert_eq!(put("register", json!([web])).await, 200);
+    let path = "/v1/health/service/web";
+    assert_eq!(ask(&agent.url(), path).await.body[0]["Node"]["Node"], "node-1");
+    assert_eq!(put("fail", json!({ "path": path, "fault": "status", "value": 500, "times": 1 })).await, 200);
+    assert_eq!((ask(&agent.url(), path).await.status, ask(&agent.url(), path).await.status), (500, 200));
+    assert_eq!(put("fail", json!({ "fault": "status", "value": 403 })).await, 200);
+    assert_eq!(ask(&agent.url(), path).await.status, 403);
+    assert_eq!((put("heal", json!(null)).await, put("leave", json!("node-1")).await), (200, 200));
+    assert_eq!(ask(&agent.url(), path).await.body, json!([]));
+    assert_eq!((put("fail", json!({ "fault": "odd" })).await, put("odd", json!(null)).await), (400, 400));
+}

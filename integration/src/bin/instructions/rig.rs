@@ -150,5 +150,5 @@ fn catalog(config: &Config) -> Arc<Catalog> {
         let addresses: Vec<_> = given.instances.iter().map(|instance| instance.address).collect();
         services.insert(given.name.clone(), service(&given.name, &addresses));
     }
-    Arc::new(Catalog { services: services.into(), hidden: Vec::new(), config_version: 0, complete: true })
+    Arc::new(Catalog { services, hidden: Vec::new(), config_version: 0, complete: true })
 }

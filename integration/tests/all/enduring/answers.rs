@@ -121,6 +121,17 @@ async fn a_body_that_never_ends_has_a_deadline() {
     // The connections on which a body trickles stay as they are.
     stand.heal();
     stand.during(stand.follows("later")).await.was_good();
+    // Those that have waited, and are answered at last.
+    let waiting = stand.agent.waiting();
+    let seen = stand
+        .during(async {
+            stand.fail([Rule::new("/v1/", Fault::Trickle).asked(Asked::Again)]);
+            eventually("they are answered", || async { stand.agent.waiting() < waiting }).await;
+        })
+        .await;
+    seen.was_good();
+    stand.heal();
+    stand.during(stand.follows("latest")).await.was_good();
 }
 
 #[tokio::test(flavor = "multi_thread")]
