@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration::fake_agent::{Catalog, Fault, Rule};
+use integration::fake_agent::{Fault, Rule};
 
 use super::stand::Stand;
 
@@ -22,8 +22,7 @@ async fn is_endured(fault: Fault) {
         .await;
     seen.was_good();
     stand.heal();
-    stand.obeys("later").await;
-    stand.suspects(0).await;
+    stand.moves("later").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,6 +79,5 @@ async fn an_agent_with_its_memory_but_low_indexes_is_heard_at_once() {
         .await;
     seen.was_good();
     stand.suspects(0).await;
-    stand.agent.change(Catalog::touch);
-    stand.obeys("later").await;
+    stand.moves("later").await;
 }

@@ -172,6 +172,13 @@ impl Stand {
         self.world.until(&format!("/api/{name}/users"), 200).await;
     }
 
+    /// The only instance of a service has another address now, and that is followed.
+    pub(super) async fn moves(&self, name: &str) {
+        let other = &self.mocks[1];
+        self.agent.register(Instance::new(name, &format!("{name}-1"), other.address));
+        eventually("its new address is asked", || async { self.get(name).await.instance() == other.name() }).await;
+    }
+
     /// The only instance of a service deregisters now, and that is obeyed.
     pub(super) async fn obeys(&self, name: &str) {
         self.agent.deregister(&format!("{name}-1"));
