@@ -114,7 +114,7 @@ impl Guard {
         let start = start(now);
         let (doubts, patience) = (&mut self.doubts, self.hold.max(WINDOW));
         doubts.retain(|_, at| now.instant.duration_since(*at) < patience);
-        self.ledger.prune(start, |loss| doubts.keys().any(|node| loss.is_on(node)));
+        self.ledger.prune(start, |loss| loss.nodes().any(|node| doubts.contains_key(node)));
         if self.hold.is_zero() {
             return;
         }
@@ -163,7 +163,10 @@ impl Guard {
         if self.doubts.remove(node).is_none() || !is_member || self.hold.is_zero() {
             return;
         }
-        let lost = self.ledger.all().filter(|(_, loss)| !loss.held && loss.how == How::Vanished && loss.is_on(node));
+        let lost = self
+            .ledger
+            .all()
+            .filter(|(_, loss)| !loss.held && loss.how == How::Vanished && loss.nodes().any(|other| other == node));
         let lost = lost.map(|(number, _)| number).collect();
         let reason = format!("node {node} lost everything while it stays a member");
         self.hold(lost, &Cause::Node(node.to_owned()), Some(reason), now);
@@ -322,23 +325,28 @@ impl Guard {
 
     /// Notes the nodes that lost everything, at least two services, within the window: are they still members?
     fn doubt(&mut self, fresh: &[u64], start: Instant, now: Now) {
-        let mut nodes = BTreeSet::new();
-        for number in fresh {
-            let loss = self.ledger.get(*number).filter(|loss| loss.counts && loss.how == How::Vanished);
-            let registrations = loss.iter().flat_map(|loss| &loss.endpoint.registrations);
-            let bare = registrations.filter(|registration| self.census.is_bare(&registration.node));
-            nodes.extend(bare.map(|registration| (*registration.node).to_owned()));
+        let (ledger, census) = (&self.ledger, &self.census);
+        let vanished = |loss: &&Loss| !loss.held && loss.counts && loss.how == How::Vanished;
+        let mut nodes: BTreeMap<&str, Vec<&Loss>> = BTreeMap::new();
+        for loss in fresh.iter().filter_map(|number| ledger.get(*number)).filter(vanished) {
+            let bare = loss.nodes().filter(|node| census.is_bare(node));
+            nodes.extend(bare.map(|node| (node, Vec::new())));
         }
-        for node in nodes {
-            let on = |loss: &&Loss| !loss.held && loss.counts && loss.how == How::Vanished && loss.is_on(&node);
+        if nodes.is_empty() {
+            return;
+        }
+        for loss in ledger.since(start).map(|(_, loss)| loss).filter(vanished) {
+            for node in loss.nodes() {
+                if let Some(losses) = nodes.get_mut(node) {
+                    losses.push(loss);
+                }
+            }
+        }
+        for (node, losses) in nodes {
             let mut several = false;
-            moments(
-                self.ledger.since(start).map(|(_, loss)| loss).filter(on),
-                |_| false,
-                |at| several |= at.services >= 2,
-            );
+            moments(losses.into_iter(), |_| false, |extent| several |= extent.services >= 2);
             if several {
-                self.doubts.insert(node, now.instant);
+                self.doubts.insert(node.to_owned(), now.instant);
             }
         }
     }

@@ -34,6 +34,16 @@ pub(crate) struct State {
     wanting: Vec<Notify>,
 }
 
+/// What is to be published and logged.
+struct Report {
+    /// The catalog and its version, where it was not published yet.
+    catalog: Option<(u64, Catalog)>,
+    status: ProviderStatus,
+    news: Vec<News>,
+    /// When there is something to do although nothing happens.
+    due: Option<Instant>,
+}
+
 #[allow(dead_code, reason = "whoever saves and restores the catalog is to call `confirmed` and `restore`")]
 impl State {
     /// Nothing is known yet. There are this many datacenters, at least one; the first is preferred. A suspect is held for `hold`.
@@ -229,7 +239,7 @@ impl State {
         let mut faults = Faults::new(Instant::now());
         self.union.lock().published = 0;
         loop {
-            let (catalog, status, news, due) = self.report(outlet.status());
+            let Report { catalog, status, news, due } = self.report(outlet.status());
             faults.log(&status, &news);
             match catalog {
                 Some((version, catalog)) => {
@@ -252,8 +262,8 @@ impl State {
         }
     }
 
-    /// What is to be published and logged now, and when there is something to do although nothing happens.
-    fn report(&self, status: ProviderStatus) -> (Option<(u64, Catalog)>, ProviderStatus, Vec<News>, Option<Instant>) {
+    /// What is to be published and logged now.
+    fn report(&self, status: ProviderStatus) -> Report {
         let mut union = self.union.lock();
         let now = now();
         for datacenter in &mut union.datacenters {
@@ -266,7 +276,7 @@ impl State {
         });
         let news = union.datacenters.iter_mut().flat_map(|datacenter| datacenter.guard.news()).collect();
         let due = union.datacenters.iter().filter_map(|datacenter| datacenter.guard.due()).min();
-        (catalog, union.status(status), news, due)
+        Report { catalog, status: union.status(status), news, due }
     }
 
     /// Changes what is known of one datacenter; the change says whether it is one, and which services it concerns.

@@ -35,9 +35,9 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    /// Whether it carries a registration of this node.
-    pub(super) fn is_on(&self, node: &str) -> bool {
-        self.endpoint.registrations.iter().any(|registration| *registration.node == *node)
+    /// The nodes that carried it.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.endpoint.registrations.iter().map(|registration| &*registration.node)
     }
 }
 
@@ -152,7 +152,8 @@ impl Ledger {
     pub(super) fn crowd(&self, start: Instant, census: &Census) -> Option<Extent> {
         // What is a crowd stays one when it grows: where all losses together are none, those of one moment are none.
         let (instances, services) = (self.losses.len(), self.counts.len());
-        if !census.is_crowd(&Extent { instances, services, outages: services }) {
+        let at_most = |outages| census.is_crowd(&Extent { instances, services, outages });
+        if !at_most(services) || !at_most(self.counts.keys().filter(|name| census.is_out(name)).count()) {
             return None;
         }
         let losses = self.since(start).map(|(_, loss)| loss).filter(|loss| loss.counts);

@@ -126,7 +126,8 @@ impl Datacenter {
             } else if order.is_gt() {
                 came.extend(new.next().cloned());
             } else {
-                (old.next(), new.next());
+                old.next();
+                new.next();
             }
         }
     }

@@ -85,8 +85,8 @@ fn knowing(services: &[&str]) -> State {
 /// What would be published now.
 fn catalog(state: &State) -> Catalog {
     state.union.lock().published = 0;
-    let (catalog, ..) = state.report(status());
-    catalog.expect("a catalog that was not published").1
+    let report = state.report(status());
+    report.catalog.expect("a catalog that was not published").1
 }
 
 fn status() -> ProviderStatus {
@@ -94,7 +94,7 @@ fn status() -> ProviderStatus {
 }
 
 fn reported(state: &State) -> ProviderStatus {
-    state.report(status()).1
+    state.report(status()).status
 }
 
 /// How many endpoints a service has, and how many of them are suspects.
@@ -171,6 +171,16 @@ fn a_blind_token_loses_nothing_and_what_it_sees_applies() {
     put(&state, 0, "a", 0..3);
     put(&state, 0, "new", 0..1);
     assert_eq!((counts(&state, "a"), counts(&state, "new")), (Some((5, 2)), Some((1, 0))));
+}
+
+#[test]
+fn an_agent_that_is_another_one_than_before_is_not_believed_that_what_it_lacks_is_gone() {
+    let state = knowing(&["a", "b"]);
+    put(&state, 0, "a", 0..4);
+    assert_eq!(counts(&state, "a"), Some((4, 0)));
+    state.forgotten();
+    list(&state, 0, &["a"]);
+    assert_eq!((counts(&state, "a"), counts(&state, "b")), (Some((5, 1)), Some((5, 5))));
 }
 
 #[test]

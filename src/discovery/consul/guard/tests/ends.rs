@@ -4,7 +4,7 @@ use super::scenarios::{FORGETFUL, run};
 use super::*;
 
 #[test]
-fn suspects_end_by_reappearing_refusing_an_operator_or_time() {
+fn a_suspect_ends_when_it_reappears_or_refuses_a_connection() {
     run(
         HOLD,
         |world| world.with(0..4, 5),
@@ -36,6 +36,23 @@ fn suspects_end_by_reappearing_refusing_an_operator_or_time() {
                 (19, 1),
             ),
             (
+                "it is no suspect that refuses a connection",
+                |w| {
+                    w.guard.refused(&instance("s00", 0).key, w.now);
+                },
+                (0, 0),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_operator_ends_suspects_and_what_vanishes_then_is_judged_anew() {
+    run(
+        HOLD,
+        |world| world.with(0..4, 5),
+        &[
+            (
                 "an operator accepts one service",
                 |w| {
                     w.shrink(0..4, 0);
@@ -61,6 +78,16 @@ fn suspects_end_by_reappearing_refusing_an_operator_or_time() {
                 },
                 (8, 8),
             ),
+        ],
+    );
+}
+
+#[test]
+fn suspects_are_held_for_so_long() {
+    run(
+        HOLD,
+        |world| world.with(0..4, 5),
+        &[
             (
                 "599 s pass",
                 |w| {
@@ -76,13 +103,6 @@ fn suspects_end_by_reappearing_refusing_an_operator_or_time() {
                     w.pass(600);
                 },
                 (0, 8),
-            ),
-            (
-                "it is no suspect that refuses a connection",
-                |w| {
-                    w.guard.refused(&instance("s00", 0).key, w.now);
-                },
-                (0, 0),
             ),
         ],
     );
