@@ -24,11 +24,13 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use self::assemble::Rules;
 use self::client::Client;
 use self::failover::Agents;
 use self::following::Following;
+use self::saved::{Saver, Scope};
 use self::state::State;
 use self::watch::Timings;
 use super::outlet::Outlet;
@@ -45,6 +47,7 @@ pub struct Consul {
     /// What is known outlives every agent, and the tasks that follow it.
     state: Arc<State>,
     heard: Heard,
+    saver: Option<Saver>,
 }
 
 impl Consul {
@@ -76,10 +79,16 @@ impl Consul {
         if !clients[0].has_token() {
             state.note("token", Some("no token: the agent's default token is used".to_owned()));
         }
+        let local = clients.iter().any(|client| client.is_local());
+        let saver = config.saved.as_ref().map(|place| {
+            let scope = Scope::of(config);
+            restore(&state, place, &scope, &Rules::new(config, local, rules.trust.listeners.clone()));
+            Saver::new(place, scope)
+        });
         let following = Arc::new(Following::new(clients.clone()));
         state.following(following.clone());
         let agents = Agents::new(config, clients, following, rules, timings);
-        Ok(Consul { source: config.addresses.join(", "), agents, state, heard })
+        Ok(Consul { source: config.addresses.join(", "), agents, state, heard, saver })
     }
 }
 
@@ -93,11 +102,37 @@ impl Provider for Consul {
     }
 
     fn run<'a>(&'a mut self, outlet: &'a Outlet) -> Running<'a> {
-        let Consul { agents, state, heard, .. } = self;
+        let Consul { agents, state, heard, saver, .. } = self;
         Box::pin(async move {
+            let following = agents.following();
+            let save = async {
+                let Some(saver) = saver else { return };
+                let report = |why| state.note("snapshot", why);
+                saver.run(|| following.confirmed(state), report).await;
+            };
             // In one task: without the one, the others would work in vain.
-            tokio::join!(state.publish(outlet), agents.follow(state, heard));
+            tokio::join!(state.publish(outlet), agents.follow(state, heard), save);
         })
+    }
+}
+
+/// Takes the saved catalog, if there is one that may be used: until an agent answers, it is all that is known.
+fn restore(state: &State, place: &config::SavedCatalog, scope: &Scope, rules: &Rules) {
+    match saved::load(place, scope, rules, SystemTime::now()) {
+        Ok(None) => {}
+        Ok(Some(loaded)) => {
+            let services: Vec<_> = loaded.services.values().map(|service| (**service).clone()).collect();
+            let age = saved::in_words(SystemTime::now().duration_since(loaded.saved_at).unwrap_or_default());
+            tracing::info!(
+                services = services.len(),
+                "the saved catalog is served until an agent answers: it is {age} old"
+            );
+            state.restore(services, loaded.saved_at, loaded.datacenter);
+        }
+        Err(why) => {
+            tracing::warn!("the saved catalog is not used: {why}");
+            state.note("snapshot", Some(format!("the saved catalog was not used: {why}")));
+        }
     }
 }
 

@@ -223,7 +223,7 @@ async fn a_breaker_survives_a_swap_and_a_replaced_process_is_probed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_services_than_connections_are_read_in_rotation_within_the_budget() {
+async fn more_services_than_connections_are_followed_by_signals_within_the_budget() {
     let agent = Agent::start(false).await;
     let mock = mock().await;
     for number in 0..40 {
@@ -237,7 +237,8 @@ async fn more_services_than_connections_are_read_in_rotation_within_the_budget()
     let discovery = world.admin.get("/admin/services").await.json()["discovery"][0].clone();
     assert_eq!(discovery["state"], "sweeping");
     assert_eq!(discovery["watched"].as_u64().unwrap_or(0) + discovery["swept"].as_u64().unwrap_or(0), 40);
-    assert!(discovery["notes"].to_string().contains("degraded"), "{discovery}");
+    assert!(discovery["notes"].to_string().contains("consul.connections = "), "{discovery}");
+    assert_eq!(discovery["plan"]["name"], "signals", "{discovery}");
     let open = connections_to(&agent.address);
     // Those of the gateway, and up to two of this test's own client.
     assert!((1..=16 + 2).contains(&open), "{open} connections to the agent");

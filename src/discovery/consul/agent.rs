@@ -22,12 +22,16 @@ pub(super) struct Agent {
     pub(super) successor: bool,
     /// Which instances of each datacenter are taken, once it has said who it is.
     pub(super) rules: watch::Sender<Option<Vec<Arc<Rules>>>>,
+    /// The datacenter that it says it is in; empty until it has.
+    pub(super) datacenter: Mutex<String>,
     /// It answers again: who pauses after an error need not wait any longer.
     pub(super) revived: Notify,
     /// Since when it fails.
     pub(super) failing: watch::Sender<Option<Instant>>,
     /// What may be asked besides the watches.
     pub(super) allowance: Allowance,
+    /// How many connections the agent seems to allow, and since when; fewer than are configured.
+    allowed: Mutex<Option<(usize, Instant)>>,
 }
 
 impl Agent {
@@ -38,20 +42,45 @@ impl Agent {
             datacenters,
             successor,
             rules: watch::Sender::new(None),
+            datacenter: Mutex::default(),
             revived: Notify::new(),
             failing: watch::Sender::new(None),
             allowance: Allowance::new(),
+            allowed: Mutex::default(),
         }
     }
 
     /// How its connections are divided now.
     pub(super) fn budget(&self) -> Budget {
-        Budget::new(self.client.lanes(), self.datacenters.len().max(1))
+        let allowed = self.allowed.lock().map_or(usize::MAX, |(allowed, _)| allowed);
+        Budget::new(self.client.lanes().min(allowed), self.datacenters.len().max(1))
+    }
+
+    /// The agent does not take all our connections: others on this address may have used them up. We do with fewer.
+    pub(super) fn yields(&self) {
+        let fewest = self.datacenters.len().max(1) + 2;
+        let mut allowed = self.allowed.lock();
+        let now = allowed.map_or(usize::MAX, |(allowed, _)| allowed);
+        // The one that failed is in use, too. Where many fail at once, each of them is one too many.
+        let fewer = self.client.in_use().min(now).saturating_sub(1).max(fewest);
+        *allowed = Some((fewer, Instant::now()));
+    }
+
+    /// Tries one more, where the agent has taken all that it seems to allow for some time. True if there may be more now.
+    pub(super) fn recovers(&self) -> bool {
+        let mut allowed = self.allowed.lock();
+        let Some((number, since)) = *allowed else { return false };
+        if since.elapsed() < YIELDS {
+            return false;
+        }
+        *allowed = (number + 1 < self.client.lanes()).then(|| (number + 1, Instant::now()));
+        true
     }
 
     /// It answered: what failed before may be tried again at once.
     pub(super) fn answers(&self) {
         if self.failing.send_if_modified(|failing| failing.take().is_some()) {
+            *self.allowed.lock() = None;
             self.revived.notify_waiters();
         }
     }
@@ -88,6 +117,9 @@ impl Budget {
         Budget { watches, watches_beside_signals: if signals { watches - 2 } else { watches }, spare, signals }
     }
 }
+
+/// How long fewer connections are used than are configured, until one more is tried.
+const YIELDS: Duration = Duration::from_secs(60);
 
 /// How many reads a second, besides the watches and the first fill, on average.
 const RATE: f64 = 40.0;

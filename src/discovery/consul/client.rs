@@ -125,6 +125,11 @@ impl Client {
         if self.pool.lock().multiplexed { lanes_of(self.connections) } else { self.connections }
     }
 
+    /// How many of them are in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.lanes().saturating_sub(self.lanes.available_permits())
+    }
+
     /// The agent spoke HTTP/2 and does no longer: the lanes are more than its connections may be.
     pub(crate) fn has_changed(&self) -> bool {
         self.pool.lock().changed

@@ -48,6 +48,11 @@ impl Agents {
         Agents { clients, following, current: 0, before: 0, config: config.clone(), rules, timings }
     }
 
+    /// How the services are followed.
+    pub(super) fn following(&self) -> Arc<Following> {
+        self.following.clone()
+    }
+
     /// Follows the first agent that answers. Never ends.
     pub(super) async fn follow(&mut self, state: &Arc<State>, heard: &mut Heard) {
         loop {
@@ -67,7 +72,7 @@ impl Agents {
             let next = tokio::select! {
                 () = everything(&views, &rules) => continue,
                 () = hear(&views, state, heard) => continue,
-                next = self.next(&agent) => next,
+                next = self.next(&agent, &views) => next,
             };
             self.before += 1;
             if next == self.current {
@@ -87,11 +92,14 @@ impl Agents {
     }
 
     /// Waits until another agent is to be followed, and says which.
-    async fn next(&self, agent: &Agent) -> usize {
+    async fn next(&self, agent: &Agent, views: &[Arc<View>]) -> usize {
         let mut well: Vec<Option<Instant>> = vec![None; self.current];
         loop {
             tokio::time::sleep(LOOK.min(self.timings.failover)).await;
             self.following.sample();
+            if agent.recovers() {
+                views.iter().for_each(|view| view.roster.rebudget(view.budget()));
+            }
             if agent.client.has_changed() {
                 return self.current;
             }
@@ -166,10 +174,27 @@ async fn count(views: Vec<Arc<View>>, index: usize) {
         let all = views.iter().map(|view| view.roster.count());
         let (watched, swept) = all.fold((0, 0), |sum, count| (sum.0 + count.watched, sum.1 + count.swept));
         views[0].state.plan(watched, swept);
+        let beyond = views.iter().any(|view| view.roster.count().beyond);
+        views[0].state.note("budget", beyond.then(|| budget(&views, watched, watched + swept)));
         if counts.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// Says why there are services without a watch of their own, and what would change that.
+fn budget(views: &[Arc<View>], watched: usize, all: usize) -> String {
+    let (agent, budget) = (&views[0].agent, views[0].agent.budget());
+    let connections = agent.client.connections();
+    // 200 is Consul's default of `limits.http_max_conns_per_client`, which all gateways on one address share.
+    let advice = match all + views.len() + budget.spare.max(4) {
+        needed if needed <= 200 => format!("with consul.connections = {needed} all have one"),
+        _ => "over HTTPS, with HTTP/2, all have one".into(),
+    };
+    format!(
+        "{watched} of {all} services have a watch of their own over {connections} connections, those that are asked for first; signals say when \
+         another one must be read; {advice}"
+    )
 }
 
 /// Finds out whether nodes that carry nothing any more are still members.

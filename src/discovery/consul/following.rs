@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::client::Client;
+use super::saved::Confirmed;
+use super::state::State;
 use super::view::View;
 use crate::catalog::{self, Followed, Plan};
 
@@ -48,6 +50,17 @@ impl Following {
             sent.pop_front();
         }
         sent.push_back((now, total));
+    }
+
+    /// What the agent confirms now, to be saved; `None` while it does not answer.
+    pub(super) fn confirmed(&self, state: &State) -> Option<Confirmed> {
+        let views = self.views.lock();
+        let agent = &views.first()?.agent;
+        if agent.failing.borrow().is_some() {
+            return None;
+        }
+        let trust = agent.rules(0)?.trust.clone();
+        Some(Confirmed { services: state.confirmed()?, datacenter: agent.datacenter.lock().clone(), trust })
     }
 
     fn total(&self) -> u64 {

@@ -53,8 +53,8 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
                 saw_canary |= reply.content.canary;
                 let blind = saw_canary && !reply.content.canary;
                 note_eyes(&view, saw_canary, blind);
-                let changed = take(&view, &reply, watch.index(), blind);
                 view.agent.answers();
+                let changed = take(&view, &reply, watch.index(), blind);
                 tokio::time::sleep(watch.pause(reply.moved, changed)).await;
             }
             Err(failure) => {
@@ -79,7 +79,9 @@ async fn failed(view: &View, watch: &mut Watch, failure: &Failure) {
 
 async fn ask(view: &View, watch: &mut Watch, lane: &mut Lane, expose: &Expose) -> Result<Reply<Listing>, Failure> {
     let removes = |names: &Names| view.state.list_removes(view.dc, &listing(names, expose, None).candidates);
-    let Reply { content, moved, evidence } = watch.ask(lane, true, model::names, removes).await?;
+    let Reply { content, moved, mut evidence } = watch.ask(lane, true, model::names, removes).await?;
+    // Of this list, whoever may not see everything always hears that it was filtered.
+    evidence.filtered = false;
     Ok(Reply { content: listing(&content, expose, view.canary.as_deref()), moved, evidence })
 }
 

@@ -82,6 +82,10 @@ impl OwnNode {
         if !self.id.is_empty() && id != self.id {
             view.state.forgotten();
         }
+        view.agent.datacenter.lock().clone_from(&datacenter);
+        if view.agent.datacenters.is_empty() {
+            view.state.is_in(&datacenter);
+        }
         (self.id, self.datacenter) = (id, datacenter);
         let ports = if ports.is_empty() { AgentPorts::default().ports } else { ports };
         let trust = &mut self.rules.trust;

@@ -141,11 +141,18 @@ impl Roster {
         if !inner.filled || !matches!(place.follow, Follow::Reads) || !place.settled {
             return;
         }
-        if inner.watched >= budget.watches_beside_signals && !inner.displace(now) {
-            self.enqueue_one(inner, name);
-            return;
+        if inner.watched >= budget.watches_beside_signals {
+            let Some(idle) = inner.idle(now) else { return self.enqueue_one(inner, name) };
+            self.demote(inner, &idle);
         }
         self.promote(inner, name.clone());
+        self.tell(inner, budget);
+    }
+
+    /// There may be more or fewer watches than before.
+    pub(super) fn rebudget(&self, budget: Budget) {
+        let inner = &mut *self.inner.lock();
+        self.assign(inner, budget);
         self.tell(inner, budget);
     }
 
@@ -254,6 +261,13 @@ impl Roster {
         }
     }
 
+    /// A service was not answered: whoever asks next must not wait for a change.
+    pub(super) fn unanswered(&self, name: &ServiceName) {
+        if let Some(place) = self.inner.lock().places.get_mut(name) {
+            place.cursor.index = None;
+        }
+    }
+
     /// A service could not be read; it is tried again after a pause.
     pub(super) fn failed(&self, name: &ServiceName, failures: u32, pause: Duration, budget: Budget) {
         let inner = &mut *self.inner.lock();
@@ -341,21 +355,34 @@ impl Roster {
     /// Gives a watch to each service while all fit; else, once all were read, to those that were used lately.
     fn assign(&self, inner: &mut Inner, budget: Budget) {
         let all = inner.places.len() <= budget.watches;
+        let room = if all { budget.watches } else { budget.watches_beside_signals };
+        // There are more services than before, or fewer connections.
+        while inner.watched > room
+            && let Some(oldest) = inner.oldest()
+        {
+            self.demote(inner, &oldest);
+        }
         if !all && !inner.filled {
             return;
         }
-        let room = if all { budget.watches } else { budget.watches_beside_signals };
-        let free = room.saturating_sub(inner.watched);
         let waiting = |place: &Place| place.settled && matches!(place.follow, Follow::Reads);
         let mut names: Vec<_> = inner.places.iter().filter(|(_, place)| waiting(place)).collect();
         names.sort_by_key(|(_, place)| std::cmp::Reverse(place.used));
-        names.truncate(free);
+        names.truncate(room.saturating_sub(inner.watched));
         let names: Vec<_> = names.into_iter().map(|(name, _)| name.clone()).collect();
         for name in names {
             self.promote(inner, name);
         }
-        // There are more than before: the signals need room.
-        while inner.watched > room && inner.end_oldest() {}
+    }
+
+    /// Ends the watch of a service. It is read once more: its watch may have failed, or been about to say something.
+    fn demote(&self, inner: &mut Inner, name: &ServiceName) {
+        let Some(place) = inner.places.get_mut(name) else { return };
+        if let Follow::Watch(watch) = std::mem::take(&mut place.follow) {
+            watch.abort();
+            inner.watched -= 1;
+        }
+        self.enqueue_one(inner, name);
     }
 
     fn promote(&self, inner: &mut Inner, name: ServiceName) {
@@ -373,29 +400,15 @@ impl Inner {
         self.filled = self.filled || self.places.values().all(|place| place.settled);
     }
 
-    /// Ends the watch of a service that was not used for some time; false when all were.
-    fn displace(&mut self, now: Instant) -> bool {
+    /// A service with a watch that was not used for some time; `None` when all were.
+    fn idle(&self, now: Instant) -> Option<ServiceName> {
         let used = |place: &Place| place.used.is_some_and(|used| now - used < KEEPS);
-        let oldest = self.oldest().filter(|name| !used(&self.places[name]));
-        oldest.is_some_and(|name| self.demote(&name))
-    }
-
-    fn end_oldest(&mut self) -> bool {
-        self.oldest().is_some_and(|name| self.demote(&name))
+        self.oldest().filter(|name| !used(&self.places[name]))
     }
 
     fn oldest(&self) -> Option<ServiceName> {
         let watched = self.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Watch(_)));
         watched.min_by_key(|(_, place)| place.used).map(|(name, _)| name.clone())
-    }
-
-    fn demote(&mut self, name: &ServiceName) -> bool {
-        let Some(place) = self.places.get_mut(name) else { return false };
-        if let Follow::Watch(watch) = std::mem::take(&mut place.follow) {
-            watch.abort();
-            self.watched -= 1;
-        }
-        true
     }
 }
 

@@ -187,9 +187,11 @@ async fn rotation(view: &View) {
     }
 }
 
-/// A name as a segment of a path.
+/// A name as a segment of a path (RFC 3986 section 2.3).
 fn escaped(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(name, RESERVED).to_string()
 }
 
 /// Whether a node is still a member.

@@ -44,7 +44,6 @@ struct Report {
     due: Option<Instant>,
 }
 
-#[allow(dead_code, reason = "whoever saves and restores the catalog is to call `confirmed` and `restore`")]
 impl State {
     /// Nothing is known yet. There are this many datacenters, at least one; the first is preferred. A suspect is held for `hold`.
     pub(crate) fn new(datacenters: usize, hold: Duration) -> State {
@@ -152,14 +151,24 @@ impl State {
 
     /// Takes services of the saved catalog, at a cold start: they are served, but the catalog is not complete by them. Where the agent has
     /// answered already, they are not taken.
-    pub(crate) fn restore(&self, services: Vec<Service>, saved_at: SystemTime) {
+    pub(crate) fn restore(&self, services: Vec<Service>, saved_at: SystemTime, datacenter: String) {
         self.change(0, |union, now| {
+            union.saved_in = datacenter;
             let names: Vec<ServiceName> = services.iter().map(|service| service.name.clone()).collect();
             for service in services {
                 union.datacenters[0].restore(service, now);
             }
             union.saved_at = Some(saved_at);
             (true, names)
+        });
+    }
+
+    /// The agent says which datacenter it is in: services that were restored from another one are none of this one's.
+    pub(crate) fn is_in(&self, datacenter: &str) {
+        self.change(0, |union, now| {
+            let other = !datacenter.is_empty() && !union.saved_in.is_empty() && union.saved_in != datacenter;
+            let names = if other { union.datacenters[0].discard(now) } else { Vec::new() };
+            (!names.is_empty(), names)
         });
     }
 

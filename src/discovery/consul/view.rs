@@ -141,10 +141,18 @@ impl View {
                 Ok(Read { changed, pause: watch.pause(reply.moved, changed) })
             }
             Err(failure) => {
+                self.roster.unanswered(name);
+                let mut pause = watch.backoff(&failure);
+                if failure.is_of_too_many() && self.agent.failing.borrow().is_none() {
+                    self.agent.yields();
+                    self.roster.rebudget(self.budget());
+                    // It is not ill: as soon as others have given way, it answers.
+                    pause = pause.min(self.agent.timings.canary);
+                }
                 if failure.kind != Failure::CUT {
                     self.state.service_failed(self.dc, name, &failure, watch.failures());
                 }
-                Err(watch.backoff(&failure))
+                Err(pause)
             }
         }
     }

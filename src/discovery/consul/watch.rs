@@ -39,7 +39,7 @@ impl Default for Timings {
             backoff: (Duration::from_millis(200), Duration::from_secs(10)),
             canary: Duration::from_secs(2),
             first: Duration::from_secs(2),
-            cut: Duration::from_secs(1),
+            cut: Duration::from_millis(100),
             reread: Duration::from_secs(600),
             failover: Duration::from_secs(5),
             failback: Duration::from_secs(60),

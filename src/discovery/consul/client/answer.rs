@@ -4,12 +4,13 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
+use tokio::time::Instant;
 
 /// The most bytes of an answer: about twice what 50,000 instances take.
 const LARGEST: usize = 64 << 20;
 
-/// The longest pause between two pieces of an answer's body, and the longest that the whole of it may take.
-const BODY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// How long an answer's body may take, and how many bytes buy it another second.
+const BODY: (Duration, usize) = (Duration::from_secs(5), 512 << 10);
 
 /// A usable answer.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Failure {
     pub(crate) definitive: bool,
     /// The status of its answer, where there was one.
     pub(crate) status: Option<u16>,
+    /// The agent closed a connection that it had taken, before it answered: it may have too many of them.
+    pub(crate) dropped: bool,
 }
 
 impl Failure {
@@ -54,7 +57,7 @@ impl Failure {
     pub(crate) const CUT: &str = "the agent ends queries that wait";
 
     pub(super) fn new(kind: &'static str, reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), kind, definitive: false, status: None }
+        Failure { reason: reason.into(), kind, definitive: false, status: None, dropped: false }
     }
 
     /// A watch of ours that panicked.
@@ -74,19 +77,20 @@ impl Failure {
 
     /// Why a request for a path did not come to an answer.
     pub(super) fn unreachable(path: &str, error: reqwest::Error) -> Failure {
-        Failure::new(Failure::UNREACHABLE, format!("{path}: {}", in_words(&error.without_url())))
+        let dropped = !error.is_connect() && !error.is_timeout();
+        let reason = format!("{path}: {}", in_words(&error.without_url()));
+        Failure { dropped, ..Failure::new(Failure::UNREACHABLE, reason) }
+    }
+
+    /// Whether the agent may not take as many connections as we have (429, or it closes what is too much:
+    /// <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general#http_max_conns_per_client>).
+    pub(crate) fn is_of_too_many(&self) -> bool {
+        self.kind != Failure::CUT && (self.dropped || self.status == Some(429))
     }
 }
 
 /// Reads an answer whose head has come.
 pub(super) async fn read(path: &str, response: Response) -> Result<Answer, Failure> {
-    let whole = tokio::time::timeout(BODY.1, take(path, response)).await;
-    whole.unwrap_or_else(|_| {
-        Err(Failure::new(Failure::LATE, format!("{path}: its body did not end within {:?}", BODY.1)))
-    })
-}
-
-async fn take(path: &str, response: Response) -> Result<Answer, Failure> {
     let status = response.status();
     if !status.is_success() {
         let body = body(response).await.unwrap_or_default();
@@ -96,7 +100,7 @@ async fn take(path: &str, response: Response) -> Result<Answer, Failure> {
         let reason = format!("the agent answers {path} with {status}: {text}");
         let definitive = status.is_client_error() && status.as_u16() != 429;
         let kind = if definitive { Failure::REFUSED } else { Failure::FAILING };
-        return Err(Failure { reason, kind, definitive, status: Some(status.as_u16()) });
+        return Err(Failure { reason, kind, definitive, status: Some(status.as_u16()), dropped: false });
     }
     Ok(Answer {
         index: header(&response, "x-consul-index"),
@@ -117,14 +121,17 @@ fn header<T: FromStr>(response: &Response, name: &str) -> Option<T> {
 async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let broken = |error: reqwest::Error| Failure::new(Failure::UNREACHABLE, in_words(&error.without_url()));
-    let idle = |_| Failure::new(Failure::LATE, format!("no more of an answer's body within {:?}", BODY.0));
-    while let Some(chunk) = tokio::time::timeout(BODY.0, response.chunk()).await.map_err(idle)?.map_err(broken)? {
+    let slow = |_| Failure::new(Failure::LATE, "an answer's body comes too slowly, or does not end");
+    let begun = Instant::now();
+    loop {
+        let deadline = begun + BODY.0 + Duration::from_secs((body.len() / BODY.1) as u64);
+        let chunk = tokio::time::timeout_at(deadline, response.chunk()).await.map_err(slow)?;
+        let Some(chunk) = chunk.map_err(broken)? else { return Ok(body) };
         if body.len() + chunk.len() > LARGEST {
             return Err(Failure::not_understood(format!("the answer is larger than {} MiB", LARGEST >> 20)));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 /// An error with its causes: reqwest's own text leaves out that a connection was refused.

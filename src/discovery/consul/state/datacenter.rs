@@ -211,6 +211,17 @@ impl Datacenter {
         self.restored += 1;
     }
 
+    /// Forgets what was restored, and says what that was.
+    pub(super) fn discard(&mut self, now: Now) -> Vec<ServiceName> {
+        let restored = self.services.iter().filter(|(_, entry)| entry.restored);
+        let names: Vec<ServiceName> = restored.map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            self.forget(name, true, now);
+            self.guard.withdraw(name, now);
+        }
+        names
+    }
+
     /// Whether a service would be lost if this were the catalog's answer. The first answer could lose anything.
     pub(super) fn list_removes(&self, names: &[ServiceName]) -> bool {
         !self.listed || !self.differences(names).1.is_empty()

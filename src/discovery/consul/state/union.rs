@@ -35,6 +35,8 @@ pub(super) struct Union {
     pub(super) following: Option<Arc<dyn Following>>,
     /// When the saved catalog was saved that services were restored from.
     pub(super) saved_at: Option<SystemTime>,
+    /// The datacenter of the agent that told it.
+    pub(super) saved_in: String,
     /// The current sentence for the operator on each topic that has one.
     pub(super) notes: BTreeMap<&'static str, String>,
 }
@@ -57,6 +59,7 @@ impl Union {
             plan: (0, 0),
             following: None,
             saved_at: None,
+            saved_in: String::new(),
             notes: BTreeMap::new(),
         }
     }

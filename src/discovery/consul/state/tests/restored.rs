@@ -8,7 +8,7 @@ fn saved_at() -> SystemTime {
 
 fn restored(services: &[&str]) -> State {
     let state = State::new(1, HOLD);
-    state.restore(services.iter().map(|text| service(text, 0..5)).collect(), saved_at());
+    state.restore(services.iter().map(|text| service(text, 0..5)).collect(), saved_at(), "dc1".into());
     state
 }
 
@@ -64,7 +64,7 @@ fn a_restored_service_that_cannot_be_read_is_served_on() {
 #[test]
 fn once_the_agent_has_answered_nothing_is_restored() {
     let state = knowing(&["a"]);
-    state.restore(vec![service("a", 0..1), service("b", 0..1)], saved_at());
+    state.restore(vec![service("a", 0..1), service("b", 0..1)], saved_at(), "dc1".into());
     assert_eq!((counts(&state, "a"), counts(&state, "b")), (Some((5, 0)), None));
     assert_eq!(reported(&state).state, "watching");
 }
