@@ -52,7 +52,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const SEAMS: &[(&str, &[&str])] = &[
     ("failsafe", &["upstream/breaker/history.rs"]),
     ("arc_swap", &["snapshot.rs"]),
-    ("reqwest", &["discovery/consul/client.rs", "terminal/client.rs"]),
+    (
+        "reqwest",
+        &[
+            "discovery/consul/client.rs",
+            "discovery/consul/client/answer.rs",
+            "discovery/consul/client/connect.rs",
+            "terminal/client.rs",
+        ],
+    ),
     ("hyper::server", &["server/connection.rs"]),
     ("hyper::body::Incoming", &["server/connection.rs"]),
     ("toml", &["config/file/document.rs", "config/file/section.rs", "config/file/values.rs"]),

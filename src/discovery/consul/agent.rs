@@ -50,6 +50,11 @@ impl Agent {
         }
     }
 
+    /// Which instances of a datacenter are taken, once the agent has said who it is.
+    pub(super) fn rules(&self, dc: usize) -> Option<Arc<Rules>> {
+        self.rules.borrow().as_ref().and_then(|rules| rules.get(dc)).cloned()
+    }
+
     /// How its connections are divided now.
     pub(super) fn budget(&self) -> Budget {
         let allowed = self.allowed.lock().map_or(usize::MAX, |(allowed, _)| allowed);

@@ -1,6 +1,8 @@
 //! Which services there are in a datacenter, how each is followed, and which are to be read: plain data, changed by all who follow.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod place;
+
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,19 +14,8 @@ use super::agent::Budget;
 use super::watch::Cursor;
 use crate::catalog::ServiceName;
 
-/// A service keeps its watch against others for so long after a request or a change.
-const KEEPS: Duration = Duration::from_secs(60);
-
-/// What is known of an entry of a service from its last read: who it is, and when it changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Trace {
-    /// A hash of its node's name.
-    pub(super) node: u64,
-    /// A hash of its id on that node.
-    pub(super) id: u64,
-    /// `ModifyIndex`.
-    pub(super) modified: u64,
-}
+pub(super) use place::{Count, Trace};
+use place::{Follow, Inner, Place};
 
 /// The services of a datacenter.
 #[derive(Debug, Default)]
@@ -36,66 +27,6 @@ pub(super) struct Roster {
     pub(super) promoted: Notify,
     /// How the services are followed.
     pub(super) counts: watch::Sender<Count>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    places: BTreeMap<ServiceName, Place>,
-    /// To be read, in this order.
-    queue: VecDeque<ServiceName>,
-    /// To be read later, after an error.
-    retries: BTreeMap<(Instant, ServiceName), ()>,
-    /// To get a watch.
-    promotions: Vec<ServiceName>,
-    /// How many have one, or are about to.
-    watched: usize,
-    /// All have been read, or could not be, since they were listed.
-    filled: bool,
-    /// Everything was found to be current at this time, by a sweep.
-    swept: Option<Instant>,
-    /// Since when it is known that something has changed, but not what.
-    moved: Option<Instant>,
-}
-
-/// A service.
-#[derive(Debug, Default)]
-struct Place {
-    /// When it was asked for or changed last.
-    used: Option<Instant>,
-    follow: Follow,
-    queued: bool,
-    /// When it was read last.
-    read: Option<Instant>,
-    cursor: Cursor,
-    failures: u32,
-    /// It was read or could not be: nobody waits for it any more.
-    settled: bool,
-    /// An instance of it did not pass.
-    ailing: bool,
-    traces: Box<[Trace]>,
-}
-
-/// How a service is followed.
-#[derive(Debug, Default)]
-enum Follow {
-    /// By reads.
-    #[default]
-    Reads,
-    /// It is to get a watch of its own.
-    Promoted,
-    /// By a watch of its own.
-    Watch(AbortHandle),
-}
-
-/// How the services are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    /// With a watch of their own.
-    pub(super) watched: usize,
-    /// By reads.
-    pub(super) swept: usize,
-    /// There are more than can have a watch of their own.
-    pub(super) beyond: bool,
 }
 
 impl Roster {
@@ -395,33 +326,5 @@ impl Roster {
     }
 }
 
-impl Inner {
-    fn fill(&mut self) {
-        self.filled = self.filled || self.places.values().all(|place| place.settled);
-    }
-
-    /// A service with a watch that was not used for some time; `None` when all were.
-    fn idle(&self, now: Instant) -> Option<ServiceName> {
-        let used = |place: &Place| place.used.is_some_and(|used| now - used < KEEPS);
-        self.oldest().filter(|name| !used(&self.places[name]))
-    }
-
-    fn oldest(&self) -> Option<ServiceName> {
-        let watched = self.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Watch(_)));
-        watched.min_by_key(|(_, place)| place.used).map(|(name, _)| name.clone())
-    }
-}
-
-impl Place {
-    /// Ends its watch; how many there were.
-    fn end(self) -> usize {
-        match self.follow {
-            Follow::Reads => 0,
-            Follow::Promoted => 1,
-            Follow::Watch(watch) => {
-                watch.abort();
-                1
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

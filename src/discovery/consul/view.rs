@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::agent::{Agent, Budget};
-use super::assemble::{self, Assembled, Rules};
+use super::assemble::{self, Assembled};
 use super::client::{Failure, Lane};
 use super::health;
 use super::model::{self, Entry, Unreadable};
@@ -189,11 +189,4 @@ pub(super) struct Read {
     pub(super) changed: bool,
     /// The pause that is due before the next one.
     pub(super) pause: Duration,
-}
-
-impl Agent {
-    /// Which instances of a datacenter are taken, once the agent has said who it is.
-    pub(super) fn rules(&self, dc: usize) -> Option<Arc<Rules>> {
-        self.rules.borrow().as_ref().and_then(|rules| rules.get(dc)).cloned()
-    }
 }
