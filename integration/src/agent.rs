@@ -42,6 +42,11 @@ impl Agent {
         SHARED.get_or_init(|| Agent::start(false)).await
     }
 
+    /// What a gateway's `[consul]` needs to watch it beside other tests. What they deregister at the same time would be a crowd.
+    pub fn settings(&self) -> &'static str {
+        if SHARED.get().is_some_and(|shared| std::ptr::eq(shared, self)) { "hold = \"1ms\"\n" } else { "" }
+    }
+
     /// An agent of one's own; with `durable`, what it knows survives `kill` and `restart`.
     ///
     /// # Panics

@@ -99,7 +99,7 @@ impl World {
             Some((first, rest)) if first.starts_with("workers") => (format!("{first}\n"), rest),
             _ => (String::new(), more),
         };
-        World::of(&format!("{top}[consul]\naddress = \"{}\"\n{rest}", agent.address)).await
+        World::of(&format!("{top}[consul]\naddress = \"{}\"\n{}{rest}", agent.address, agent.settings())).await
     }
 
     /// Until `/ready` says so.

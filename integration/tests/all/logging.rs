@@ -131,7 +131,7 @@ async fn goes_on(name: &str, fate: Fate, stderr: bool) {
     let closed = if stderr { "2>&-" } else { ">&-" };
     let before = if matches!(fate, Fate::Closed) { closed } else { "" };
     // The agent takes 200 connections of one address, and many tests ask this one.
-    let consul = format!("[consul]\naddress = \"{}\"\nconnections = 8\n", agent.address);
+    let consul = format!("[consul]\naddress = \"{}\"\nconnections = 8\n{}", agent.address, agent.settings());
     let mut gateway = Gateway::start(&consul, before, out, err).await;
 
     // Requests are answered while lines are lost. Of a closed stream the system makes one that takes everything.

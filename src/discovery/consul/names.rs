@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::assemble::{self, Rules};
 use super::client::{Failure, Lane};
@@ -30,7 +31,6 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
     // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
     let mut lane = view.agent.client.lane().await;
     let mut rules = view.agent.rules.subscribe();
-    let mut saw_canary = false;
     loop {
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
@@ -50,7 +50,8 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
         let Some(now) = view.agent.rules(view.dc) else { continue };
         match ask(&view, &mut watch, &mut lane, &now.expose).await {
             Ok(reply) => {
-                saw_canary |= reply.content.canary;
+                let saw_canary =
+                    view.saw_canary.fetch_or(reply.content.canary, Ordering::Relaxed) || reply.content.canary;
                 let blind = saw_canary && !reply.content.canary;
                 note_eyes(&view, saw_canary, blind);
                 view.agent.answers();

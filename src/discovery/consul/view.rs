@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::agent::{Agent, Budget};
 use super::assemble::{self, Assembled};
-use super::client::{Failure, Lane};
+use super::client::{Failure, Lane, Patience};
 use super::health;
 use super::model::{self, Entry, Unreadable};
 use super::roster::{Roster, Trace};
@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) datacenter: Option<String>,
     /// The service that the token must see.
     pub(super) canary: Option<String>,
+    /// Whether it has seen it.
+    pub(super) saw_canary: AtomicBool,
     pub(super) roster: Roster,
     /// The index of the catalog: when it moves, something was registered or is gone.
     pub(super) registrations: watch::Sender<u64>,
@@ -58,6 +60,7 @@ impl View {
             dc,
             datacenter,
             canary,
+            saw_canary: AtomicBool::new(false),
             roster: Roster::default(),
             registrations: watch::Sender::new(0),
             signals: Default::default(),
@@ -84,9 +87,8 @@ impl View {
 
     /// A watch that goes on where another one for this path ended.
     pub(super) fn resume(&self, path: String, cursor: Cursor, failures: u32) -> Watch {
-        let parameters = self.datacenter.iter().map(|name| ("dc", name.clone())).collect();
         let cursor = if self.agent.successor { cursor.doubting() } else { cursor };
-        Watch::new(path, parameters, &self.agent.timings).resuming(cursor, failures)
+        Watch::new(path, self.parameters(), &self.agent.timings).resuming(cursor, failures)
     }
 
     /// How the agent's connections are divided.
@@ -132,7 +134,17 @@ impl View {
     ) -> Result<Read, Duration> {
         let Some(rules) = self.agent.rules(self.dc) else { return Err(self.agent.timings.backoff.0) };
         let removes = |entries: &Entries| self.state.removes(self.dc, name, &assemble::service(name, entries, &rules));
-        match watch.ask(lane, blocking, model::entries, removes).await {
+        let mut answered = watch.ask(lane, blocking, model::entries, removes).await;
+        if let Ok(reply) = &mut answered
+            && reply.content.is_empty()
+            && self.state.removes(self.dc, name, &assemble::service(name, &[], &rules))
+        {
+            match self.is_blind_to(name, lane).await {
+                Ok(blind) => reply.evidence.filtered |= blind,
+                Err(failure) => answered = Err(failure),
+            }
+        }
+        match answered {
             Ok(reply) => {
                 let assembled = assemble::service(name, &reply.content, &rules);
                 self.warn_of_shared(name, &assembled);
@@ -155,6 +167,22 @@ impl View {
                 Err(pause)
             }
         }
+    }
+
+    /// Whether the token no longer sees a service that has lost all of its entries: the catalog still has its name, or the token does not see what
+    /// it must see. Without the right to see nodes, such answers are empty and say 200.
+    async fn is_blind_to(&self, name: &ServiceName, lane: &mut Lane) -> Result<bool, Failure> {
+        let patience = Patience { head: self.agent.timings.slack, waits: None };
+        // The leader is asked: another server may not have heard yet that the name is gone.
+        let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await?;
+        let names = model::names(&answer.body).map_err(Failure::not_understood)?;
+        let sees = |canary: &String| names.contains_key(canary) || !self.saw_canary.load(Ordering::Relaxed);
+        Ok(names.contains_key(name.as_str()) || !self.canary.iter().all(sees))
+    }
+
+    /// What each query of this datacenter says.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        self.datacenter.iter().map(|name| ("dc", name.clone())).collect()
     }
 
     /// What tells one state of the entries from another, and whether one of them does not pass.
