@@ -278,7 +278,8 @@ pub struct ProviderStatus {
     pub name: &'static str,
     /// Where it looks: the agent's address, or the file.
     pub source: String,
-    /// `starting`, `watching`, `sweeping` (over the connection budget), `failing`, or `stale` while services of the saved catalog are served.
+    /// `starting`, `watching`, `sweeping` (some services have no watch of their own), `failing`, or `stale` while services of the saved catalog
+    /// are served.
     pub state: &'static str,
     /// The index of the catalog watch.
     pub index: u64,
@@ -286,7 +287,7 @@ pub struct ProviderStatus {
     pub following: Option<Arc<dyn Following>>,
     /// How many services have a blocking query of their own.
     pub watched: usize,
-    /// How many are read in rotation, because the connection budget is used up.
+    /// How many have none, because the connection budget is used up: they are read when a signal says that they may have changed.
     pub swept: usize,
     /// How many endpoints are suspects: vanished, but held.
     pub suspects: usize,
@@ -300,6 +301,6 @@ pub struct ProviderStatus {
     pub error: Option<String>,
     /// What kind of failure that is: for anybody.
     pub failure: Option<&'static str>,
-    /// What an operator should know, a sentence each: services that are read in rotation, a missing token.
+    /// What an operator should know, a sentence each: services without a watch of their own, a missing token.
     pub notes: Vec<String>,
 }

@@ -138,7 +138,7 @@ pub struct Consul {
     pub datacenters: Vec<String>,
     /// How long an endpoint that has vanished suspiciously is held.
     pub hold: Duration,
-    /// A service that the token must see: when it no longer does, the token has lost its eyes.
+    /// A service that the token must see: when it no longer does, the token has lost rights.
     pub canary: Option<String>,
     /// Where what is known is kept for a cold start.
     pub saved: Option<SavedCatalog>,

@@ -55,7 +55,7 @@ impl Consul {
     /// asked for.
     ///
     /// # Errors
-    /// An address or a file that no waiting will mend.
+    /// Which address or which file of the configuration cannot be used: to try again would not help.
     pub fn new(config: &config::Consul, listeners: Vec<SocketAddr>, heard: Heard) -> Result<Consul, Error> {
         Consul::with_timings(config, listeners, heard, Timings::default())
     }
@@ -110,7 +110,7 @@ impl Provider for Consul {
                 let report = |why| state.note("snapshot", why);
                 saver.run(|| following.confirmed(state), report).await;
             };
-            // In one task: without the one, the others would work in vain.
+            // In one task, because none of them is of use without the others.
             tokio::join!(state.publish(outlet), agents.follow(state, heard), save);
         })
     }

@@ -38,7 +38,8 @@ pub struct Provider {
     pub provider: String,
     /// Where it looks: the agent's address, or the file.
     pub source: String,
-    /// `starting`, `watching`, `sweeping` or `failing`.
+    /// `starting`, `watching`, `sweeping` (some services have no blocking query of their own), `failing`, or `stale` (services of the saved
+    /// catalog are served).
     pub state: String,
     /// The index of the catalog watch.
     pub index: u64,

@@ -1,4 +1,5 @@
-//! One agent, as everything that asks it shares it: the connections to it, how they are divided, and what it said of itself.
+//! One agent: the connections to it, how they are divided among watches and reads, and what it said of itself. All tasks that ask it
+//! share this.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,21 +17,21 @@ use super::watch::Timings;
 pub(super) struct Agent {
     pub(super) client: Arc<Client>,
     pub(super) timings: Timings,
-    /// The datacenters that are watched by it; none: its own.
+    /// The datacenters that are followed through it; none: only its own.
     pub(super) datacenters: Vec<String>,
-    /// It is not the first one that is asked: what its first answers lack is doubted.
+    /// Another agent was followed before this one: what its first answers lack is held as suspect.
     pub(super) successor: bool,
     /// Which instances of each datacenter are taken, once it has said who it is.
     pub(super) rules: watch::Sender<Option<Vec<Arc<Rules>>>>,
     /// The datacenter that it says it is in; empty until it has.
     pub(super) datacenter: Mutex<String>,
-    /// It answers again: who pauses after an error need not wait any longer.
+    /// Wakes whoever pauses after an error, because the agent answers again.
     pub(super) revived: Notify,
-    /// Since when it fails.
+    /// Since when it fails; `None` while it answers.
     pub(super) failing: watch::Sender<Option<Instant>>,
     /// What may be asked besides the watches.
     pub(super) allowance: Allowance,
-    /// How many connections the agent seems to allow, and since when; fewer than are configured.
+    /// How many connections the agent seems to allow, and when that was found out; `None` while it takes all that are configured.
     allowed: Mutex<Option<(usize, Instant)>>,
 }
 
@@ -61,7 +62,7 @@ impl Agent {
         Budget::new(self.client.lanes().min(allowed), self.datacenters.len().max(1))
     }
 
-    /// The agent does not take all our connections: others on this address may have used them up. We do with fewer.
+    /// Uses fewer connections from now on, because the agent has refused one: others on this address may use up what it allows.
     pub(super) fn yields(&self) {
         let fewest = self.datacenters.len().max(1) + 2;
         let mut allowed = self.allowed.lock();
@@ -71,7 +72,7 @@ impl Agent {
         *allowed = Some((fewer, Instant::now()));
     }
 
-    /// Tries one more, where the agent has taken all that it seems to allow for some time. True if there may be more now.
+    /// Tries one connection more, where the agent has refused none for some time. True if there may be more now.
     pub(super) fn recovers(&self) -> bool {
         let mut allowed = self.allowed.lock();
         let Some((number, since)) = *allowed else { return false };
@@ -82,7 +83,7 @@ impl Agent {
         true
     }
 
-    /// It answered: what failed before may be tried again at once.
+    /// Notes that it answered: what failed before may be tried again at once.
     pub(super) fn answers(&self) {
         if self.failing.send_if_modified(|failing| failing.take().is_some()) {
             *self.allowed.lock() = None;
@@ -90,7 +91,7 @@ impl Agent {
         }
     }
 
-    /// It failed.
+    /// Notes that it failed.
     pub(super) fn fails(&self) {
         self.failing.send_if_modified(|failing| {
             let first = failing.is_none();
@@ -105,7 +106,7 @@ impl Agent {
 pub(super) struct Budget {
     /// For services with a watch of their own, while all services have one.
     pub(super) watches: usize,
-    /// The same where the others are followed by signals.
+    /// The same where not all services have one, and the others are followed by signals.
     pub(super) watches_beside_signals: usize,
     /// Those that are kept free of watches: for first reads of new services, and for services without a watch.
     pub(super) spare: usize,
@@ -114,7 +115,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Of so many requests at once, with a watch of the names of each datacenter.
+    /// Divides so many requests at once, of which one for each datacenter watches its list of services.
     pub(super) fn new(lanes: usize, datacenters: usize) -> Budget {
         let spare = (lanes / 8).clamp(1, 4);
         let watches = lanes.saturating_sub(datacenters + spare).max(1);
@@ -126,10 +127,10 @@ impl Budget {
 /// How long fewer connections are used than are configured, until one more is tried.
 const YIELDS: Duration = Duration::from_secs(60);
 
-/// How many reads a second, besides the watches and the first fill, on average.
+/// How many reads a second there may be on average, besides the watches and the first fill.
 const RATE: f64 = 40.0;
 
-/// What may be asked besides the watches: a token bucket of one sweep.
+/// How much may be asked besides the watches and the first fill: a token bucket that holds as much as one sweep takes.
 #[derive(Debug)]
 pub(super) struct Allowance(Mutex<(f64, Instant)>);
 
@@ -138,7 +139,10 @@ impl Allowance {
         Allowance(Mutex::new((RATE, Instant::now())))
     }
 
-    /// Pays for so many requests, which `sweep` holds at most; else the time until they can be paid for.
+    /// Pays for so many requests out of a bucket that holds `sweep` of them, and at least those of a second.
+    ///
+    /// # Errors
+    /// That it does not hold so many yet: the time until it does.
     pub(super) fn pay(&self, requests: usize, sweep: usize) -> Result<(), Duration> {
         let (tokens, since) = &mut *self.0.lock();
         let now = Instant::now();

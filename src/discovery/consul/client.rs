@@ -1,4 +1,4 @@
-//! Requests to the agent within a budget of connections. Discovery's only room that knows reqwest.
+//! Requests to the agent within a budget of connections. No other part of discovery uses reqwest.
 
 mod answer;
 mod connect;
@@ -26,7 +26,7 @@ const MOST_FOUND: usize = 256;
 /// How many requests share one connection of HTTP/2. Consul's servers allow 250 (Go's default, <https://pkg.go.dev/net/http#HTTP2Config>).
 const STREAMS: usize = 100;
 
-/// The agent: a lane leads to it for each request that may be under way at once. Over HTTP/1.1 that is one per connection, over HTTP/2
+/// The way to one agent. Each request that is under way has a lane: over HTTP/1.1 there is one for each connection, over HTTP/2 there are
 /// many.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -67,7 +67,7 @@ pub(crate) struct Lane {
     broken: bool,
 }
 
-/// What a lane goes over.
+/// The connection that a lane goes over.
 #[derive(Debug)]
 enum Way {
     Own(reqwest::Client),
@@ -130,7 +130,7 @@ impl Client {
         self.lanes().saturating_sub(self.lanes.available_permits())
     }
 
-    /// The agent spoke HTTP/2 and does no longer: the lanes are more than its connections may be.
+    /// Whether the agent spoke HTTP/2 and no longer does: then there are more lanes than connections are allowed.
     pub(crate) fn has_changed(&self) -> bool {
         self.pool.lock().changed
     }

@@ -17,10 +17,10 @@ use super::{follow, names, signals};
 use crate::catalog::notice::{Heard, Notice};
 use crate::config;
 
-/// How often it is looked whether another agent answers.
+/// How often other agents are asked whether they answer.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long a period is: a service that is asked for is told once in each.
+/// How long a period of [`Heard`] is: of the requests for a service, the first one in each period is told.
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// The agents.
@@ -30,7 +30,7 @@ pub(super) struct Agents {
     following: Arc<Following>,
     /// The one that is followed.
     current: usize,
-    /// How many were followed before.
+    /// How often another one was followed before.
     before: usize,
     config: config::Consul,
     rules: Rules,
@@ -76,7 +76,7 @@ impl Agents {
             };
             self.before += 1;
             if next == self.current {
-                // It speaks HTTP/2 no more: it is begun anew with the connections that are allowed.
+                // It no longer speaks HTTP/2: a new client has no more lanes than connections are allowed.
                 let fresh = Client::new(&self.config, client.address(), client.connections());
                 self.clients[next] = fresh.map_or(client, Arc::new);
                 self.following.replace(next, self.clients[next].clone());
@@ -104,7 +104,7 @@ impl Agents {
                 return self.current;
             }
             let now = Instant::now();
-            // One that is preferred must be well for some time: else each of its short lives would cost everybody a first fill.
+            // One that is preferred must answer for some time first, because each change of agent costs a first fill.
             for (index, since) in well.iter_mut().enumerate() {
                 *since = if self.answers(index).await { since.or(Some(now)) } else { None };
                 if since.is_some_and(|since| now - since >= self.timings.failback) {
@@ -149,7 +149,7 @@ async fn everything(views: &[Arc<View>], rules: &Rules) {
     }
     tasks.spawn(look_for_nodes(views.to_vec()));
     while let Some(ended) = tasks.join_next().await {
-        // Whoever watches over all of this begins it again.
+        // The supervisor begins all of this again.
         if let Err(error) = ended
             && let Ok(panic) = error.try_into_panic()
         {

@@ -15,7 +15,7 @@ use crate::config::Expose;
 
 /// The services of the catalog.
 pub(super) struct Listing {
-    /// Those that may be exposed, sorted: only their instances tell.
+    /// Those that may be exposed, sorted; whether they are depends on the tags of each instance.
     pub(super) candidates: Vec<ServiceName>,
     /// The others by name, and why they are not exposed.
     pub(super) hidden: BTreeMap<String, String>,
@@ -101,7 +101,7 @@ fn take(view: &View, reply: &Reply<Listing>, index: u64, blind: bool) -> bool {
     changed
 }
 
-/// Says what the token does not see.
+/// Tells the operator when the token does not see the canary.
 fn note_eyes(view: &View, saw: bool, blind: bool) {
     let Some(canary) = view.canary.as_deref().filter(|_| view.dc == 0) else { return };
     let note = match (saw, blind) {

@@ -14,7 +14,7 @@ use super::view::View;
 /// How long after an error the agent is asked again for what it says of itself.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// What is known is asked for again after this time, or after an error of the catalog's watch: then it may be another agent.
+/// How long the agent's word on itself lasts. After an error of the catalog's watch it is asked for anew at once: it may be another agent.
 const LASTS: Duration = Duration::from_secs(86_400);
 
 /// What the agent says of itself.
@@ -38,7 +38,7 @@ impl OwnNode {
         self.due = None;
     }
 
-    /// Asks for it if it is due, and says to all what follows for the rules.
+    /// Asks for it if that is due, and publishes the rules that follow from it.
     ///
     /// # Errors
     /// The agent's, where nothing can be decided without the answer: whether loopback addresses are taken depends on it, and it has not said it
@@ -92,7 +92,7 @@ impl OwnNode {
         (trust.own_node, trust.agent.addresses, trust.agent.ports) = (Ok(node), addresses, ports);
     }
 
-    /// Says the rules of each datacenter, where they have changed.
+    /// Publishes the rules of each datacenter, where they have changed.
     fn tell(&self, view: &View) {
         let of = |datacenter: Option<&String>| {
             let mut rules = self.rules.clone();

@@ -1,4 +1,5 @@
-//! Which services there are in a datacenter, how each is followed, and which are to be read: plain data, changed by all who follow.
+//! Which services there are in a datacenter, how each is followed, and which are to be read: one table, which all tasks that follow them
+//! share.
 
 mod place;
 
@@ -21,9 +22,9 @@ use place::{Follow, Inner, Place};
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     inner: Mutex<Inner>,
-    /// Something is to be read.
+    /// Wakes whoever reads, because a read is due.
     pub(super) due: Notify,
-    /// A service is to get a watch of its own.
+    /// Wakes whoever begins watches, because a service is to get one of its own.
     pub(super) promoted: Notify,
     /// How the services are followed.
     pub(super) counts: watch::Sender<Count>,
@@ -87,13 +88,13 @@ impl Roster {
         self.tell(inner, budget);
     }
 
-    /// These are to be read; those with a watch of their own need it not.
+    /// Queues these services for a read, except those with a watch of their own.
     pub(super) fn enqueue<'a>(&self, names: impl IntoIterator<Item = &'a ServiceName>) {
         let inner = &mut *self.inner.lock();
         names.into_iter().for_each(|name| self.enqueue_one(inner, name));
     }
 
-    /// All services without a watch of their own are to be read, those first that were not for the longest time. How many they are.
+    /// Queues all services without a watch of their own for a read, first those that were read longest ago. Says how many they are.
     pub(super) fn enqueue_all(&self) -> usize {
         let inner = &mut *self.inner.lock();
         let swept = inner.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Reads));
@@ -103,7 +104,7 @@ impl Roster {
         names.len()
     }
 
-    /// Those that were not read for so long are to be read, but no more than so many.
+    /// Queues the services that were last read longer than `age` ago for a read, but at most `most` of them.
     pub(super) fn enqueue_oldest(&self, age: Duration, most: usize) {
         let inner = &mut *self.inner.lock();
         let old = Instant::now().checked_sub(age);
@@ -127,7 +128,7 @@ impl Roster {
         inner.places.iter().filter(|(_, place)| place.ailing).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Services whose entries are others than these, which are all that the catalog has: by service, the entries of all nodes.
+    /// Services whose entries differ from `found`, which has all entries of the catalog by service.
     pub(super) fn differing(&self, found: &HashMap<String, HashSet<Trace>>) -> Vec<ServiceName> {
         let inner = self.inner.lock();
         let differs = |name: &ServiceName, place: &Place| match found.get(name.as_str()) {
@@ -165,7 +166,7 @@ impl Roster {
         self.inner.lock().retries.first_key_value().map(|((at, _), ())| *at)
     }
 
-    /// What failed is to be read at once.
+    /// Queues at once whatever waits for a read after an error.
     pub(super) fn retry(&self) {
         let inner = &mut *self.inner.lock();
         for ((_, name), ()) in std::mem::take(&mut inner.retries) {
@@ -192,7 +193,7 @@ impl Roster {
         }
     }
 
-    /// A service was not answered: whoever asks next must not wait for a change.
+    /// A query for a service failed: the next one must not wait for a change.
     pub(super) fn unanswered(&self, name: &ServiceName) {
         if let Some(place) = self.inner.lock().places.get_mut(name) {
             place.cursor.index = None;
@@ -215,7 +216,7 @@ impl Roster {
         self.due.notify_one();
     }
 
-    /// Those that are to get a watch of their own.
+    /// Takes the services that are to get a watch of their own, each with the index that it goes on from.
     pub(super) fn promotions(&self) -> Vec<(ServiceName, Cursor)> {
         let inner = &mut *self.inner.lock();
         let names = std::mem::take(&mut inner.promotions);

@@ -33,7 +33,7 @@ impl Shared {
     }
 }
 
-/// The one that is there already, or else this one from now on.
+/// The equal one that is there already; where there is none, this one is there from now on.
 fn once<T: Clone + Eq + std::hash::Hash>(known: &mut HashSet<T>, new: T) -> T {
     match known.get(&new) {
         Some(there) => there.clone(),

@@ -17,8 +17,10 @@ use super::view::View;
 use super::watch::Cursor;
 use crate::catalog::ServiceName;
 
-/// Where signals fail, each service is read every so often, or more seldom where there are more than this many a second.
+/// Where signals fail, each service without a watch is read this often.
 const SHORTEST: Duration = Duration::from_secs(10);
+
+/// How many such reads a second there may be: where there are more services, each is read more seldom.
 const RATE: f64 = 25.0;
 
 /// A sweep takes at most a tenth of the time.
@@ -115,7 +117,7 @@ async fn sweeps(view: &View) {
             match swept {
                 Ok((true, took)) => {
                     view.roster.swept(began);
-                    // The agent and we have other things to do.
+                    // So that sweeps take no more than their share of the time.
                     tokio::time::sleep(took * (SHARE - 1)).await;
                     view.state.note("sweep", None);
                     pause = view.agent.timings.backoff.0;
@@ -132,8 +134,8 @@ async fn sweeps(view: &View) {
     }
 }
 
-/// Finds out which services have changed, and has them read: by the services of each node, or where that costs less by reading each
-/// service. False when what answered has not heard of this index yet; and how long it took.
+/// Finds out which services have changed, and queues them for a read: it compares the services of each node with what was read, or queues
+/// every service where that takes fewer requests. Says whether the servers that answered had heard of this index, and how long it took.
 async fn sweep(view: &View, index: u64) -> Result<(bool, Duration), Failure> {
     let nodes = nodes(view).await?;
     let services = view.roster.count().swept;
@@ -168,7 +170,7 @@ async fn nodes(view: &View) -> Result<Vec<String>, Failure> {
     Ok(view.get(&mut lane, "/v1/catalog/nodes", model::nodes).await?.0)
 }
 
-/// Reads services in rotation: each once in a while, whatever the signals say; and where there are none, as often as is allowed.
+/// Queues services for a read in rotation: each after some minutes whatever signals say, and sooner where signals fail.
 async fn rotation(view: &View) {
     const TURN: Duration = Duration::from_secs(1);
     loop {
@@ -181,7 +183,7 @@ async fn rotation(view: &View) {
         } else {
             Duration::from_secs_f64(swept as f64 / RATE).max(SHORTEST).min(reread)
         };
-        // So many a second that all have their turn.
+        // In each turn as many as it takes for all to be read within `age`.
         let most = (swept as f64 / age.as_secs_f64()).ceil() as usize;
         view.roster.enqueue_oldest(age, most.max(1));
     }

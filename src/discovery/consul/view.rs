@@ -1,4 +1,4 @@
-//! One datacenter, as one agent shows it: what all that follow it share.
+//! One datacenter as one agent shows it: what the tasks that follow it share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -101,12 +101,12 @@ impl View {
         }
     }
 
-    /// A number for a name, which is the same as long as this runs.
+    /// A hash of a name, which stays the same for as long as this view exists.
     pub(super) fn hash(&self, name: &str) -> u64 {
         self.hasher.hash_one(name)
     }
 
-    /// Asks once for what no watch asks for, with its index.
+    /// Asks once, without waiting for a change, for what no watch asks for. Says the index of the answer, too.
     ///
     /// # Errors
     /// Why there is no answer.

@@ -68,7 +68,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// The same, of which every answer counts as one below an index seen before, until there is one.
+    /// The same for an agent that is followed after another one: its first answer counts as one whose index is below one seen before.
     pub(crate) fn doubting(self) -> Cursor {
         Cursor { highest: if self.highest == 0 { u64::MAX } else { self.highest }, ..self }
     }
@@ -95,7 +95,7 @@ pub(crate) struct Reply<T> {
     pub(crate) content: T,
     /// Its index beside the one before.
     pub(crate) moved: Moved,
-    /// What is to be known before what it lacks is believed to be gone.
+    /// What bears on whether to believe that what it lacks is gone.
     pub(crate) evidence: Evidence,
 }
 
@@ -146,7 +146,7 @@ pub(crate) struct Watch {
     longest_pause: Duration,
 }
 
-/// A body of more bytes is parsed on a thread of its own: the others' news does not wait for it.
+/// A body of more bytes is parsed on a thread of its own, so that other answers do not wait for it.
 const LARGE: usize = 128 << 10;
 
 /// The longest that a server may not have heard of its leader for its answer to remove something.

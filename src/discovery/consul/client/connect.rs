@@ -1,4 +1,4 @@
-//! How the agent is reached: its address, TLS with its certificates, and who we are.
+//! How the agent is reached: its address, TLS with its certificates, and our credentials.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// answers may be missing. It is what tells a connection whose other end vanished without a word from a query that waits.
 const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
-/// How long what was written may stay unacknowledged.
+/// How long what was written may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// The way to one agent.
@@ -38,7 +38,7 @@ pub(crate) struct Connector {
     basic: Option<config::Secret>,
 }
 
-/// Finds the agent's host where its URL holds the name of its certificate.
+/// Looks up the agent's own host and port where the URL of a request has the name of the agent's certificate instead.
 struct Elsewhere(String, u16);
 
 impl Connector {
@@ -167,7 +167,7 @@ impl Connector {
         url
     }
 
-    /// Who we are. Files are read each time, because they may have been rotated.
+    /// The header fields that say who we are. Files are read each time, because they may have been rotated.
     pub(crate) fn credentials(&self) -> Result<HeaderMap, Failure> {
         let mut headers = HeaderMap::new();
         let sensitive = |text: String| {

@@ -23,8 +23,10 @@ pub(in super::super) struct Trace {
     pub(in super::super) modified: u64,
 }
 
+/// The services, and what is to be done about them.
 #[derive(Debug, Default)]
 pub(super) struct Inner {
+    /// By name.
     pub(super) places: BTreeMap<ServiceName, Place>,
     /// To be read, in this order.
     pub(super) queue: VecDeque<ServiceName>,
@@ -42,7 +44,7 @@ pub(super) struct Inner {
     pub(super) moved: Option<Instant>,
 }
 
-/// A service.
+/// One service.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     /// When it was asked for or changed last.
@@ -55,7 +57,7 @@ pub(super) struct Place {
     pub(super) failures: u32,
     /// It was read or could not be: nobody waits for it any more.
     pub(super) settled: bool,
-    /// An instance of it did not pass.
+    /// An instance of it did not pass when it was read.
     pub(super) ailing: bool,
     pub(super) traces: Box<[Trace]>,
 }

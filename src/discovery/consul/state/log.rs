@@ -24,7 +24,7 @@ enum Line {
     Answers { after: Duration, errors: u64 },
 }
 
-/// The fault as far as it was logged.
+/// The agent's fault, as far as it was logged.
 #[derive(Debug)]
 pub(super) struct Faults {
     failing: bool,
