@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::address::{self, AgentPorts, Trust};
 use super::health;
+use super::interner::Interner;
 use super::model::{Entry, HealthCheck, Unreadable};
-use super::shared::Shared;
 use crate::catalog::{Check, Endpoint, Health, Key, Registration, Service, ServiceName, Unroutable};
 use crate::config::{self, Expose};
 
@@ -46,7 +46,7 @@ pub(crate) enum Assembled {
 
 /// Assembles a service from the entries of `/v1/health/service/X`.
 pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>], rules: &Rules) -> Assembled {
-    let (mut unroutable, mut shared) = (Vec::new(), Shared::default());
+    let (mut unroutable, mut interner) = (Vec::new(), Interner::default());
     let mut found: BTreeMap<Key, Vec<Registration>> = BTreeMap::new();
     let (mut hidden, mut exposed) = (None, false);
     for entry in entries {
@@ -71,8 +71,8 @@ pub(crate) fn service(name: &ServiceName, entries: &[Result<Entry, Unreadable>],
         let (host, port) = place(entry, rules.wan);
         match address::accept(host, port, &entry.node.node, &rules.trust) {
             Ok(address) => {
-                let key = key(name, entry, address, &mut shared);
-                found.entry(key).or_default().push(registration(entry, &mut shared));
+                let key = key(name, entry, address, &mut interner);
+                found.entry(key).or_default().push(registration(entry, &mut interner));
             }
             Err(reason) => unroutable.push(refused(entry, rules.wan, reason)),
         }
@@ -145,36 +145,36 @@ fn refused(entry: &Entry, wan: bool, reason: String) -> Unroutable {
     Unroutable { id: format!("{}/{}", entry.node.node, entry.service.id), address, reason }
 }
 
-fn key(name: &ServiceName, entry: &Entry, address: SocketAddr, shared: &mut Shared) -> Key {
+fn key(name: &ServiceName, entry: &Entry, address: SocketAddr, interner: &mut Interner) -> Key {
     Key {
-        datacenter: shared.text(&entry.node.datacenter),
-        partition: shared.text(&entry.service.partition),
-        namespace: shared.text(&entry.service.namespace),
-        peer: shared.text(&entry.service.peer_name),
+        datacenter: interner.text(&entry.node.datacenter),
+        partition: interner.text(&entry.service.partition),
+        namespace: interner.text(&entry.service.namespace),
+        peer: interner.text(&entry.service.peer_name),
         service: name.clone(),
         address,
     }
 }
 
-fn registration(entry: &Entry, shared: &mut Shared) -> Registration {
+fn registration(entry: &Entry, interner: &mut Interner) -> Registration {
     let health = health::of(&entry.checks);
     let check = |check: &HealthCheck| Check {
-        id: shared.text(&check.id),
-        status: shared.text(&check.status),
+        id: interner.text(&check.id),
+        status: interner.text(&check.status),
         node: check.service_id.is_empty(),
     };
     let mut checks: Vec<Check> = entry.checks.iter().map(check).collect();
     checks.sort_by(|a, b| (a.node, &a.id).cmp(&(b.node, &b.id)));
     Registration {
-        node: shared.text(&entry.node.node),
+        node: interner.text(&entry.node.node),
         id: entry.service.id.clone(),
         create_index: entry.service.create_index,
         modify_index: entry.service.modify_index,
         checks,
         health,
         weight: health::weight(&entry.service.weights, health),
-        tags: shared.tags(&entry.service.tags),
-        meta: shared.meta(&entry.service.meta),
+        tags: interner.tags(&entry.service.tags),
+        meta: interner.meta(&entry.service.meta),
     }
 }
 

@@ -7,13 +7,13 @@ use crate::catalog::{Meta, Tags};
 
 /// The texts of one answer, each of which its entries share.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct Interner {
     texts: HashSet<Arc<str>>,
     tags: HashSet<Tags>,
     metas: HashSet<Meta>,
 }
 
-impl Shared {
+impl Interner {
     /// A text.
     pub(crate) fn text(&mut self, text: &str) -> Arc<str> {
         once(&mut self.texts, text.into())
@@ -50,14 +50,14 @@ mod tests {
 
     #[test]
     fn what_is_equal_in_an_answer_is_kept_once() {
-        let mut shared = Shared::default();
+        let mut interner = Interner::default();
         let tags = ["gateway".to_owned(), "v1".to_owned()];
         let meta = |version: &str| {
             BTreeMap::from([("version".to_owned(), Some(version.to_owned())), ("zone".to_owned(), None)])
         };
-        let (first, second) = (shared.tags(&tags), shared.tags(&tags));
-        assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first[0], &shared.text("gateway")));
-        let (first, second, other) = (shared.meta(&meta("1")), shared.meta(&meta("1")), shared.meta(&meta("2")));
+        let (first, second) = (interner.tags(&tags), interner.tags(&tags));
+        assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first[0], &interner.text("gateway")));
+        let (first, second, other) = (interner.meta(&meta("1")), interner.meta(&meta("1")), interner.meta(&meta("2")));
         assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
         assert!(Arc::ptr_eq(&first[0].0, &other[0].0), "the name of a value is shared though the value is not");
         let texts: Vec<_> = other.iter().map(|(key, value)| (&**key, &**value)).collect();
