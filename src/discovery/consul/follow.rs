@@ -12,6 +12,9 @@ use super::watch::Cursor;
 use crate::catalog::ServiceName;
 use crate::supervisor::{Backoff, outcome};
 
+/// How many first reads are under way at once, however many a connection can carry.
+const FIRST: usize = 64;
+
 fn path(name: &ServiceName) -> String {
     format!("/v1/health/service/{name}")
 }
@@ -23,7 +26,7 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
         let most = match view.roster.is_filled() {
             true => view.agent.budget().spare,
             // The first reads have all connections but that of the catalog.
-            false => view.agent.client.lanes() - 1,
+            false => (view.agent.client.lanes() - 1).min(FIRST),
         };
         let mut paused = None;
         while reads.len() < most && paused.is_none() {

@@ -26,6 +26,9 @@ const RATE: f64 = 25.0;
 /// A sweep takes at most a tenth of the time.
 const SHARE: u32 = 10;
 
+/// The pause before a sweep. What is watched is heard of first, and what changes at the same time is found by one sweep.
+const SETTLING: Duration = Duration::from_millis(25);
+
 /// The pause before a sweep is repeated because a server had not heard of the change yet.
 const BEHIND: Duration = Duration::from_millis(50);
 
@@ -111,6 +114,7 @@ async fn sweeps(view: &View) {
             return;
         }
         loop {
+            tokio::time::sleep(SETTLING).await;
             let index = *registrations.borrow_and_update();
             let began = Instant::now();
             let swept = sweep(view, index).await;
