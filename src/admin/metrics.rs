@@ -105,6 +105,11 @@ fn discovery(page: &mut Exposition, sources: &Sources) {
     each("lictor_discovery_suspects", Kind::Gauge, help, &|provider| {
         Some(snapshot.suspects.get(provider.name).copied().unwrap_or_default() as f64)
     });
+    let help =
+        "1 while services of the saved catalog are served, because no agent has answered for them since the start.";
+    each("lictor_discovery_stale", Kind::Gauge, help, &|provider| {
+        Some(if provider.restored_at.is_some() { 1.0 } else { 0.0 })
+    });
     let help = "For how long what is known of a service may be out of date.";
     let mut family = page.family("lictor_discovery_lag_seconds", Kind::Gauge, help);
     for provider in &status.providers {

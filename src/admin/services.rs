@@ -138,6 +138,7 @@ fn provider(provider: &ProviderStatus, suspects: usize) -> Provider {
         watched: provider.watched as u64,
         swept: provider.swept as u64,
         suspects: suspects as u64,
+        stale_since: provider.restored_at.map(stamp),
         plan: provider.following.as_ref().map(|following| plan(following.plan())),
         last_answer: provider.last_answer.map(stamp),
         last_answer_age_ms: age.map(ms),

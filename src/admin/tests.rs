@@ -293,6 +293,20 @@ async fn suspects_are_counted_and_each_says_why_it_is_held() {
     assert!(metrics.contains("\nlictor_discovery_suspects{provider=\"consul\"} 2\n"), "{metrics}");
 }
 
+#[tokio::test]
+async fn a_saved_catalog_that_is_served_is_counted_as_stale_and_the_page_says_since_when() {
+    for (restored_at, since, stale) in
+        [(None, None, 0), (Some(SystemTime::UNIX_EPOCH), Some("1970-01-01T00:00:00.000Z"), 1)]
+    {
+        let consul = ProviderStatus { name: "consul", restored_at, ..provider() };
+        let discovery = watch::channel(DiscoveryStatus { providers: vec![consul] }.into()).1;
+        let sources = Sources { discovery, ..for_tests() };
+        assert_eq!(services::page(&sources, None).discovery[0].stale_since.as_deref(), since);
+        let metrics = String::from_utf8_lossy(metrics::page(&sources).body()).into_owned();
+        assert!(metrics.contains(&format!("\nlictor_discovery_stale{{provider=\"consul\"}} {stale}\n")), "{metrics}");
+    }
+}
+
 fn provider() -> ProviderStatus {
     ProviderStatus {
         name: "file",

@@ -52,6 +52,9 @@ pub struct Provider {
     pub plan: Option<Plan>,
     /// How many instances have vanished in a way that is not believed yet.
     pub suspects: u64,
+    /// When the saved catalog was saved (RFC 3339); left out unless services of it are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_since: Option<String>,
     /// When its source answered last (RFC 3339).
     pub last_answer: Option<String>,
     /// How many milliseconds ago that was.

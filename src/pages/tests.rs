@@ -108,6 +108,7 @@ fn the_page_of_services_keeps_its_keys_their_order_and_its_nulls() {
             requests_per_second: 0.5,
         }),
         suspects: 1,
+        stale_since: Some("2026-01-02T03:04:05.678Z".into()),
         last_answer: Some("2026-01-02T03:04:05.678Z".into()),
         last_answer_age_ms: Some(300),
         errors: 0,
