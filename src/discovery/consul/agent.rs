@@ -122,6 +122,13 @@ impl Budget {
         let signals = watches > 4;
         Budget { watches, watches_beside_signals: if signals { watches - 2 } else { watches }, spare, signals }
     }
+
+    /// The same for each of so many datacenters that stand in for the first: their watches share what that one keeps free, and leave one
+    /// request for reads, which would else wait for ever.
+    pub(super) fn of_others(self, others: usize) -> Budget {
+        let watches = (self.spare - 1) / others.max(1);
+        Budget { watches, watches_beside_signals: watches, signals: false, ..self }
+    }
 }
 
 /// How long fewer connections are used than are configured, until one more is tried.
@@ -176,6 +183,8 @@ mod tests {
             assert!(datacenters + budget.watches + budget.spare <= lanes.max(3), "{budget:?}");
             let signals = if budget.signals { 2 } else { 0 };
             assert_eq!(budget.watches_beside_signals + signals, budget.watches, "{budget:?}");
+            let others = (datacenters - 1) * budget.of_others(datacenters - 1).watches;
+            assert!(datacenters + budget.watches + others < lanes.max(3), "no request is left for reads: {budget:?}");
         }
         assert_eq!(Budget::new(64, 1).watches, 59);
     }

@@ -97,7 +97,7 @@ impl View {
         match self.dc {
             0 => budget,
             // What another datacenter stands in for is little, and the first one's watches come first.
-            _ => Budget { watches: budget.spare, watches_beside_signals: budget.spare, signals: false, ..budget },
+            _ => budget.of_others(self.agent.datacenters.len() - 1),
         }
     }
 
