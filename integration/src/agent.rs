@@ -18,7 +18,23 @@ pub struct Agent {
     process: Option<Process>,
     ports: [u16; 5],
     data: Option<PathBuf>,
+    setup: Setup,
     http: reqwest::Client,
+}
+
+/// How an agent is run.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// What it knows survives `kill` and `restart`.
+    pub durable: bool,
+    /// It is no server, but joins this one (<https://developer.hashicorp.com/consul/docs/agent/config/cli-flags#_server>).
+    pub client_of: Option<u16>,
+    /// Flags besides those that all agents have; of a flag that is given twice, the last holds.
+    pub flags: Vec<String>,
+    /// More of its configuration, in HCL.
+    pub hcl: String,
+    /// The token with which it is asked.
+    pub token: String,
 }
 
 static SHARED: OnceCell<Agent> = OnceCell::const_new();
@@ -52,18 +68,37 @@ impl Agent {
     /// # Panics
     /// When there is none to be had.
     pub async fn start(durable: bool) -> Agent {
+        Agent::of(Setup { durable, ..Setup::default() }).await
+    }
+
+    /// An agent of one's own, run in this way.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub async fn of(setup: Setup) -> Agent {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ports = free_ports();
+        let lasts = setup.durable || setup.client_of.is_some();
         let data =
-            durable.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
+            lasts.then(|| std::env::temp_dir().join(format!("lictor-consul-{}-{}", std::process::id(), ports[0])));
         // No connection is kept: the shared agent is asked from many tests, each with a runtime of its own, and a connection
         // kept by one is driven by a runtime that ends with it.
         let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let http = builder.timeout(Duration::from_secs(10)).build().expect("a plain client");
         let address = format!("http://127.0.0.1:{}", ports[0]);
-        let mut agent = Agent { address, process: None, ports, data, http };
+        let mut agent = Agent { address, process: None, ports, data, setup, http };
         agent.restart().await;
         agent
+    }
+
+    /// The port on which agents of its datacenter join it.
+    pub fn lan(&self) -> u16 {
+        self.ports[2]
+    }
+
+    /// The port on which servers of other datacenters join it.
+    pub fn wan(&self) -> u16 {
+        self.ports[3]
     }
 
     /// Starts it again, where it was.
@@ -73,11 +108,18 @@ impl Agent {
     pub async fn restart(&mut self) {
         let binary = obtain().expect("a Consul agent");
         let mut command = command(&binary, self.ports);
-        match &self.data {
-            None => command.arg("-dev"),
-            Some(data) => command.args(["-server", "-bootstrap-expect=1"]).arg(format!("-data-dir={}", data.display())),
+        match (&self.data, self.setup.client_of) {
+            (None, _) => command.arg("-dev"),
+            (Some(_), Some(port)) => command.arg(format!("-retry-join=127.0.0.1:{port}")).arg("-retry-interval=1s"),
+            (Some(_), None) => command.args(["-server", "-bootstrap-expect=1"]),
         };
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(data) = &self.data {
+            command.arg(format!("-data-dir={}", data.display()));
+        }
+        if !self.setup.hcl.is_empty() {
+            command.arg("-hcl").arg(&self.setup.hcl);
+        }
+        command.args(&self.setup.flags).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(Process::start("consul", &mut command).expect("the agent starts"));
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.leads().await {
@@ -86,15 +128,14 @@ impl Agent {
         }
     }
 
+    /// It knows a leader, and its own node is in the catalog: only then do registrations stick.
     async fn leads(&self) -> bool {
-        let Ok(answer) = self.http.get(format!("{}/v1/status/leader", self.address)).send().await else { return false };
-        let leader = answer.text().await.is_ok_and(|text| text.len() > 4);
-        // A leader, and its own node in the catalog: only then do registrations stick.
-        let nodes = match self.http.get(format!("{}/v1/catalog/nodes", self.address)).send().await {
-            Ok(answer) => answer.json::<Vec<Value>>().await.unwrap_or_default(),
-            Err(_) => return false,
-        };
-        leader && !nodes.is_empty()
+        let leader = self.get("/v1/status/leader").await;
+        let itself = self.get("/v1/agent/self").await;
+        let nodes = self.get("/v1/catalog/nodes").await;
+        let name = &itself["Config"]["NodeName"];
+        leader.as_str().is_some_and(|leader| !leader.is_empty())
+            && nodes.as_array().is_some_and(|nodes| nodes.iter().any(|node| node["Node"] == *name))
     }
 
     /// Kills it, as a crash would.
@@ -132,17 +173,37 @@ impl Agent {
         self.put(&format!("/v1/agent/check/{state}/{check}"), None).await;
     }
 
-    /// Any PUT.
+    /// Any PUT. Returns the answer as JSON, null where it is none.
     ///
     /// # Panics
     /// When it is not answered with 200.
-    pub async fn put(&self, path: &str, body: Option<Value>) {
-        let mut request = self.http.put(format!("{}{path}", self.address));
+    pub async fn put(&self, path: &str, body: Option<Value>) -> Value {
+        let mut request = self.http.put(format!("{}{path}", self.address)).header("X-Consul-Token", &self.setup.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("the agent answers");
         assert!(answer.status().is_success(), "PUT {path}: {}", answer.status());
+        answer.json().await.unwrap_or_default()
+    }
+
+    /// Any DELETE.
+    ///
+    /// # Panics
+    /// When it is not answered with 200.
+    pub async fn delete(&self, path: &str) {
+        let request = self.http.delete(format!("{}{path}", self.address)).header("X-Consul-Token", &self.setup.token);
+        let answer = request.send().await.expect("the agent answers");
+        assert!(answer.status().is_success(), "DELETE {path}: {}", answer.status());
+    }
+
+    /// Any GET. Returns the answer as JSON, null where there is none.
+    pub async fn get(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.address)).header("X-Consul-Token", &self.setup.token);
+        match request.send().await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        }
     }
 }
 

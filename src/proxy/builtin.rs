@@ -80,7 +80,7 @@ fn health(worker: &Worker) -> Response<Bytes> {
     json_page(status, &words)
 }
 
-/// Ready: there was a catalog once, and the end has not begun. A stale catalog is `degraded`, not unready: else one
+/// Ready: there was a catalog once, be it one that was saved before the start, and the end has not begun. A stale catalog is `degraded`, not unready: else one
 /// outage of Consul would take the whole fleet out. So is one that holds suspects, and a control plane with a task that fails. Anybody may
 /// read this page: it says of a
 /// failure which kind it is, in words of our own. What the agent said, with names and ids in it, is for the log and for
@@ -89,17 +89,19 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     if worker.resources.pulse.draining.load(Ordering::Relaxed) {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
     }
-    if !snapshot.catalog.complete {
+    let discovery = worker.resources.discovery.borrow().clone();
+    let restored = || discovery.providers.iter().filter(|provider| provider.restored_at.is_some());
+    if !snapshot.catalog.complete && restored().next().is_none() {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "no_catalog" }));
     }
-    let discovery = worker.resources.discovery.borrow().clone();
     let failing =
         discovery.providers.iter().filter_map(|provider| Some(format!("{}: {}", provider.name, provider.failure?)));
     let suspects = snapshot.suspects.iter().map(|(provider, count)| {
         let are = if *count == 1 { "instance has" } else { "instances have" };
         format!("{provider}: {count} {are} vanished in a way that is not believed yet; /admin/services says why")
     });
-    let why: Vec<_> = failing.chain(suspects).chain(worker.resources.pulse.control.faults()).collect();
+    let stale = restored().map(|provider| format!("{}: services are served as they were saved before the start", provider.name));
+    let why: Vec<_> = failing.chain(stale).chain(suspects).chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))
 }

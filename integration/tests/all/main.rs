@@ -20,6 +20,7 @@ mod raw;
 mod reloading;
 mod routes;
 mod routing;
+mod running;
 mod storing;
 mod streaming;
 mod trying;

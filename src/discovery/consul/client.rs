@@ -6,7 +6,7 @@ mod connect;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -39,6 +39,8 @@ pub(crate) struct Client {
     pool: Mutex<Pool>,
     /// Requests so far.
     sent: AtomicU64,
+    /// It has answered once.
+    answered: AtomicBool,
 }
 
 /// The connections of lanes that are free, and those that are shared.
@@ -96,6 +98,7 @@ impl Client {
             found: Mutex::new(connector.known().into_iter().collect()),
             pool: Mutex::new(Pool { free: vec![first], ..Pool::default() }),
             sent: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
             connector,
         })
     }
@@ -138,6 +141,10 @@ impl Client {
     /// How many requests were sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Where the agent was found so far.
@@ -245,9 +252,13 @@ impl Lane {
             Ok(Err(error)) => {
                 let cut = !error.is_connect() && patience.waits.is_some_and(|waits| begun.elapsed() >= waits);
                 let failure = Failure::unreachable(path, error);
+                // Who lacks a certificate is told so in TLS 1.3 after the handshake, or just loses the connection (RFC 8446 section 4.4.2.4).
+                let uncertified = failure.dropped && home.connector.lacks_certificate() && !home.has_answered();
+                let failure = if uncertified { failure.of_no_certificate() } else { failure };
                 return Err(if cut { Failure { kind: Failure::CUT, ..failure } } else { failure });
             }
         };
+        home.answered.store(true, Ordering::Relaxed);
         if own {
             home.learn(response.version());
         }

@@ -82,6 +82,12 @@ impl Failure {
         Failure { dropped, ..Failure::new(Failure::UNREACHABLE, reason) }
     }
 
+    /// The same, where the agent may have wanted a certificate that we do not have.
+    pub(super) fn of_no_certificate(self) -> Failure {
+        let reason = format!("{}; it may ask for a client's certificate, and consul.client_cert is not set", self.reason);
+        Failure { reason, ..self }
+    }
+
     /// Whether the agent may not take as many connections as we have (429, or it closes what is too much:
     /// <https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general#http_max_conns_per_client>).
     pub(crate) fn is_of_too_many(&self) -> bool {

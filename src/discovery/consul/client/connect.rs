@@ -83,6 +83,11 @@ impl Connector {
         self.base.scheme() == "https"
     }
 
+    /// Whether an agent that asks for a certificate over TLS would get none.
+    pub(crate) fn lacks_certificate(&self) -> bool {
+        self.is_tls() && self.identity.is_none()
+    }
+
     /// Whether the agent is on this host, as far as its address tells.
     pub(crate) fn is_local(&self) -> bool {
         let (host, _) = self.host();
