@@ -148,9 +148,8 @@ async fn a_token_that_loses_its_eyes_takes_nothing_with_it_and_is_forgiven_when_
     let changes = std::cell::Cell::new(0);
     eventually("all is held", || async {
         changes.set(changes.get() + 1);
-        let id = format!("late-{}", changes.get() % 2);
-        guarded.agent.register(&id, &id, guarded.mocks[0].address.port(), json!({})).await;
-        guarded.agent.deregister(&id).await;
+        let port = guarded.mocks[changes.get() % 2].address.port();
+        guarded.agent.register("late", "late-1", port, json!({})).await;
         let mut held = 0;
         for name in NAMES {
             let instances = world.service(name).await["instances"].as_array().cloned().unwrap_or_default();

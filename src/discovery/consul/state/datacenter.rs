@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::assemble::Assembled;
 use super::super::client::Failure;
 use super::super::guard::{Evidence, Guard, Now};
-use crate::catalog::{Endpoint, Registration, Service, ServiceName, Unroutable};
+use crate::catalog::{Endpoint, Registration, Service, ServiceName};
 
 /// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
 const PATIENCE: u32 = 3;
@@ -161,7 +161,7 @@ impl Datacenter {
             Assembled::Exposed(service, _) => {
                 let equal = before.as_ref().is_some_and(|before| **before == service);
                 if !equal {
-                    let withdrawn = |endpoint: &Endpoint| is_withdrawn(endpoint, &service.unroutable);
+                    let withdrawn = |endpoint: &Endpoint| is_withdrawn(endpoint, &service);
                     self.guard.replace(endpoints, &service.endpoints, since, withdrawn, now);
                     entry.known = Known::Exposed(Arc::new(service));
                     self.hides |= self.unexposed.remove(name).is_some();
@@ -302,16 +302,20 @@ impl Datacenter {
     }
 }
 
-/// Whether an answer still has an endpoint, but refuses it: it is registered and no longer taken. An entry without an address could not
-/// be read, which says nothing.
-fn is_withdrawn(endpoint: &Endpoint, unroutable: &[Unroutable]) -> bool {
+/// Whether an answer that no longer has an endpoint still has all of its registrations: at other addresses, or refused. Then nothing has
+/// vanished. An entry without an address could not be read, which says nothing.
+fn is_withdrawn(endpoint: &Endpoint, answer: &Service) -> bool {
     let of = |registration: &Registration, id: &str| {
         let rest = id.strip_prefix(&*registration.node).and_then(|rest| rest.strip_prefix('/'));
         rest.is_some_and(|id| *id == *registration.id)
     };
     let refused =
-        |registration| unroutable.iter().any(|entry| !entry.address.is_empty() && of(registration, &entry.id));
-    endpoint.registrations.iter().all(refused)
+        |registration| answer.unroutable.iter().any(|entry| !entry.address.is_empty() && of(registration, &entry.id));
+    let moved = |registration: &Registration| {
+        let mut others = answer.endpoints.iter().flat_map(|other| &other.registrations);
+        others.any(|other| other.node == registration.node && other.id == registration.id)
+    };
+    endpoint.registrations.iter().all(|registration| refused(registration) || moved(registration))
 }
 
 fn empty(name: &ServiceName) -> Service {

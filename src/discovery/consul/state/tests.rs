@@ -82,6 +82,20 @@ fn knowing(services: &[&str]) -> State {
     state
 }
 
+#[test]
+fn registrations_that_move_to_other_addresses_all_at_once_have_not_vanished() {
+    for forgetful in [false, true] {
+        let state = knowing(&["a", "b", "c"]);
+        for text in ["a", "b", "c"] {
+            let mut moved = service(text, 0..5);
+            moved.endpoints.iter_mut().for_each(|endpoint| endpoint.key.address.set_port(81));
+            let evidence = Evidence { forgetful, filtered: false };
+            state.put(0, &name(text), Assembled::Exposed(moved, Vec::new()), evidence);
+        }
+        assert_eq!(["a", "b", "c"].map(|text| counts(&state, text)), [Some((5, 0)); 3]);
+    }
+}
+
 /// What would be published now.
 fn catalog(state: &State) -> Catalog {
     state.union.lock().published = 0;
