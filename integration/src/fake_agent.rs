@@ -11,6 +11,7 @@ mod state;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -154,6 +155,16 @@ impl FakeAgent {
     pub fn count(&self, path: &str) -> u64 {
         let inner = self.state.lock();
         inner.counts.iter().filter(|(other, _)| other.starts_with(path)).map(|(_, count)| count).sum()
+    }
+
+    /// How many of the requests so far asked for a change: they had an index.
+    pub fn waited(&self) -> u64 {
+        self.state.waited()
+    }
+
+    /// When the last answer to this path was handed to the system, if it was small enough to be handed over at once.
+    pub fn written(&self, path: &str) -> Option<Instant> {
+        self.state.lock().written.get(path).copied()
     }
 
     /// Connections: open ones, the most that ever were open at once, and those that were refused.

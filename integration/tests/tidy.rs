@@ -234,10 +234,11 @@ fn nothing_is_left_unfinished_and_no_path_of_a_machine_is_in_the_tree() {
 
 /// The crates of the workspace, by their folder, with the modules of each.
 fn crates() -> Vec<(&'static str, Modules)> {
-    const ROOTS: [&str; 6] = [
+    const ROOTS: [&str; 7] = [
         "src/",
         "integration/src/",
         "integration/src/bin/bench-peers/",
+        "integration/src/bin/big-catalog/",
         "integration/src/bin/instructions/",
         "integration/tests/all/",
         "mock-services/src/",

@@ -1,7 +1,7 @@
 //! What the fake agent knows of one datacenter, with the indexes that a real agent counts: which change moves which index, and which
 //! one wakes whom (`agent/consul/state/catalog.go` of Consul 1.8).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,7 +38,9 @@ pub struct Catalog {
     nodes: BTreeMap<String, Node>,
     services: BTreeMap<String, Service>,
     /// Which service has an id on a node.
-    names: HashMap<(String, String), String>,
+    names: BTreeMap<(String, String), String>,
+    /// On which nodes an id is registered.
+    carriers: HashMap<String, BTreeSet<String>>,
     /// Answers as they were at an index.
     ready: HashMap<Query, (u64, Arc<str>)>,
 }
@@ -53,7 +55,8 @@ impl Catalog {
             states: BTreeMap::new(),
             nodes: BTreeMap::new(),
             services: BTreeMap::new(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
+            carriers: HashMap::new(),
             ready: HashMap::new(),
         };
         catalog.join(OWN_NODE, "127.0.0.1", generation);
@@ -111,6 +114,7 @@ impl Catalog {
         self.tables.services = index;
         self.moved(before.and_then(|before| before.instance.check), stored.instance.check.clone(), index);
         self.names.insert(key.clone(), stored.instance.name.clone());
+        self.carriers.entry(key.1.clone()).or_default().insert(key.0.clone());
         let service = self.services.entry(stored.instance.name.clone()).or_default();
         service.index = index;
         service.instances.insert(key, stored);
@@ -130,6 +134,9 @@ impl Catalog {
     pub fn deregister(&mut self, node: &str, id: &str) -> bool {
         let key = (node.to_owned(), id.to_owned());
         let Some(name) = self.names.remove(&key) else { return false };
+        if let Some(nodes) = self.carriers.get_mut(id) {
+            nodes.remove(node);
+        }
         let index = self.next();
         self.tables.services = index;
         let Some(service) = self.services.get_mut(&name) else { return false };
@@ -155,8 +162,9 @@ impl Catalog {
 
     /// Sets the state of the check of every instance with this id.
     pub fn set_check(&mut self, id: &str, status: &str) {
-        let named = self.names.iter().filter(|((_, other), _)| other == id);
-        for (key, name) in named.map(|(key, name)| (key.clone(), name.clone())).collect::<Vec<_>>() {
+        for node in self.carriers.get(id).cloned().unwrap_or_default() {
+            let key = (node, id.to_owned());
+            let Some(name) = self.names.get(&key).cloned() else { continue };
             let index = self.next();
             let Some(service) = self.services.get_mut(&name) else { continue };
             let Some(stored) = service.instances.get_mut(&key) else { continue };
@@ -262,9 +270,12 @@ impl Catalog {
             Query::Services => self.services.iter().map(|(name, service)| (name.clone(), tags(service))).collect(),
             Query::Nodes => self.nodes.values().map(|node| render::node(node, dc)).collect(),
             Query::Node(name) => self.nodes.get(name).map_or(Value::Null, |node| {
-                let all = self.services.values().flat_map(|service| service.instances.iter());
-                let here = all.filter(|((at, _), _)| at == name);
-                let services: Value = here.map(|((_, id), stored)| (id.clone(), render::service(stored))).collect();
+                let here = self.names.range((name.clone(), String::new())..).take_while(|((at, _), _)| at == name);
+                let stored = |(key, name): (&(String, String), &String)| {
+                    let stored = self.services.get(name)?.instances.get(key)?;
+                    Some((key.1.clone(), render::service(stored)))
+                };
+                let services: Value = here.filter_map(stored).collect();
                 json!({ "Node": render::node(node, dc), "Services": services })
             }),
             Query::Listing(name) => of(name, render::listed),
@@ -275,9 +286,11 @@ impl Catalog {
     }
 
     fn checks(&self, state: &str) -> Value {
-        let serf = self.nodes.values().map(render::serf);
-        let own = self.services.values().flat_map(|service| service.instances.values()).filter_map(render::check);
-        serf.chain(own).filter(|check| state == "any" || check["Status"] == state).collect()
+        let wanted = |status: &str| state == "any" || status == state;
+        let serf = self.nodes.values().filter(|node| wanted(&node.serf.0)).map(render::serf);
+        let all = self.services.values().flat_map(|service| service.instances.values());
+        let own = all.filter(|stored| stored.instance.check.as_deref().is_some_and(wanted)).filter_map(render::check);
+        serf.chain(own).collect()
     }
 }
 

@@ -119,9 +119,11 @@ pub(super) async fn serve(stream: TcpStream, state: &State) {
             let _ = connection.stream.set_zero_linger();
             return;
         }
+        let at = Instant::now();
         if faults.contains(&Fault::Close) || !write(&mut connection.stream, &answer, &faults).await {
             return;
         }
+        state.lock().written.insert(received.path, at);
     }
 }
 
@@ -130,6 +132,9 @@ async fn answer(received: &Received, state: &State) -> Option<(Answer, Vec<Fault
     let asked: HashMap<&str, &str> =
         received.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
     let index: u64 = asked.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
+    if index > 0 {
+        state.asked_for_a_change();
+    }
     let stale = asked.contains_key("stale");
     let (mut faults, counted) = state.lock().befallen(&received.path, stale, index);
     let now = |fault: &Fault| matches!(fault, Fault::Status(_) | Fault::Reset | Fault::Close | Fault::Silent);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -53,6 +53,8 @@ pub(super) struct Inner {
     pub(super) limit: usize,
     pub(super) counts: BTreeMap<String, u64>,
     pub(super) requests: Vec<Request>,
+    /// When the last answer to each path was ready to be written.
+    pub(super) written: BTreeMap<String, Instant>,
     pub(super) http: SocketAddr,
 }
 
@@ -67,6 +69,7 @@ pub(super) struct State {
     most: AtomicUsize,
     refused: AtomicUsize,
     waiting: AtomicUsize,
+    waited: AtomicU64,
 }
 
 /// A query that waits.
@@ -91,11 +94,12 @@ impl State {
             limit: 200,
             counts: BTreeMap::new(),
             requests: Vec::new(),
+            written: BTreeMap::new(),
             http,
         };
         let (changed, _) = watch::channel(());
         let [open, most, refused, waiting] = std::array::from_fn(|_| AtomicUsize::new(0));
-        State { inner: Mutex::new(inner), changed, open, most, refused, waiting }
+        State { inner: Mutex::new(inner), changed, open, most, refused, waiting, waited: AtomicU64::new(0) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,6 +141,16 @@ impl State {
     /// How many queries wait for a change.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Counts a query that has an index to wait from.
+    pub(super) fn asked_for_a_change(&self) {
+        self.waited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many queries had an index so far.
+    pub(super) fn waited(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
     }
 
     /// Counts a query as one that waits, as long as what is returned lives.

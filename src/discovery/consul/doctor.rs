@@ -153,9 +153,9 @@ impl Reading {
     async fn of_agent(&mut self, seen: Seen, rules: &Rules) {
         let listing = names::listing(&seen.names, &rules.expose, None);
         self.from = format!("the agent {}", seen.address);
-        let hidden = |(name, reason)| NotServed { name, reason };
-        self.not_served.extend(listing.hidden.into_iter().map(hidden));
-        let (mut waiting, mut tasks) = (listing.candidates.into_iter(), JoinSet::new());
+        let hidden = |(name, reason): (&String, &String)| NotServed { name: name.clone(), reason: reason.clone() };
+        self.not_served.extend(listing.hidden.iter().map(hidden));
+        let (mut waiting, mut tasks) = (listing.candidates.iter().cloned(), JoinSet::new());
         loop {
             while tasks.len() < AT_ONCE
                 && let Some(name) = waiting.next()

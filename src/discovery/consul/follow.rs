@@ -58,7 +58,7 @@ async fn read(view: Arc<View>, name: ServiceName, cursor: Cursor, failures: u32)
         view.read(&name, &mut watch, &mut lane, false).await
     });
     match result.await {
-        Ok(Ok(read)) if read.changed && view.roster.is_filled() => view.roster.touch(&name, view.budget()),
+        Ok(Ok(read)) if read.changed && view.roster.is_filled() => view.roster.changed(&name, view.budget()),
         Ok(Ok(_)) => {}
         Ok(Err(pause)) => view.roster.failed(&name, watch.failures(), pause, view.budget()),
         Err(panic) => {

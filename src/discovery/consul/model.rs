@@ -193,6 +193,10 @@ pub(crate) struct Unreadable {
 pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
     #[cfg(test)]
     crate::supervisor::panic_on_command(&String::from_utf8_lossy(body));
+    // Almost always all of it can be read at once.
+    if let Ok(whole) = serde_json::from_slice::<BTreeMap<String, Option<Vec<String>>>>(body) {
+        return Ok(whole.into_iter().map(|(name, tags)| (name, tags.unwrap_or_default())).collect());
+    }
     let raw: BTreeMap<String, Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     let text = |tag: Value| if let Value::String(tag) = tag { Some(tag) } else { None };
     let tags = |value| match value {
@@ -206,12 +210,18 @@ pub(crate) fn names(body: &[u8]) -> Result<Names, String> {
 pub(crate) fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Unreadable>>, String> {
     #[cfg(test)]
     crate::supervisor::panic_on_command(&String::from_utf8_lossy(body));
+    if let Ok(whole) = serde_json::from_slice::<Vec<Entry>>(body) {
+        return Ok(whole.into_iter().map(Ok).collect());
+    }
     let raw: Vec<Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     Ok(raw.into_iter().map(entry).collect())
 }
 
 /// Reads `/v1/health/state/STATE`. A check that cannot be read is left out: its service is read all the same, in its turn.
 pub(crate) fn checks(body: &[u8]) -> Result<Vec<CheckOf>, String> {
+    if let Ok(whole) = serde_json::from_slice(body) {
+        return Ok(whole);
+    }
     let raw: Vec<Value> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
     Ok(raw.into_iter().filter_map(|check| serde_json::from_value(check).ok()).collect())
 }
@@ -230,7 +240,6 @@ pub(crate) fn node(body: &[u8]) -> Result<Vec<OnNode>, String> {
         #[serde(default, deserialize_with = "nullable")]
         services: BTreeMap<String, T>,
     }
-    // Almost always all of it can be read at once.
     if let Ok(whole) = serde_json::from_slice::<Option<Whole<OnNode>>>(body) {
         return Ok(whole.map(|whole| whole.services.into_values().collect()).unwrap_or_default());
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
+
 use super::assemble::{self, Rules};
 use super::client::{Failure, Lane};
 use super::model::{self, Names};
@@ -16,11 +18,51 @@ use crate::config::Expose;
 /// The services of the catalog.
 pub(super) struct Listing {
     /// Those that may be exposed, sorted; whether they are depends on the tags of each instance.
-    pub(super) candidates: Vec<ServiceName>,
+    pub(super) candidates: Arc<Vec<ServiceName>>,
     /// The others by name, and why they are not exposed.
-    pub(super) hidden: BTreeMap<String, String>,
+    pub(super) hidden: Arc<BTreeMap<String, String>>,
     /// Whether the service that the token must see is among them.
     canary: bool,
+}
+
+/// The list as it was answered last: an agent sends all of it whenever any service has another address, and it is the same.
+#[derive(Default)]
+struct Latest {
+    /// As it came, and as it was read.
+    read: Arc<Mutex<Option<(Vec<u8>, Arc<Names>)>>>,
+    /// What follows from it by these rules.
+    listing: Option<(Arc<Names>, Arc<Rules>, Arc<Listing>)>,
+}
+
+impl Latest {
+    /// Reads an answer; the same one again without parsing it.
+    fn parser(&self) -> impl Fn(&[u8]) -> Result<Arc<Names>, String> + Clone + Send + 'static {
+        let read = self.read.clone();
+        move |body| {
+            let mut read = read.lock();
+            if let Some((before, names)) = &*read
+                && before == body
+            {
+                return Ok(names.clone());
+            }
+            let names = Arc::new(model::names(body)?);
+            *read = Some((body.to_vec(), names.clone()));
+            Ok(names)
+        }
+    }
+
+    /// What follows from a list.
+    fn listing(&mut self, names: Arc<Names>, rules: &Arc<Rules>, canary: Option<&str>) -> Arc<Listing> {
+        if let Some((before, by, listing)) = &self.listing
+            && Arc::ptr_eq(before, &names)
+            && Arc::ptr_eq(by, rules)
+        {
+            return listing.clone();
+        }
+        let listing = Arc::new(listing(&names, &rules.expose, canary));
+        self.listing = Some((names, rules.clone(), listing.clone()));
+        listing
+    }
 }
 
 /// Follows the catalog of a datacenter, and asks the agent who it is. Never ends.
@@ -31,6 +73,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
     // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
     let mut lane = view.agent.client.lane().await;
     let mut rules = view.agent.rules.subscribe();
+    let mut latest = Latest::default();
     loop {
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
@@ -45,10 +88,10 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
             return;
         }
         if changed {
-            view.roster.restart();
+            view.restart();
         }
         let Some(now) = view.agent.rules(view.dc) else { continue };
-        match ask(&view, &mut watch, &mut lane, &now.expose).await {
+        match ask(&view, &mut watch, &mut lane, (&now, &mut latest)).await {
             Ok(reply) => {
                 let saw_canary =
                     view.saw_canary.fetch_or(reply.content.canary, Ordering::Relaxed) || reply.content.canary;
@@ -78,20 +121,25 @@ async fn failed(view: &View, watch: &mut Watch, failure: &Failure) {
     tokio::time::sleep(watch.backoff(failure)).await;
 }
 
-async fn ask(view: &View, watch: &mut Watch, lane: &mut Lane, expose: &Expose) -> Result<Reply<Listing>, Failure> {
-    let removes = |names: &Names| view.state.list_removes(view.dc, &listing(names, expose, None).candidates);
-    let Reply { content, moved, mut evidence } = watch.ask(lane, true, model::names, removes).await?;
+async fn ask(
+    view: &View,
+    watch: &mut Watch,
+    lane: &mut Lane,
+    (rules, latest): (&Arc<Rules>, &mut Latest),
+) -> Result<Reply<Arc<Listing>>, Failure> {
+    let listed = |names: &Names| listing(names, &rules.expose, None).candidates;
+    let removes = |names: &Arc<Names>| view.state.list_removes(view.dc, &listed(names));
+    let Reply { content, moved, mut evidence } = watch.ask(lane, true, latest.parser(), removes).await?;
     // Of this list, whoever may not see everything always hears that it was filtered.
     evidence.filtered = false;
-    Ok(Reply { content: listing(&content, expose, view.canary.as_deref()), moved, evidence })
+    Ok(Reply { content: latest.listing(content, rules, view.canary.as_deref()), moved, evidence })
 }
 
 /// Writes a listing to the state and the roster. True if it changed what is known.
-fn take(view: &View, reply: &Reply<Listing>, index: u64, blind: bool) -> bool {
-    let Listing { candidates, hidden, .. } = &reply.content;
+fn take(view: &View, reply: &Reply<Arc<Listing>>, index: u64, blind: bool) -> bool {
+    let Listing { candidates, hidden, .. } = &*reply.content;
     let changed = view.state.list(view.dc, candidates, hidden.clone(), blind, index, reply.evidence);
-    *view.candidates.lock() = candidates.clone();
-    view.relist();
+    view.list(candidates);
     if reply.moved != Moved::Still {
         if view.roster.count().beyond {
             view.roster.moved();
@@ -133,5 +181,6 @@ pub(super) fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> L
         }
     }
     candidates.sort();
+    let (candidates, hidden) = (Arc::new(candidates), Arc::new(hidden));
     Listing { candidates, hidden, canary: canary.is_some_and(|canary| names.contains_key(canary)) }
 }

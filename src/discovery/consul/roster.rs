@@ -34,16 +34,10 @@ impl Roster {
     /// Takes the list of services, sorted: new ones are to be read, and those that are gone are followed no more.
     pub(super) fn list(&self, names: &[ServiceName], budget: Budget) {
         let inner = &mut *self.inner.lock();
-        let mut before = std::mem::take(&mut inner.places);
-        for name in names {
-            let place = before.remove(name).unwrap_or_else(|| {
-                inner.queue.push_back(name.clone());
-                Place { queued: true, ..Place::default() }
-            });
-            inner.places.insert(name.clone(), place);
-        }
-        for place in before.into_values() {
-            inner.watched -= place.end();
+        for name in inner.replace(names) {
+            inner.queue.push_back(name.clone());
+            inner.unsettled += 1;
+            inner.places.insert(name, Place { queued: true, ..Place::default() });
         }
         inner.fill();
         self.assign(inner, budget);
@@ -60,25 +54,38 @@ impl Roster {
             inner.queue.push_back(name.clone());
         }
         inner.retries.clear();
-        inner.filled = false;
+        (inner.unsettled, inner.filled) = (inner.places.len(), false);
         self.due.notify_one();
     }
 
-    /// A service was asked for, or has changed: it gets a watch of its own if it can, else it is read once.
+    /// A service was asked for: it gets a watch of its own if it can, else it is read once.
     pub(super) fn touch(&self, name: &ServiceName, budget: Budget) {
         let inner = &mut *self.inner.lock();
+        if !self.use_now(inner, name, budget) {
+            self.enqueue_one(inner, name);
+        }
+    }
+
+    /// A service was read, and has changed: it gets a watch of its own if it can.
+    pub(super) fn changed(&self, name: &ServiceName, budget: Budget) {
+        self.use_now(&mut self.inner.lock(), name, budget);
+    }
+
+    /// Gives a service a watch of its own, unless it has one or waits for its first read; false where all watches are in use.
+    fn use_now(&self, inner: &mut Inner, name: &ServiceName, budget: Budget) -> bool {
         let now = Instant::now();
-        let Some(place) = inner.places.get_mut(name) else { return };
+        let Some(place) = inner.places.get_mut(name) else { return true };
         place.used = Some(now);
         if !inner.filled || !matches!(place.follow, Follow::Reads) || !place.settled {
-            return;
+            return true;
         }
         if inner.watched >= budget.watches_beside_signals {
-            let Some(idle) = inner.idle(now) else { return self.enqueue_one(inner, name) };
+            let Some(idle) = inner.idle(now) else { return false };
             self.demote(inner, &idle);
         }
         self.promote(inner, name.clone());
         self.tell(inner, budget);
+        true
     }
 
     /// There may be more or fewer watches than before.
@@ -186,8 +193,7 @@ impl Roster {
         let Some(place) = inner.places.get_mut(name) else { return };
         (place.cursor, place.traces, place.ailing, place.failures) = (cursor, traces, ailing, 0);
         place.read = Some(Instant::now());
-        if !std::mem::replace(&mut place.settled, true) {
-            inner.fill();
+        if inner.settle(name) {
             self.assign(inner, budget);
             self.tell(inner, budget);
         }
@@ -208,8 +214,7 @@ impl Roster {
         if matches!(place.follow, Follow::Reads) {
             inner.retries.insert((Instant::now() + pause, name.clone()), ());
         }
-        if !std::mem::replace(&mut place.settled, true) {
-            inner.fill();
+        if inner.settle(name) {
             self.assign(inner, budget);
             self.tell(inner, budget);
         }
@@ -294,7 +299,7 @@ impl Roster {
         {
             self.demote(inner, &oldest);
         }
-        if !all && !inner.filled {
+        if !all && !inner.filled || inner.watched >= room {
             return;
         }
         let waiting = |place: &Place| place.settled && matches!(place.follow, Follow::Reads);

@@ -58,11 +58,12 @@ impl State {
         &self,
         dc: usize,
         names: &[ServiceName],
-        hidden: BTreeMap<String, String>,
+        hidden: impl Into<Arc<BTreeMap<String, String>>>,
         blind: bool,
         index: u64,
         evidence: Evidence,
     ) -> bool {
+        let hidden = hidden.into();
         self.change(dc, |union, now| {
             let datacenter = &mut union.datacenters[dc];
             let first = !datacenter.listed;

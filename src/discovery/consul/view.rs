@@ -39,8 +39,8 @@ pub(super) struct View {
     /// Whether the checks that are critical, and those that are warning, are watched.
     pub(super) signals: [AtomicBool; 2],
     hasher: foldhash::quality::RandomState,
-    /// The services of its catalog that may be exposed, sorted.
-    pub(super) candidates: Mutex<Vec<ServiceName>>,
+    /// The services of its catalog that may be exposed, sorted; `None` before they were listed.
+    candidates: Mutex<Option<Arc<Vec<ServiceName>>>>,
     /// Addresses with several registrations of which a warning was logged.
     warned: Mutex<BTreeMap<ServiceName, BTreeSet<SocketAddr>>>,
 }
@@ -70,14 +70,29 @@ impl View {
         }
     }
 
+    /// Takes the services of the catalog that may be exposed, and follows them where they are others than before.
+    pub(super) fn list(&self, candidates: &Arc<Vec<ServiceName>>) {
+        // Most answers are made because something was registered elsewhere in the list.
+        if self.candidates.lock().replace(candidates.clone()).as_ref() != Some(candidates) {
+            self.relist();
+        }
+    }
+
+    /// Everything is to be read anew.
+    pub(super) fn restart(&self) {
+        *self.candidates.lock() = None;
+        self.roster.restart();
+    }
+
     /// Follows what is to be followed here: in the first datacenter all of its services, in another what no better one can serve.
     pub(super) fn relist(&self) {
-        let mut names = self.candidates.lock().clone();
-        if self.dc > 0 {
-            let wanted = self.state.wanted(self.dc);
-            names.retain(|name| wanted.binary_search(name).is_ok());
+        let candidates = self.candidates.lock().clone().unwrap_or_default();
+        if self.dc == 0 {
+            return self.roster.list(&candidates, self.budget());
         }
-        self.roster.list(&names, self.budget());
+        let wanted = self.state.wanted(self.dc);
+        let wanted = candidates.iter().filter(|name| wanted.binary_search(name).is_ok());
+        self.roster.list(&wanted.cloned().collect::<Vec<_>>(), self.budget());
     }
 
     /// A watch of a path in this datacenter.

@@ -204,7 +204,7 @@ impl Watch {
         &mut self,
         lane: &mut Lane,
         blocking: bool,
-        parse: fn(&[u8]) -> Result<T, String>,
+        parse: impl Fn(&[u8]) -> Result<T, String> + Clone + Send + 'static,
         removes: impl Fn(&T) -> bool,
     ) -> Result<Reply<T>, Failure> {
         let result = self.asked(lane, blocking, parse, removes).await;
@@ -230,7 +230,7 @@ impl Watch {
         &mut self,
         lane: &mut Lane,
         blocking: bool,
-        parse: fn(&[u8]) -> Result<T, String>,
+        parse: impl Fn(&[u8]) -> Result<T, String> + Clone + Send + 'static,
         removes: impl Fn(&T) -> bool,
     ) -> Result<(T, Option<u64>, Evidence), Failure> {
         let (query, patience) = self.query(blocking);
@@ -241,7 +241,7 @@ impl Watch {
             || answer.known_leader == Some(false)
             || answer.last_contact > OUT_OF_TOUCH
             || answer.streamed && answer.body.len() < 8;
-        let mut content = parsed(&mut answer, parse).await?;
+        let mut content = parsed(&mut answer, parse.clone()).await?;
         let mut evidence = Evidence { forgetful, filtered };
         let mut index = index;
         if doubt && removes(&content) {
@@ -303,7 +303,10 @@ impl Watch {
 }
 
 /// Parses an answer, a large one on a thread of its own.
-async fn parsed<T: Send + 'static>(answer: &mut Answer, parse: fn(&[u8]) -> Result<T, String>) -> Result<T, Failure> {
+async fn parsed<T: Send + 'static>(
+    answer: &mut Answer,
+    parse: impl Fn(&[u8]) -> Result<T, String> + Send + 'static,
+) -> Result<T, Failure> {
     let body = std::mem::take(&mut answer.body);
     let parsed = match body.len() > LARGE {
         false => parse(&body),

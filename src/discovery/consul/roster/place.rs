@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) promotions: Vec<ServiceName>,
     /// How many have one, or are about to.
     pub(super) watched: usize,
+    /// How many were neither read nor could not be.
+    pub(super) unsettled: usize,
     /// All have been read, or could not be, since they were listed.
     pub(super) filled: bool,
     /// Everything was found to be current at this time, by a sweep.
@@ -87,7 +89,37 @@ pub(in super::super) struct Count {
 
 impl Inner {
     pub(super) fn fill(&mut self) {
-        self.filled = self.filled || self.places.values().all(|place| place.settled);
+        self.filled |= self.unsettled == 0;
+    }
+
+    /// Ends what is not in this sorted list; says what is new in it.
+    pub(super) fn replace(&mut self, names: &[ServiceName]) -> Vec<ServiceName> {
+        let (mut new, mut came) = (names.iter().peekable(), Vec::new());
+        let (mut watched, mut unsettled) = (0, 0);
+        self.places.retain(|name, place| {
+            while let Some(before) = new.next_if(|next| *next < name) {
+                came.push(before.clone());
+            }
+            let stays = new.next_if(|next| *next == name).is_some();
+            if !stays {
+                unsettled += usize::from(!place.settled);
+                watched += std::mem::take(place).end();
+            }
+            stays
+        });
+        came.extend(new.cloned());
+        self.watched -= watched;
+        self.unsettled -= unsettled;
+        came
+    }
+
+    /// A service was read, or could not be; true where that is the first time.
+    pub(super) fn settle(&mut self, name: &ServiceName) -> bool {
+        let Some(place) = self.places.get_mut(name) else { return false };
+        let first = !std::mem::replace(&mut place.settled, true);
+        self.unsettled -= usize::from(first);
+        self.fill();
+        first
     }
 
     /// A service with a watch that was not used for some time; `None` when all were.

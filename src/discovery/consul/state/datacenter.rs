@@ -27,7 +27,7 @@ pub(super) struct Datacenter {
     pub(super) guard: Guard,
     services: BTreeMap<ServiceName, Entry>,
     /// Services that are not followed, by name, and why: their tags or their name exclude them.
-    hidden: BTreeMap<String, String>,
+    hidden: Arc<BTreeMap<String, String>>,
     /// Services that are followed and turned out not to be exposed, and why.
     unexposed: BTreeMap<ServiceName, String>,
     /// `hidden` or `unexposed` has changed.
@@ -70,7 +70,7 @@ impl Datacenter {
             error: None,
             guard: Guard::new(hold),
             services: BTreeMap::new(),
-            hidden: BTreeMap::new(),
+            hidden: Arc::default(),
             unexposed: BTreeMap::new(),
             hides: false,
             pending: 0,
@@ -82,7 +82,7 @@ impl Datacenter {
     pub(super) fn list(
         &mut self,
         names: &[ServiceName],
-        hidden: BTreeMap<String, String>,
+        hidden: Arc<BTreeMap<String, String>>,
         evidence: Evidence,
         now: Now,
     ) -> Option<Vec<ServiceName>> {
