@@ -100,7 +100,8 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
         let are = if *count == 1 { "instance has" } else { "instances have" };
         format!("{provider}: {count} {are} vanished in a way that is not believed yet; /admin/services says why")
     });
-    let stale = restored().map(|provider| format!("{}: services are served as they were saved before the start", provider.name));
+    let stale = restored()
+        .map(|provider| format!("{}: services are served as they were saved before the start", provider.name));
     let why: Vec<_> = failing.chain(stale).chain(suspects).chain(worker.resources.pulse.control.faults()).collect();
     let status = if why.is_empty() { "ready" } else { "degraded" };
     json_page(StatusCode::OK, &json!({ "status": status, "why": why, "snapshot": snapshot.version }))

@@ -84,11 +84,13 @@ impl Agent {
     }
 
     /// Notes that it answered: what failed before may be tried again at once.
-    pub(super) fn answers(&self) {
-        if self.failing.send_if_modified(|failing| failing.take().is_some()) {
+    pub(super) fn answers(&self) -> bool {
+        let failed = self.failing.send_if_modified(|failing| failing.take().is_some());
+        if failed {
             *self.allowed.lock() = None;
             self.revived.notify_waiters();
         }
+        failed
     }
 
     /// Notes that it failed.

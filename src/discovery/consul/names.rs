@@ -97,7 +97,9 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
                     view.saw_canary.fetch_or(reply.content.canary, Ordering::Relaxed) || reply.content.canary;
                 let blind = saw_canary && !reply.content.canary;
                 note_eyes(&view, saw_canary, blind);
-                view.agent.answers();
+                if view.agent.answers() {
+                    view.roster.rebudget(view.budget());
+                }
                 let changed = take(&view, &reply, watch.index(), blind);
                 tokio::time::sleep(watch.pause(reply.moved, changed)).await;
             }

@@ -181,7 +181,13 @@ impl Bench {
                 p99[which] = figures.p99;
                 say(&format!(
                     "  {made} changes: p50 {:.3} ms, p99 {:.3} ms, longest {:.1} ms, {} failed of {}; {busy:.1} % of a core; a second {:.1} reads, {:.1} of watches",
-                    figures.p50, figures.p99, figures.longest, figures.failed, figures.requests, of(0), of(1)
+                    figures.p50,
+                    figures.p99,
+                    figures.longest,
+                    figures.failed,
+                    figures.requests,
+                    of(0),
+                    of(1)
                 ));
                 // What was changed is read to its end, so that the next window is quiet.
                 if which == 1 {

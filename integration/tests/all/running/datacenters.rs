@@ -28,10 +28,7 @@ async fn join(first: &Agent, second: &Agent) {
 /// A gateway that prefers the first one.
 async fn between(first: &Agent) -> World {
     // Instances on loopback are refused of other nodes than the agent's; here all nodes are one host.
-    let consul = format!(
-        "address = \"{}\"\ndatacenters = [\"dc1\", \"dc2\"]\nallow_loopback = true\n",
-        first.address
-    );
+    let consul = format!("address = \"{}\"\ndatacenters = [\"dc1\", \"dc2\"]\nallow_loopback = true\n", first.address);
     gateway(&consul).await
 }
 

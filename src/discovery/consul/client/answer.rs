@@ -84,7 +84,8 @@ impl Failure {
 
     /// The same, where the agent may have wanted a certificate that we do not have.
     pub(super) fn of_no_certificate(self) -> Failure {
-        let reason = format!("{}; it may ask for a client's certificate, and consul.client_cert is not set", self.reason);
+        let reason =
+            format!("{}; it may ask for a client's certificate, and consul.client_cert is not set", self.reason);
         Failure { reason, ..self }
     }
 

@@ -88,7 +88,13 @@ impl Gateway {
     /// How discovery fares, as admin shows it.
     pub(super) async fn discovery(&self) -> Value {
         let page = Client::new(self.admin).get("/admin/services?service=service-0").await.json();
-        page["discovery"].as_array().into_iter().flatten().find(|one| one["name"] == "consul").cloned().unwrap_or_default()
+        page["discovery"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|one| one["name"] == "consul")
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn threads(&self) -> Outcome<Vec<u32>> {
@@ -140,7 +146,8 @@ pub(super) fn get(stream: &mut TcpStream, path: &str) -> std::io::Result<Answer>
         let parsed = head.parse(&buffer[..filled]).map_err(std::io::Error::other)?;
         let httparse::Status::Complete(length) = parsed else { continue };
         let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-        let body = field.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok()).ok_or_else(broken)?;
+        let body =
+            field.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok()).ok_or_else(broken)?;
         if filled >= length + body {
             let text = String::from_utf8_lossy(&buffer[length..length + body]).into_owned();
             return Ok((head.code.unwrap_or(0), text));
