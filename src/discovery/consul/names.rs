@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -74,6 +75,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
     let mut lane = view.agent.client.lane().await;
     let mut rules = view.agent.rules.subscribe();
     let mut latest = Latest::default();
+    let mut blind = false;
     loop {
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
@@ -91,17 +93,19 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
             view.restart();
         }
         let Some(now) = view.agent.rules(view.dc) else { continue };
-        match ask(&view, &mut watch, &mut lane, (&now, &mut latest)).await {
+        match ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)).await {
             Ok(reply) => {
                 let saw_canary =
                     view.saw_canary.fetch_or(reply.content.canary, Ordering::Relaxed) || reply.content.canary;
-                let blind = saw_canary && !reply.content.canary;
+                blind = saw_canary && !reply.content.canary;
                 note_eyes(&view, saw_canary, blind);
                 if view.agent.answers() {
                     view.roster.rebudget(view.budget());
                 }
                 let changed = take(&view, &reply, watch.index(), blind);
-                tokio::time::sleep(watch.pause(reply.moved, changed)).await;
+                // A query that waits has the rights with which it began: that the token sees again is found out by asking.
+                let least = if blind { view.agent.timings.canary } else { Duration::ZERO };
+                tokio::time::sleep(watch.pause(reply.moved, changed).max(least)).await;
             }
             Err(failure) => {
                 if let Some(own) = &mut own {
@@ -127,11 +131,12 @@ async fn ask(
     view: &View,
     watch: &mut Watch,
     lane: &mut Lane,
+    blocking: bool,
     (rules, latest): (&Arc<Rules>, &mut Latest),
 ) -> Result<Reply<Arc<Listing>>, Failure> {
     let listed = |names: &Names| listing(names, &rules.expose, None).candidates;
     let removes = |names: &Arc<Names>| view.state.list_removes(view.dc, &listed(names));
-    let Reply { content, moved, mut evidence } = watch.ask(lane, true, latest.parser(), removes).await?;
+    let Reply { content, moved, mut evidence } = watch.ask(lane, blocking, latest.parser(), removes).await?;
     // Of this list, whoever may not see everything always hears that it was filtered.
     evidence.filtered = false;
     Ok(Reply { content: latest.listing(content, rules, view.canary.as_deref()), moved, evidence })

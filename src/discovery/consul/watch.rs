@@ -17,7 +17,8 @@ pub(crate) struct Timings {
     pub(crate) slack: Duration,
     /// The first pause after an error, and the longest.
     pub(crate) backoff: (Duration, Duration),
-    /// The longest pause after an error of the catalog watch, which finds out for all others that the agent is back.
+    /// The longest pause after an error of the catalog watch, which finds out for all others that the agent is back; and its pause while
+    /// the token does not see what it must see.
     pub(crate) canary: Duration,
     /// How long the head of an answer that does not wait may take; it doubles after each that took longer, up to `slack`.
     pub(crate) first: Duration,
