@@ -66,19 +66,13 @@ async fn provider(world: &World) -> Value {
 
 /// Until admin says something of Consul.
 async fn says(world: &World, what: &str, holds: impl Fn(&Value) -> bool) {
-    eventually(what, || async {
-        let now = provider(world).await;
-        eprintln!("SAYS {now}");
-        holds(&now)
-    })
-    .await;
+    eventually(what, || async { holds(&provider(world).await) }).await;
 }
 
 /// Until `/ready` is `ready`, or `degraded`.
 async fn until_ready_is(world: &World, status: &str) {
     eventually(&format!("/ready is {status}"), || async {
         let ready = world.client.get("/ready").await;
-        eprintln!("READY {} {}", ready.status, ready.body);
         ready.status == 200 && ready.json()["status"] == status
     })
     .await;

@@ -66,7 +66,6 @@ async fn is_refused(consul: &str, why: &[&str]) {
     let world = gateway(consul).await;
     says(&world, &format!("the reason is one of {why:?}"), |consul| {
         let reason = consul["error"].as_str().unwrap_or_default();
-        eprintln!("REASON {reason}");
         why.iter().any(|why| reason.contains(why))
     })
     .await;
