@@ -9,7 +9,8 @@
 Everything listens on 127.0.0.1. A row takes at most a minute and a half; all of them end by themselves, and so does whatever was started. A line of
 output is a row's test, a tab, and what clients saw:
   kept                 every request was answered with 200 while the fault lasted
-  lost N of M          so many services had other answers than 200
+  lost N of M          so many services had other answers than 200; where that was less than one request of a hundred:
+  N of M requests lost
   +N s                 a service that registered then was routed after so long (`never`: not within 40 s)
 With --write they go into the table of consul/README.md; --from takes the lines of an earlier run instead of running anything.
 """
@@ -70,7 +71,7 @@ class Stand:
         self.port, self.folder = free(), tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.folder.name) / "log"
         self.peer = self.thread = None
-        self.bad, self.good, self.asking = {}, 0, False
+        self.bad, self.good, self.lost, self.asking = {}, 0, 0, False
         self.put("register", [self.instance(f"s{n}", k) for n in range(services) for k in (1, 2)])
         if version:
             self.put("version", version)
@@ -148,7 +149,7 @@ class Stand:
         time.sleep(3)  # Traefik may still be throttling what it heard
 
     def load(self, names=None):
-        self.bad, self.good, self.asking = {}, 0, True
+        self.bad, self.good, self.lost, self.asking = {}, 0, 0, True
 
         def loop():
             while self.asking:
@@ -157,6 +158,7 @@ class Stand:
                     if status == 200:
                         self.good += 1
                     else:
+                        self.lost += 1
                         self.bad.setdefault(name, set()).add(status)
                 time.sleep(0.02)
 
@@ -166,6 +168,8 @@ class Stand:
     def unload(self):
         self.asking = False
         self.thread.join(10)
+        if self.lost and 100 * self.lost < self.lost + self.good:
+            return f"{self.lost} of {self.lost + self.good} requests lost"
         return "kept" if not self.bad else f"lost {len(self.bad)} of {len(self.names)}"
 
     def later(self, name="later"):
