@@ -83,7 +83,7 @@ impl Agent {
         true
     }
 
-    /// Notes that it answered: what failed before may be tried again at once.
+    /// Notes that it answered: what failed before may be tried again at once. True if it failed until now.
     pub(super) fn answers(&self) -> bool {
         let failed = self.failing.send_if_modified(|failing| failing.take().is_some());
         if failed {
