@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog::{Catalog, DiffItem, DiscoveryStatus, Hidden, ProviderStatus};
+use crate::catalog::{Catalog, DiffItem, DiscoveryStatus, Hidden, ProviderStatus, ServiceName, Services};
 
 /// What a provider reported last.
 struct Report {
@@ -65,18 +65,22 @@ impl Outlet {
 
     /// Reports all that exists by this provider, and how it fares. A catalog equal to the last one wakes nobody. A provider that was
     /// begun again knows little at first: until it knows all, what it reported before holds.
-    pub fn publish(&self, mut catalog: Catalog, status: ProviderStatus) {
+    ///
+    /// Returns the services as they are kept, which are equal to the reported ones, unless these were not taken. A provider that goes on
+    /// from them, instead of from its own, has only its changes looked at the next time: maps with a common history share what is equal.
+    pub fn publish(&self, mut catalog: Catalog, status: ProviderStatus) -> Option<Services> {
         let mut reports = self.shared.reports.lock();
         let report = &mut reports[self.index];
         report.status = status;
         let partial = report.catalog.complete && !catalog.complete;
-        if *report.catalog != catalog && !partial {
-            share_unchanged(&mut catalog, &report.catalog);
+        let changes = share_unchanged(&mut catalog, &report.catalog);
+        if (!changes.is_empty() || !equal_beside_services(&report.catalog, &catalog)) && !partial {
             report.catalog = Arc::new(catalog);
-            // What changed may be hidden behind a provider that comes first.
             let merged = merge(&reports);
             self.shared.catalog.send_if_modified(|current| {
-                let changed = **current != merged;
+                // What changed may be hidden behind a provider that comes first.
+                let seen = |name| current.services.get(name) != merged.services.get(name);
+                let changed = changes.iter().any(seen) || !equal_beside_services(current, &merged);
                 if changed {
                     *current = Arc::new(merged);
                 }
@@ -84,6 +88,7 @@ impl Outlet {
             });
         }
         self.shared.status.send_replace(Arc::new(overall(&reports)));
+        (!partial).then(|| reports[self.index].catalog.services.clone())
     }
 }
 
@@ -107,18 +112,30 @@ fn starting(name: &'static str, source: String) -> ProviderStatus {
     }
 }
 
-/// Equal services stay the same `Arc`, so that whoever compares two catalogs can compare pointers first.
-fn share_unchanged(new: &mut Catalog, old: &Catalog) {
-    let mut shared = old.services.clone();
+/// Equal services stay the same `Arc`, so that whoever compares two catalogs can compare pointers first. Says which are not equal.
+fn share_unchanged(new: &mut Catalog, old: &Catalog) -> Vec<ServiceName> {
+    let (mut shared, mut changes) = (old.services.clone(), Vec::new());
     for difference in old.services.diff(&new.services) {
-        match difference {
+        let name = match difference {
             DiffItem::Add(name, service) | DiffItem::Update { new: (name, service), .. } => {
                 shared.insert(name.clone(), service.clone());
+                name
             }
-            DiffItem::Remove(name, _) => drop(shared.remove(name)),
-        }
+            DiffItem::Remove(name, _) => {
+                shared.remove(name);
+                name
+            }
+        };
+        changes.push(name.clone());
     }
     new.services = shared;
+    changes
+}
+
+/// Whether two catalogs say the same, but for their services.
+fn equal_beside_services(one: &Catalog, other: &Catalog) -> bool {
+    let Catalog { services: _, hidden, config_version, complete } = one;
+    (hidden, config_version, complete) == (&other.hidden, &other.config_version, &other.complete)
 }
 
 /// One catalog of all. A service that two providers have is taken from the first; that of the other is listed as hidden.

@@ -84,6 +84,35 @@ async fn the_file_beats_other_providers_and_the_loser_is_shown() {
     assert_eq!(discovery.status.borrow().providers[0].state, "watching");
 }
 
+#[test]
+fn a_report_wakes_nobody_when_it_is_equal_or_hidden_and_equal_services_stay_the_same() {
+    let named = [("first", String::new()), ("second", String::new())];
+    let (outlets, mut seen, _status) = outlet::outlets(named.into_iter());
+    let report = |which: usize, names: &[&str], weight: u32| {
+        let service = |name: &&str| {
+            let mut service = file::service(&services(&[*name])[0]);
+            service.endpoints[0].weight = weight;
+            (service.name.clone(), Arc::new(service))
+        };
+        let services = names.iter().map(service).collect();
+        outlets[which].publish(Catalog { services, complete: true, ..Catalog::default() }, outlets[which].status())
+    };
+    let first = report(0, &["web"], 1).expect("it was taken");
+    let kept = report(1, &["web", "more"], 1).expect("it was taken");
+    assert!(seen.has_changed().unwrap());
+    let catalog = seen.borrow_and_update().clone();
+    assert!(Arc::ptr_eq(&catalog.services["web"], &first["web"]));
+    let again = report(1, &["web", "more"], 1).expect("it was taken");
+    assert!(!seen.has_changed().unwrap() && Arc::ptr_eq(&kept["more"], &again["more"]));
+    // `web` of the second is hidden behind that of the first.
+    let other = report(1, &["more", "web"], 7);
+    let catalog = seen.borrow_and_update().clone();
+    assert_eq!((catalog.services["web"].endpoints[0].weight, catalog.services["more"].endpoints[0].weight), (1, 7));
+    assert!(other.is_some() && !seen.has_changed().unwrap());
+    report(1, &["more"], 7);
+    assert!(seen.has_changed().unwrap() && seen.borrow_and_update().hidden.is_empty());
+}
+
 #[tokio::test]
 async fn without_any_provider_the_empty_catalog_is_complete() {
     assert!(discover(Vec::new()).catalog.borrow().complete);

@@ -293,6 +293,19 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_read_is_the_same_at_once_as_beside_what_cannot() {
+        let good = r#"{"Node":{"Node":"n","Meta":{"a":1}},"Service":{"ID":"a","Port":80,"Tags":["x","y"],"Weights":{"Passing":3}},
+            "Checks":[{"CheckID":"c","Status":"passing","ServiceID":"a","Definition":{}}]}"#;
+        let (alone, beside) = (format!("[{good},{good}]"), format!("[{good},{good},7]"));
+        let (alone, beside) = (entries(alone.as_bytes()).unwrap(), entries(beside.as_bytes()).unwrap());
+        assert_eq!(format!("{alone:?}"), format!("{:?}", &beside[..2]));
+        let checks = |more: &str| checks(format!(r#"[{{"Node":"n","CheckID":"c"}}{more}]"#).as_bytes()).unwrap();
+        assert_eq!(checks(""), checks(",7"));
+        let names = |tag: &str| names(format!(r#"{{"a":["x"{tag}],"b":null}}"#).as_bytes()).unwrap();
+        assert_eq!(names(""), names(",7"));
+    }
+
+    #[test]
     fn an_answer_that_is_no_list_is_an_error_and_not_empty() {
         assert!(entries(b"{}").is_err() && entries(b"null").is_err() && entries(b"").is_err());
         assert!(names(b"[]").is_err() && names(b"null").is_err());

@@ -26,11 +26,14 @@ pub(super) struct Listing {
     canary: bool,
 }
 
+/// A list as it came, and as it was read.
+type Body = (Vec<u8>, Arc<Names>);
+
 /// The list as it was answered last: an agent sends all of it whenever any service has another address, and it is the same.
 #[derive(Default)]
 struct Latest {
     /// As it came, and as it was read.
-    read: Arc<Mutex<Option<(Vec<u8>, Arc<Names>)>>>,
+    read: Arc<Mutex<Option<Body>>>,
     /// What follows from it by these rules.
     listing: Option<(Arc<Names>, Arc<Rules>, Arc<Listing>)>,
 }
@@ -190,4 +193,28 @@ pub(super) fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> L
     candidates.sort();
     let (candidates, hidden) = (Arc::new(candidates), Arc::new(hidden));
     Listing { candidates, hidden, canary: canary.is_some_and(|canary| names.contains_key(canary)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rules;
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_answered_again_is_neither_parsed_nor_sorted_out_again() {
+        let (mut latest, by) = (Latest::default(), Arc::new(rules()));
+        let parse = latest.parser();
+        let body = br#"{"consul": [], "orders": ["gateway"], "other": []}"#;
+        let (first, second) = (parse(body).unwrap(), parse(body).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        let listing = latest.listing(first, &by, Some("consul"));
+        assert_eq!((listing.candidates.len(), listing.hidden.len(), listing.canary), (1, 2, true));
+        assert!(Arc::ptr_eq(&listing, &latest.listing(second.clone(), &by, Some("consul"))));
+        // By other rules, other services may be exposed.
+        let all = Arc::new(Rules { expose: Expose::All, ..rules() });
+        assert_eq!(latest.listing(second, &all, Some("consul")).candidates.len(), 2);
+        let third = parse(br#"{"orders": ["gateway"]}"#).unwrap();
+        assert!(!latest.listing(third, &by, Some("consul")).canary);
+        assert!(parse(b"{").is_err() && parse(body).is_ok());
+    }
 }

@@ -54,6 +54,7 @@ impl Roster {
             inner.queue.push_back(name.clone());
         }
         inner.retries.clear();
+        inner.watching.clear();
         (inner.unsettled, inner.filled) = (inner.places.len(), false);
         self.due.notify_one();
     }
@@ -231,8 +232,12 @@ impl Roster {
 
     /// A service has a watch of its own now.
     pub(super) fn watched(&self, name: &ServiceName, watch: AbortHandle) {
-        match self.inner.lock().places.get_mut(name) {
-            Some(place) if matches!(place.follow, Follow::Promoted) => place.follow = Follow::Watch(watch),
+        let inner = &mut *self.inner.lock();
+        match inner.places.get_mut(name) {
+            Some(place) if matches!(place.follow, Follow::Promoted) => {
+                place.follow = Follow::Watch(watch);
+                inner.watching.insert(name.clone());
+            }
             _ => watch.abort(),
         }
     }
@@ -318,6 +323,7 @@ impl Roster {
         if let Follow::Watch(watch) = std::mem::take(&mut place.follow) {
             watch.abort();
             inner.watched -= 1;
+            inner.watching.remove(name);
         }
         self.enqueue_one(inner, name);
     }

@@ -253,8 +253,12 @@ impl State {
             faults.log(&status, &news);
             match catalog {
                 Some((version, catalog)) => {
-                    outlet.publish(catalog, status);
-                    self.union.lock().published = version;
+                    let kept = outlet.publish(catalog, status);
+                    let mut union = self.union.lock();
+                    union.published = version;
+                    if let Some(kept) = kept.filter(|_| union.version == version) {
+                        union.services = kept;
+                    }
                 }
                 None => outlet.report_status(status),
             }

@@ -1,6 +1,6 @@
 //! What a roster knows of each service.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -34,6 +34,8 @@ pub(super) struct Inner {
     pub(super) retries: BTreeMap<(Instant, ServiceName), ()>,
     /// To get a watch.
     pub(super) promotions: Vec<ServiceName>,
+    /// Those that have one.
+    pub(super) watching: BTreeSet<ServiceName>,
     /// How many have one, or are about to.
     pub(super) watched: usize,
     /// How many were neither read nor could not be.
@@ -104,6 +106,7 @@ impl Inner {
             if !stays {
                 unsettled += usize::from(!place.settled);
                 watched += std::mem::take(place).end();
+                self.watching.remove(name);
             }
             stays
         });
@@ -129,8 +132,7 @@ impl Inner {
     }
 
     pub(super) fn oldest(&self) -> Option<ServiceName> {
-        let watched = self.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Watch(_)));
-        watched.min_by_key(|(_, place)| place.used).map(|(name, _)| name.clone())
+        self.watching.iter().min_by_key(|name| self.places.get(*name).map(|place| place.used)).cloned()
     }
 }
 

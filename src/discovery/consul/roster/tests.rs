@@ -97,6 +97,35 @@ async fn a_service_that_is_used_takes_the_watch_of_one_that_is_not_which_is_read
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_has_changed_and_gets_no_watch_is_not_read_a_second_time() {
+    let roster = Roster::default();
+    roster.list(&names(9), budget());
+    read(&roster);
+    let watched = promote(&roster).await;
+    watched.iter().for_each(|watched| roster.touch(&name(watched), budget()));
+    roster.changed(&name("s08"), budget());
+    assert!(promote(&roster).await.is_empty() && read(&roster).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_another_list_only_what_is_new_is_read_and_the_watches_of_what_is_gone_end() {
+    let roster = Roster::default();
+    roster.list(&names(9), budget());
+    read(&roster);
+    let watched = promote(&roster).await;
+    let gone = name(&watched[0]);
+    let other: Vec<_> = names(9).into_iter().filter(|name| *name != gone).chain([name("t"), name("u")]).collect();
+    roster.list(&other, budget());
+    assert!(!roster.has(gone.as_str()));
+    assert_eq!(read(&roster), ["t", "u"]);
+    // Another service has the watch that is free now.
+    assert_eq!(promote(&roster).await.len(), 1);
+    assert_eq!(roster.count(), Count { watched: 3, swept: 7, beyond: true });
+    roster.list(&[], budget());
+    assert_eq!((roster.count(), roster.next().is_none()), (Count { watched: 0, swept: 0, beyond: false }, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_could_not_be_read_waits_for_its_pause_and_asks_without_an_index() {
     let (roster, none) = (Roster::default(), Budget { watches: 0, watches_beside_signals: 0, ..budget() });
     roster.list(&names(1), none);

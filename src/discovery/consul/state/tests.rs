@@ -275,6 +275,21 @@ async fn suspects_are_given_up_when_their_time_is_over_and_the_catalog_says_so()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_published_and_what_changes_next_share_their_history_so_that_only_changes_are_compared() {
+    let state = Arc::new(knowing(&["a", "b"]));
+    let (_, (mut seen, _)) = publish(&state);
+    let endpoints = |catalog: &Catalog| catalog.services.get("a").map_or(0, |service| service.endpoints.len());
+    for count in [5, 3, 4] {
+        put(&state, 0, "a", 0..count);
+        let published =
+            seen.wait_for(|catalog| endpoints(catalog) == count as usize).await.expect("a publisher").clone();
+        // The publisher's turn ends: it has nothing more to do.
+        tokio::task::yield_now().await;
+        assert!(state.union.lock().services.ptr_eq(&published.services), "{count}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_is_begun_again_publishes_what_is_known() {
     let state = Arc::new(knowing(&["a", "b"]));
     let (first, (mut seen, _)) = publish(&state);

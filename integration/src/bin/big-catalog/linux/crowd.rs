@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use integration::fake_agent::{FakeAgent, Instance};
 
-use super::{Options, pause};
+use super::Options;
+use super::pause::pause;
 
 /// The first services, which are asked for; their instances answer, and are on the agent's own node.
 pub(super) const ASKED: usize = 8;

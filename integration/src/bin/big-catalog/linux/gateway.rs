@@ -12,7 +12,8 @@ use integration::process::Process;
 use integration::world;
 use serde_json::Value;
 
-use super::{Outcome, pause};
+use super::Outcome;
+use super::pause::pause;
 
 /// It, with its configuration in a file that goes with it.
 pub(super) struct Gateway {

@@ -5,49 +5,67 @@ use std::time::{Duration, Instant};
 
 use integration::fake_agent::{FakeAgent, Instance};
 
+use super::Outcome;
 use super::gateway::{Gateway, connect, get};
-use super::{Outcome, pause};
+use super::pause::pause;
 
 /// The service that changes.
 const NAME: &str = "moving";
 
+/// How often all workers are asked once while nothing changes.
+const ROUNDS: u32 = 100;
+
 /// The most connections that are tried to find one to each worker.
 const MOST: usize = 256;
 
-/// Moves a service between two instances, so many times; the times, sorted.
+/// Makes a service critical and passing again, so many times: from each answer of the agent that says critical until the last worker refuses
+/// by it, sorted; and how long it takes to ask all workers once, which is how exact that is.
 pub(super) fn measure(
     gateway: &Gateway,
     agent: &FakeAgent,
-    ports: &[u16],
+    port: u16,
     workers: usize,
     changes: usize,
-) -> Outcome<Vec<Duration>> {
-    let (path, asked) = (format!("/v1/health/service/{NAME}"), format!("/api/{NAME}/x"));
-    let at = |nth: usize| ports[nth % 2];
-    let register = |nth| agent.register(Instance::new(NAME, NAME, SocketAddr::from(([127, 0, 0, 1], at(nth)))));
-    register(0);
+) -> Outcome<(Vec<Duration>, Duration)> {
+    let path = format!("/v1/health/service/{NAME}");
+    agent.register(Instance::new(NAME, NAME, SocketAddr::from(([127, 0, 0, 1], port))));
     let mut connections = to_each_worker(gateway, workers)?;
     // Until it is known, and followed by a watch of its own, because it is asked for.
-    until_all(&mut connections, &asked, at(0))?;
+    until_all(&mut connections, 200)?;
     pause(Duration::from_secs(1));
+    let begun = Instant::now();
+    for _ in 0..ROUNDS {
+        until_all(&mut connections, 200)?;
+    }
+    let round = begun.elapsed() / ROUNDS;
     let mut times = Vec::new();
-    for nth in 1..=changes {
-        register(nth);
-        let last = until_all(&mut connections, &asked, at(nth))?;
-        let written = agent.written(&path).ok_or("the agent was not asked")?;
+    for _ in 0..changes {
+        let begun = Instant::now();
+        agent.change(|catalog| catalog.set_check(NAME, "critical"));
+        // A refusal needs no instance: a worker's first request to one would take the time of a connection.
+        let last = until_all(&mut connections, 503)?;
+        // The agent notes it after it was sent: that may be read before it is noted.
+        let written = loop {
+            match agent.written(&path).filter(|written| *written >= begun) {
+                Some(written) => break written,
+                None => std::thread::yield_now(),
+            }
+        };
         times.push(last.saturating_duration_since(written));
-        // A change at its own time, and not as fast as the watch allows.
-        pause(Duration::from_millis(60));
+        // Not as fast as the watch allows.
+        pause(Duration::from_millis(50));
+        agent.change(|catalog| catalog.set_check(NAME, "passing"));
+        until_all(&mut connections, 200)?;
+        pause(Duration::from_millis(50));
     }
     agent.deregister(NAME);
     times.sort_unstable();
-    Ok(times)
+    Ok((times, round))
 }
 
-/// Asks on all connections in turn until all are answered by this instance; when the last one was.
-fn until_all(connections: &mut [TcpStream], path: &str, port: u16) -> Outcome<Instant> {
+/// Asks on all connections in turn until all are answered with this status; when the last one was.
+fn until_all(connections: &mut [TcpStream], status: u16) -> Outcome<Instant> {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let wanted = format!("{port:05}");
     let mut left: Vec<_> = connections.iter_mut().collect();
     let mut last = Instant::now();
     while !left.is_empty() {
@@ -56,9 +74,9 @@ fn until_all(connections: &mut [TcpStream], path: &str, port: u16) -> Outcome<In
         }
         let mut old = Vec::new();
         for connection in left {
-            let (_, body) = get(connection, path).map_err(|error| error.to_string())?;
+            let (answered, _) = get(connection, &format!("/api/{NAME}/x")).map_err(|error| error.to_string())?;
             last = Instant::now();
-            if body != wanted {
+            if answered != status {
                 old.push(connection);
             }
         }
