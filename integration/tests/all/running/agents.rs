@@ -3,7 +3,7 @@
 use integration::agent::{Agent, Setup};
 use serde_json::json;
 
-use super::{Folder, Load, gateway, mock, provider, says, until_answered_by, until_ready_is};
+use super::stand::{Folder, Load, gateway, mock, provider, says, until_answered_by, until_ready_is};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_preferred_agent_is_killed_the_next_one_is_followed_and_no_request_fails() {

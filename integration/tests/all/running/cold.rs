@@ -7,7 +7,7 @@ use integration::agent::Agent;
 use integration::eventually;
 use serde_json::json;
 
-use super::{Folder, gateway, mock, provider, says, until_answered_by, until_ready_is};
+use super::stand::{Folder, gateway, mock, provider, says, until_answered_by, until_ready_is};
 
 fn saving(agent: &Agent, file: &Path) -> String {
     format!("address = \"{}\"\nsnapshot = {{ file = \"{}\" }}\n", agent.address, file.display())

@@ -5,7 +5,7 @@ use integration::eventually;
 use integration::world::World;
 use serde_json::{Value, json};
 
-use super::{Load, checked, gateway, mock, until_answered_by, until_ready_is};
+use super::stand::{Load, checked, gateway, mock, until_answered_by, until_ready_is};
 
 /// A server of each of two datacenters, which know each other.
 async fn two() -> (Agent, Agent) {

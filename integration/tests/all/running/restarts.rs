@@ -8,7 +8,7 @@ use integration::world::World;
 use mock_services::Mock;
 use serde_json::json;
 
-use super::{Load, gateway, mock, provider, says, until_answered_by, until_ready_is};
+use super::stand::{Load, gateway, mock, provider, says, until_answered_by, until_ready_is};
 
 /// So many services, of two instances each: `s0-0` and `s0-1`, each of which is a mock of its own.
 struct Crowd {

@@ -7,7 +7,7 @@ use integration::eventually;
 use serde_json::{Value, json};
 
 use super::super::examining::Diagnosis;
-use super::{Folder, consul, gateway, mock, provider, says, until_answered_by, until_ready_is};
+use super::stand::{Folder, consul, gateway, mock, provider, says, until_answered_by, until_ready_is};
 
 /// A CA with the certificates of a server and of a client.
 fn certificates() -> Folder {

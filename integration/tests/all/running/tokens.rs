@@ -7,7 +7,7 @@ use integration::world::World;
 use mock_services::Mock;
 use serde_json::{Value, json};
 
-use super::{Folder, Load, checked, gateway, mock, provider, says, until_answered_by, until_ready_is};
+use super::stand::{Folder, Load, checked, gateway, mock, provider, says, until_answered_by, until_ready_is};
 
 /// Whoever has it may do everything.
 const MANAGEMENT: &str = "b1650000-0000-4000-8000-000000000015";
