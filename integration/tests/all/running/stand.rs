@@ -63,11 +63,15 @@ pub(super) async fn says(world: &World, what: &str, holds: impl Fn(&Value) -> bo
 
 /// Until `/ready` is `ready`, or `degraded`.
 pub(super) async fn until_ready_is(world: &World, status: &str) {
-    eventually(&format!("/ready is {status}"), || async {
+    let is = || async {
         let ready = world.client.get("/ready").await;
         ready.status == 200 && ready.json()["status"] == status
-    })
-    .await;
+    };
+    let comes = eventually("/ready is as it must be", is);
+    // A little less than the patience of `eventually`, which cannot tell what is the case instead.
+    if tokio::time::timeout(std::time::Duration::from_secs(19), comes).await.is_err() {
+        panic!("/ready is not {status}: {} {}", world.client.get("/ready").await.body, provider(world).await);
+    }
 }
 
 /// Until a service is answered by this mock.
