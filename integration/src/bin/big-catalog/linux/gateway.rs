@@ -93,7 +93,7 @@ impl Gateway {
             .as_array()
             .into_iter()
             .flatten()
-            .find(|one| one["name"] == "consul")
+            .find(|one| one["provider"] == "consul")
             .cloned()
             .unwrap_or_default()
     }
