@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use self::census::{Census, Extent, lost_by_gossip};
+pub(crate) use self::census::lost_by_gossip;
+use self::census::{Census, Extent};
 pub(crate) use self::holds::News;
 use self::holds::{Cause, Fate, Holds};
 use self::ledger::{How, Ledger, Loss, moments};

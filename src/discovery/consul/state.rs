@@ -24,6 +24,10 @@ use super::guard::{News, Now};
 use crate::catalog::{Catalog, Following, Key, ProviderStatus, Service, ServiceName, Services};
 use crate::discovery::outlet::Outlet;
 
+/// How long nothing is published when gossip has lost the node of a service's last endpoint: what else the node carried is heard of one by
+/// one, and only all of it together tells whether that is believed.
+const GOSSIP: Duration = Duration::from_millis(50);
+
 /// What is known by one agent. It outlives the tasks that write and publish it.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -90,7 +94,11 @@ impl State {
         self.change(dc, |union, now| {
             union.last_answer = Some(now.clock);
             union.failing.remove(&(dc, name.clone()));
+            let served = union.datacenters[dc].serves(name);
             let changed = union.datacenters[dc].put(name, answer, evidence, now);
+            if served && union.datacenters[dc].is_lost_by_gossip(name) {
+                union.settles.get_or_insert(now.instant + GOSSIP);
+            }
             (changed, if changed { vec![name.clone()] } else { Vec::new() })
         })
     }
@@ -249,6 +257,10 @@ impl State {
         let mut faults = Faults::new(Instant::now());
         self.union.lock().published = 0;
         loop {
+            let settles = self.union.lock().settles.take();
+            if let Some(at) = settles {
+                tokio::time::sleep_until(at).await;
+            }
             let Report { catalog, status, news, due } = self.report(outlet.status());
             faults.log(&status, &news);
             match catalog {

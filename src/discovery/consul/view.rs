@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::agent::{Agent, Budget};
-use super::assemble::{self, Assembled};
+use super::assemble::{self, Assembled, Rules};
 use super::client::{Failure, Lane, Patience};
 use super::health;
 use super::model::{self, Entry, Unreadable};
+use super::names::{self, Listing};
 use super::roster::{Roster, Trace};
-use super::state::State;
+use super::state::{Evidence, State};
 use super::watch::{Cursor, Watch};
 use crate::catalog::{Health, ServiceName};
 
@@ -154,7 +155,7 @@ impl View {
             && reply.content.is_empty()
             && self.state.removes(self.dc, name, &assemble::service(name, &[], &rules))
         {
-            match self.is_blind_to(name, lane).await {
+            match self.is_blind_to(name, lane, &rules, reply.evidence).await {
                 Ok(blind) => reply.evidence.filtered |= blind,
                 Err(failure) => answered = Err(failure),
             }
@@ -186,13 +187,27 @@ impl View {
 
     /// Whether the token no longer sees a service that has lost all of its entries: the catalog still has its name, or the token does not see what
     /// it must see. Without the right to see nodes, such answers are empty and say 200.
-    async fn is_blind_to(&self, name: &ServiceName, lane: &mut Lane) -> Result<bool, Failure> {
+    ///
+    /// Where many services are gone, each of them is heard of alone: the list says at once how many they are.
+    async fn is_blind_to(
+        &self,
+        name: &ServiceName,
+        lane: &mut Lane,
+        rules: &Rules,
+        evidence: Evidence,
+    ) -> Result<bool, Failure> {
         let patience = Patience { head: self.agent.timings.slack, waits: None };
         // The leader is asked: another server may not have heard yet that the name is gone.
         let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await?;
         let names = model::names(&answer.body).map_err(Failure::not_understood)?;
         let sees = |canary: &String| names.contains_key(canary) || !self.saw_canary.load(Ordering::Relaxed);
-        Ok(names.contains_key(name.as_str()) || !self.canary.iter().all(sees))
+        let blind = names.contains_key(name.as_str()) || !self.canary.iter().all(sees);
+        if !blind {
+            let Listing { candidates, hidden, .. } = names::listing(&names, &rules.expose, None);
+            let index = answer.index.unwrap_or_default();
+            self.state.list(self.dc, &candidates, hidden, false, index, Evidence { filtered: false, ..evidence });
+        }
+        Ok(blind)
     }
 
     /// What each query of this datacenter says.

@@ -80,7 +80,7 @@ impl Census {
 
 /// Whether an endpoint is critical for no other reason than that gossip lost its node: `serfHealth` is the check that Consul keeps of
 /// each node by gossip, <https://developer.hashicorp.com/consul/docs/architecture/gossip>.
-pub(super) fn lost_by_gossip(endpoint: &Endpoint) -> bool {
+pub(crate) fn lost_by_gossip(endpoint: &Endpoint) -> bool {
     let by_gossip = |registration: &Registration| {
         let mut critical = registration.checks.iter().filter(|check| !matches!(&*check.status, "passing" | "warning"));
         registration.health == Health::Critical && critical.all(|check| check.node && *check.id == *"serfHealth")

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::assemble::Assembled;
 use super::super::client::Failure;
-use super::super::guard::{Evidence, Guard, Now};
+use super::super::guard::{Evidence, Guard, Now, lost_by_gossip};
 use crate::catalog::{Endpoint, Registration, Service, ServiceName};
 
 /// After this many errors in a row, the catalog no longer waits for a service's first answer to be complete.
@@ -262,6 +262,13 @@ impl Datacenter {
     pub(super) fn serves(&self, name: &ServiceName) -> bool {
         let known = self.services.get(name).map(|entry| &entry.known);
         matches!(known, Some(Known::Exposed(service)) if service.endpoints.iter().any(Endpoint::available))
+    }
+
+    /// Whether nothing of a service can be picked, and gossip is a reason for that.
+    pub(super) fn is_lost_by_gossip(&self, name: &ServiceName) -> bool {
+        let known = self.services.get(name).map(|entry| &entry.known);
+        !self.serves(name)
+            && matches!(known, Some(Known::Exposed(service)) if service.endpoints.iter().any(lost_by_gossip))
     }
 
     /// Whether it is the agent's word that nothing of a service can be picked here: the agent answered, and not with an error.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use super::super::client::Failure;
 use super::datacenter::Datacenter;
 use crate::catalog::{Following, Hidden, ProviderStatus, Service, ServiceName, Services};
@@ -35,6 +37,8 @@ pub(super) struct Union {
     pub(super) following: Option<Arc<dyn Following>>,
     /// When the saved catalog was saved that services were restored from.
     pub(super) saved_at: Option<SystemTime>,
+    /// Until then nothing is published.
+    pub(super) settles: Option<Instant>,
     /// The datacenter of the agent that told it.
     pub(super) saved_in: String,
     /// The current sentence for the operator on each topic that has one.
@@ -59,6 +63,7 @@ impl Union {
             plan: (0, 0),
             following: None,
             saved_at: None,
+            settles: None,
             saved_in: String::new(),
             notes: BTreeMap::new(),
         }
