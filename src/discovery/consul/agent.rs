@@ -72,15 +72,14 @@ impl Agent {
         *allowed = Some((fewer, Instant::now()));
     }
 
-    /// Tries one connection more, where the agent has refused none for some time. True if there may be more now.
-    pub(super) fn recovers(&self) -> bool {
+    /// Tries one connection more, where the agent has refused none for some time.
+    pub(super) fn recovers(&self) {
         let mut allowed = self.allowed.lock();
-        let Some((number, since)) = *allowed else { return false };
+        let Some((number, since)) = *allowed else { return };
         if since.elapsed() < YIELDS {
-            return false;
+            return;
         }
         *allowed = (number + 1 < self.client.lanes()).then(|| (number + 1, Instant::now()));
-        true
     }
 
     /// Notes that it answered: what failed before may be tried again at once. True if it failed until now.
@@ -139,7 +138,8 @@ const YIELDS: Duration = Duration::from_secs(60);
 /// How many reads a second there may be on average, besides the watches and the first fill.
 const RATE: f64 = 40.0;
 
-/// How much may be asked besides the watches and the first fill: a token bucket that holds as much as one sweep takes.
+/// How much may be asked besides the watches and the first fill: a token bucket that holds those of a second. A sweep
+/// pays in advance.
 #[derive(Debug)]
 pub(super) struct Allowance(Mutex<(f64, Instant)>);
 
@@ -148,30 +148,40 @@ impl Allowance {
         Allowance(Mutex::new((RATE, Instant::now())))
     }
 
-    /// Pays for so many requests out of a bucket that holds `sweep` of them, and at least those of a second.
+    /// Pays for a request.
     ///
     /// # Errors
-    /// That it does not hold so many yet: the time until it does.
-    pub(super) fn pay(&self, requests: usize, sweep: usize) -> Result<(), Duration> {
-        let (tokens, since) = &mut *self.0.lock();
-        let now = Instant::now();
-        let room = (sweep.max(requests) as f64).max(RATE);
-        *tokens = (*tokens + (now - *since).as_secs_f64() * RATE).min(room);
-        *since = now;
-        let missing = requests as f64 - *tokens;
+    /// That it cannot be paid for yet: the time until it can.
+    pub(super) fn pay(&self) -> Result<(), Duration> {
+        let mut bucket = self.0.lock();
+        let missing = 1.0 - refill(&mut bucket);
         if missing > 0.0 {
             return Err(Duration::from_secs_f64(missing / RATE));
         }
-        *tokens -= requests as f64;
+        bucket.0 -= 1.0;
         Ok(())
     }
 
-    /// Waits until so many requests may be sent.
-    pub(super) async fn take(&self, requests: usize, sweep: usize) {
-        while let Err(wait) = self.pay(requests, sweep) {
-            tokio::time::sleep(wait).await;
+    /// Pays for so many requests in advance, so that nobody else can use up what they need, and waits until they may be sent.
+    pub(super) async fn take(&self, requests: usize) {
+        let missing = {
+            let mut bucket = self.0.lock();
+            refill(&mut bucket);
+            bucket.0 -= requests as f64;
+            -bucket.0
+        };
+        if missing > 0.0 {
+            tokio::time::sleep(Duration::from_secs_f64(missing / RATE)).await;
         }
     }
+}
+
+/// What a bucket holds by now.
+fn refill((tokens, since): &mut (f64, Instant)) -> f64 {
+    let now = Instant::now();
+    *tokens = (*tokens + (now - *since).as_secs_f64() * RATE).min(RATE);
+    *since = now;
+    *tokens
 }
 
 #[cfg(test)]
@@ -195,10 +205,16 @@ mod tests {
     async fn reads_besides_the_watches_are_bounded_on_average_and_a_sweep_may_come_at_once() {
         let (allowance, start) = (Allowance::new(), Instant::now());
         tokio::time::advance(Duration::from_secs(60)).await;
-        allowance.take(1000, 1000).await;
-        for _ in 0..1000 {
-            allowance.take(1, 1000).await;
+        for _ in 0..2 {
+            allowance.take(1000).await;
         }
-        assert!(start.elapsed() >= Duration::from_secs(60 + 23), "{:?}", start.elapsed());
+        assert!(allowance.pay().is_err());
+        for _ in 0..1000 {
+            while let Err(wait) = allowance.pay() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        let (took, rate) = (start.elapsed() - Duration::from_secs(60), 3000.0 / 40.0);
+        assert!(took.as_secs_f64() > rate - 1.1 && took.as_secs_f64() < rate + 1.0, "{took:?}");
     }
 }

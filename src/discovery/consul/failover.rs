@@ -13,7 +13,7 @@ use super::following::Following;
 use super::state::State;
 use super::view::View;
 use super::watch::Timings;
-use super::{follow, names, signals};
+use super::{follow, model, names, signals};
 use crate::catalog::notice::{Heard, Notice};
 use crate::config;
 
@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a period of [`Heard`] is: of the requests for a service, the first one in each period is told.
 const PERIOD: Duration = Duration::from_secs(30);
+
+/// The pause before it is asked again whether a node is a member.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// The agents.
 #[derive(Debug)]
@@ -97,9 +100,8 @@ impl Agents {
         loop {
             tokio::time::sleep(LOOK.min(self.timings.failover)).await;
             self.following.sample();
-            if agent.recovers() {
-                views.iter().for_each(|view| view.roster.rebudget(view.budget()));
-            }
+            agent.recovers();
+            views.iter().for_each(|view| view.roster.rebudget(view.budget()));
             if agent.client.has_changed() {
                 return self.current;
             }
@@ -123,12 +125,13 @@ impl Agents {
         }
     }
 
-    /// Whether an agent answers, and knows a leader (<https://developer.hashicorp.com/consul/api-docs/status#get-raft-leader>).
+    /// Whether an agent shows its list of services: it answers, takes the token, and has a leader that can be asked.
     async fn answers(&self, index: usize) -> bool {
         let mut lane = self.clients[index].lane().await;
         let patience = Patience { head: self.timings.first, waits: None };
-        let leader = lane.get("/v1/status/leader", &[], patience).await;
-        leader.is_ok_and(|answer| serde_json::from_slice::<String>(&answer.body).is_ok_and(|leader| !leader.is_empty()))
+        let parameters: Vec<_> = self.config.datacenters.first().map(|name| ("dc", name.clone())).into_iter().collect();
+        let answer = lane.get("/v1/catalog/services", &parameters, patience).await;
+        answer.is_ok_and(|answer| model::names(&answer.body).is_ok())
     }
 }
 
@@ -200,12 +203,19 @@ fn budget(views: &[Arc<View>], watched: usize, all: usize) -> String {
 /// Finds out whether nodes that carry nothing any more are still members.
 async fn look_for_nodes(views: Vec<Arc<View>>) {
     loop {
-        views[0].state.doubted().await;
-        for (dc, node) in views[0].state.doubts() {
+        let doubts = views[0].state.doubts();
+        if doubts.is_empty() {
+            views[0].state.doubted().await;
+            continue;
+        }
+        for (dc, node) in doubts {
             let Some(view) = views.get(dc) else { continue };
             if let Ok(is_member) = signals::is_member(view, &node).await {
                 view.state.member(dc, &node, is_member);
             }
+        }
+        if !views[0].state.doubts().is_empty() {
+            tokio::time::sleep(DOUBT).await;
         }
     }
 }

@@ -29,9 +29,9 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
             false => (view.agent.client.lanes() - 1).min(FIRST),
         };
         let mut paused = None;
-        while reads.len() < most && paused.is_none() {
+        while reads.len() < most && view.roster.is_due() {
             if view.roster.is_filled()
-                && let Err(wait) = view.agent.allowance.pay(1, 1)
+                && let Err(wait) = view.agent.allowance.pay()
             {
                 paused = Some(Instant::now() + wait);
                 break;
@@ -40,7 +40,9 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
             reads.spawn(read(view.clone(), name, cursor, failures));
         }
         let hour = || Instant::now() + Duration::from_secs(3600);
-        let until = paused.or(view.roster.next_retry()).unwrap_or_else(hour);
+        // While all places are taken, the end of a read is waited for.
+        let retry = || view.roster.next_retry().filter(|_| reads.len() < most);
+        let until = paused.or_else(retry).unwrap_or_else(hour);
         tokio::select! {
             Some(_) = reads.join_next() => {}
             () = view.roster.due.notified(), if paused.is_none() => {}

@@ -98,11 +98,12 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
         let Some(now) = view.agent.rules(view.dc) else { continue };
         match ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)).await {
             Ok(reply) => {
-                let saw_canary =
-                    view.saw_canary.fetch_or(reply.content.canary, Ordering::Relaxed) || reply.content.canary;
+                let saw_canary = view.state.saw_canary[view.dc].fetch_or(reply.content.canary, Ordering::Relaxed)
+                    || reply.content.canary;
                 blind = saw_canary && !reply.content.canary;
                 note_eyes(&view, saw_canary, blind);
-                if view.agent.answers() {
+                // Another datacenter's answer says nothing of the one that comes first.
+                if view.dc == 0 && view.agent.answers() {
                     view.roster.rebudget(view.budget());
                 }
                 let changed = take(&view, &reply, watch.index(), blind);

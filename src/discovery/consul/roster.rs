@@ -35,7 +35,12 @@ impl Roster {
     pub(super) fn list(&self, names: &[ServiceName], budget: Budget) {
         let inner = &mut *self.inner.lock();
         for name in inner.replace(names) {
-            inner.queue.push_back(name.clone());
+            // Nothing is known of it: once the first ones were read, it comes before those that are read again.
+            if inner.filled {
+                inner.queue.push_front(name.clone())
+            } else {
+                inner.queue.push_back(name.clone())
+            }
             inner.unsettled += 1;
             inner.places.insert(name, Place { queued: true, ..Place::default() });
         }
@@ -167,6 +172,13 @@ impl Roster {
                 return Some((name, place.cursor, place.failures));
             }
         }
+    }
+
+    /// Whether a read is due now.
+    pub(super) fn is_due(&self) -> bool {
+        let inner = self.inner.lock();
+        let retry = inner.retries.first_key_value().map(|((at, _), ())| *at);
+        !inner.queue.is_empty() || retry.is_some_and(|at| at <= Instant::now())
     }
 
     /// When the next read after an error is due.

@@ -74,6 +74,7 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
                 }
                 Err(failure) => {
                     if failure.kind != Failure::CUT {
+                        first = true;
                         works.store(false, Ordering::Relaxed);
                         let why = &failure.reason;
                         let note =
@@ -84,7 +85,7 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
                 }
             }
         }
-        cursor = watch.cursor();
+        (cursor, first) = (watch.cursor(), true);
         works.store(false, Ordering::Relaxed);
     }
 }
@@ -145,11 +146,11 @@ async fn sweep(view: &View, index: u64) -> Result<(bool, Duration), Failure> {
     let services = view.roster.count().swept;
     let cost = nodes.len() + 1;
     if services < cost {
-        view.agent.allowance.take(1, services).await;
+        view.agent.allowance.take(1).await;
         view.roster.enqueue_all();
         return Ok((true, Duration::ZERO));
     }
-    view.agent.allowance.take(cost, cost).await;
+    view.agent.allowance.take(cost).await;
     let began = Instant::now();
     let mut found: HashMap<String, HashSet<Trace>> = HashMap::new();
     let mut current = true;

@@ -8,6 +8,7 @@ mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -32,6 +33,8 @@ const GOSSIP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct State {
     union: Mutex<Union>,
+    /// Of each datacenter: whether the token has seen there what it must see. Whoever is asked next must show it, too.
+    pub(crate) saw_canary: Vec<AtomicBool>,
     changed: Notify,
     doubted: Notify,
     /// One for each datacenter.
@@ -53,7 +56,8 @@ impl State {
     pub(crate) fn new(datacenters: usize, hold: Duration) -> State {
         let (changed, doubted) = Default::default();
         let wanting = (0..datacenters.max(1)).map(|_| Notify::new()).collect();
-        State { union: Mutex::new(Union::new(datacenters.max(1), hold)), changed, doubted, wanting }
+        let saw_canary = (0..datacenters.max(1)).map(|_| AtomicBool::new(false)).collect();
+        State { saw_canary, union: Mutex::new(Union::new(datacenters.max(1), hold)), changed, doubted, wanting }
     }
 
     /// Takes the catalog's answer: the services to follow, sorted, and why the others are hidden. `blind` says that the token does not see

@@ -32,8 +32,6 @@ pub(super) struct View {
     pub(super) datacenter: Option<String>,
     /// The service that the token must see.
     pub(super) canary: Option<String>,
-    /// Whether it has seen it.
-    pub(super) saw_canary: AtomicBool,
     pub(super) roster: Roster,
     /// The index of the catalog: when it moves, something was registered or is gone.
     pub(super) registrations: watch::Sender<u64>,
@@ -61,7 +59,6 @@ impl View {
             dc,
             datacenter,
             canary,
-            saw_canary: AtomicBool::new(false),
             roster: Roster::default(),
             registrations: watch::Sender::new(0),
             signals: Default::default(),
@@ -103,7 +100,7 @@ impl View {
 
     /// A watch that goes on where another one for this path ended.
     pub(super) fn resume(&self, path: String, cursor: Cursor, failures: u32) -> Watch {
-        let cursor = if self.agent.successor { cursor.doubting() } else { cursor };
+        let cursor = if self.agent.successor && !self.roster.is_filled() { cursor.doubting() } else { cursor };
         Watch::new(path, self.parameters(), &self.agent.timings).resuming(cursor, failures)
     }
 
@@ -157,7 +154,10 @@ impl View {
         {
             match self.is_blind_to(name, lane, &rules, reply.evidence).await {
                 Ok(blind) => reply.evidence.filtered |= blind,
-                Err(failure) => answered = Err(failure),
+                Err(failure) => {
+                    watch.fail();
+                    answered = Err(failure);
+                }
             }
         }
         match answered {
@@ -200,7 +200,8 @@ impl View {
         // The leader is asked: another server may not have heard yet that the name is gone.
         let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await?;
         let names = model::names(&answer.body).map_err(Failure::not_understood)?;
-        let sees = |canary: &String| names.contains_key(canary) || !self.saw_canary.load(Ordering::Relaxed);
+        let sees =
+            |canary: &String| names.contains_key(canary) || !self.state.saw_canary[self.dc].load(Ordering::Relaxed);
         let blind = names.contains_key(name.as_str()) || !self.canary.iter().all(sees);
         if !blind {
             let Listing { candidates, hidden, .. } = names::listing(&names, &rules.expose, None);

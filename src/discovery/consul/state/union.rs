@@ -97,7 +97,10 @@ impl Union {
         let chosen = self.choose(name);
         let confirmed = chosen.and_then(|datacenter| datacenter.confirmed(name));
         let service = chosen.and_then(|datacenter| datacenter.service(name));
-        put(&mut self.confirmed, name, confirmed);
+        // While some of it is held, what was good is not replaced by what is in doubt.
+        if !self.datacenters.iter().any(|datacenter| datacenter.guard.suspects(name)) {
+            put(&mut self.confirmed, name, confirmed);
+        }
         // What is equal stays the same `Arc`, so that whoever compares two catalogs can compare pointers first.
         if self.services.get(name) != service.as_ref() {
             put(&mut self.services, name, service);
@@ -122,6 +125,10 @@ impl Union {
             let wanted = &mut self.wanted[dc + 1];
             let wants = lacked && pair[1].lists(name);
             let changed = if wants { wanted.insert(name.clone()) } else { wanted.remove(name) };
+            if changed && !wants {
+                // It is not read there any more.
+                self.failing.remove(&(dc + 1, name.clone()));
+            }
             changes.extend(changed.then_some(dc + 1));
         }
     }
