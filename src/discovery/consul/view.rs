@@ -207,6 +207,8 @@ impl View {
             let Listing { candidates, hidden, .. } = names::listing(&names, &rules.expose, None);
             let index = answer.index.unwrap_or_default();
             self.state.list(self.dc, &candidates, hidden, false, index, Evidence { filtered: false, ..evidence });
+            // What comes back is new to both: it is read, whoever hears of it first.
+            self.list(&candidates);
         }
         Ok(blind)
     }
