@@ -271,8 +271,12 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        let (home, way, permit, broken) = (self.home.clone(), self.way.take(), self.permit.take(), self.broken);
+        let (home, mut way, permit, broken) = (self.home.clone(), self.way.take(), self.permit.take(), self.broken);
         let shared = matches!(way, Some(Way::Shared(..)));
+        if broken && !shared {
+            // Its connection is closed at once. Those that are kept have one, which a new one may not get.
+            way = None;
+        }
         let give_back = move || {
             let mut pool = home.pool.lock();
             match way {

@@ -122,6 +122,11 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
 }
 
 async fn failed(view: &View, watch: &mut Watch, failure: &Failure) {
+    if failure.is_of_too_many() {
+        // The services' watches may have taken what the list needs.
+        view.agent.yields();
+        view.roster.rebudget(view.budget());
+    }
     if failure.kind != Failure::CUT {
         view.state.catalog_failed(view.dc, failure);
         if view.dc == 0 {

@@ -171,7 +171,7 @@ impl View {
             Err(failure) => {
                 self.roster.unanswered(name);
                 let mut pause = watch.backoff(&failure);
-                if failure.is_of_too_many() && self.agent.failing.borrow().is_none() {
+                if failure.is_of_too_many() {
                     self.agent.yields();
                     self.roster.rebudget(self.budget());
                     // It is not ill: as soon as others have given way, it answers.
