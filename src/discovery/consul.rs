@@ -12,6 +12,7 @@ mod following;
 mod guard;
 mod health;
 mod interner;
+mod listing;
 mod model;
 mod names;
 mod own_node;

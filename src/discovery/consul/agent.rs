@@ -211,7 +211,7 @@ mod tests {
         assert!(allowance.pay().is_err());
         for _ in 0..1000 {
             while let Err(wait) = allowance.pay() {
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(wait).await; // paused time
             }
         }
         let (took, rate) = (start.elapsed() - Duration::from_secs(60), 3000.0 / 40.0);

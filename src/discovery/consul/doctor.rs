@@ -15,7 +15,7 @@ use super::address::AgentPorts;
 use super::assemble::{self, Assembled, Rules};
 use super::client::{Client, Failure};
 use super::saved::{self, Scope};
-use super::{model, names};
+use super::{listing, model};
 use crate::catalog::{Service, ServiceName};
 use crate::config::{self, Config, StaticService};
 use crate::pages::doctor::{Finding, Level, NotServed, Page, Served, Subject};
@@ -151,7 +151,7 @@ impl Reading {
 
     /// Reads every service that an agent lists, some at once.
     async fn of_agent(&mut self, seen: Seen, rules: &Rules) {
-        let listing = names::listing(&seen.names, &rules.expose, None);
+        let listing = listing::listing(&seen.names, &rules.expose, None);
         self.from = format!("the agent {}", seen.address);
         let hidden = |(name, reason): (&String, &String)| NotServed { name: name.clone(), reason: reason.clone() };
         self.not_served.extend(listing.hidden.iter().map(hidden));

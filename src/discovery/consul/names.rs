@@ -1,30 +1,18 @@
 //! The watch of a datacenter's catalog: which services exist, and which of them may be exposed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::assemble::{self, Rules};
+use super::assemble::Rules;
 use super::client::{Failure, Lane};
+use super::listing::{Listing, listing};
 use super::model::{self, Names};
 use super::own_node::OwnNode;
 use super::view::View;
 use super::watch::{Moved, Reply, Watch};
-use crate::catalog::ServiceName;
-use crate::config::Expose;
-
-/// The services of the catalog.
-pub(super) struct Listing {
-    /// Those that may be exposed, sorted; whether they are depends on the tags of each instance.
-    pub(super) candidates: Arc<Vec<ServiceName>>,
-    /// The others by name, and why they are not exposed.
-    pub(super) hidden: Arc<BTreeMap<String, String>>,
-    /// Whether the service that the token must see is among them.
-    canary: bool,
-}
 
 /// A list as it came, and as it was read.
 type Body = (Vec<u8>, Arc<Names>);
@@ -180,27 +168,6 @@ fn note_eyes(view: &View, saw: bool, blind: bool) {
     view.state.note("canary", note);
 }
 
-/// Tells the candidates from the services that are hidden whatever their instances say.
-pub(super) fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> Listing {
-    let (mut candidates, mut hidden) = (Vec::new(), BTreeMap::new());
-    for (name, tags) in names {
-        let reason = match expose {
-            Expose::All => assemble::infrastructure(name),
-            Expose::Tagged(_) => assemble::not_exposed(expose, tags),
-        };
-        match (reason, ServiceName::new(name)) {
-            (Some(reason), _) => drop(hidden.insert(name.clone(), reason)),
-            (None, Some(name)) => candidates.push(name),
-            (None, None) => {
-                hidden.insert(name.clone(), "its name does not fit a segment of a path".into());
-            }
-        }
-    }
-    candidates.sort();
-    let (candidates, hidden) = (Arc::new(candidates), Arc::new(hidden));
-    Listing { candidates, hidden, canary: canary.is_some_and(|canary| names.contains_key(canary)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::rules;
@@ -217,7 +184,7 @@ mod tests {
         assert_eq!((listing.candidates.len(), listing.hidden.len(), listing.canary), (1, 2, true));
         assert!(Arc::ptr_eq(&listing, &latest.listing(second.clone(), &by, Some("consul"))));
         // By other rules, other services may be exposed.
-        let all = Arc::new(Rules { expose: Expose::All, ..rules() });
+        let all = Arc::new(Rules { expose: crate::config::Expose::All, ..rules() });
         assert_eq!(latest.listing(second, &all, Some("consul")).candidates.len(), 2);
         let third = parse(br#"{"orders": ["gateway"]}"#).unwrap();
         assert!(!latest.listing(third, &by, Some("consul")).canary);

@@ -34,7 +34,11 @@ impl Roster {
     /// Takes the list of services, sorted: new ones are to be read, and those that are gone are followed no more.
     pub(super) fn list(&self, names: &[ServiceName], budget: Budget) {
         let inner = &mut *self.inner.lock();
-        for name in inner.replace(names) {
+        let mut came = inner.replace(names);
+        if inner.filled {
+            came.reverse();
+        }
+        for name in came {
             // Nothing is known of it: once the first ones were read, it comes before those that are read again.
             if inner.filled {
                 inner.queue.push_front(name.clone())

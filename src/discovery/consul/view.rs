@@ -14,8 +14,8 @@ use super::agent::{Agent, Budget};
 use super::assemble::{self, Assembled, Rules};
 use super::client::{Failure, Lane, Patience};
 use super::health;
+use super::listing::{self, Listing};
 use super::model::{self, Entry, Unreadable};
-use super::names::{self, Listing};
 use super::roster::{Roster, Trace};
 use super::state::{Evidence, State};
 use super::watch::{Cursor, Watch};
@@ -204,7 +204,7 @@ impl View {
             |canary: &String| names.contains_key(canary) || !self.state.saw_canary[self.dc].load(Ordering::Relaxed);
         let blind = names.contains_key(name.as_str()) || !self.canary.iter().all(sees);
         if !blind {
-            let Listing { candidates, hidden, .. } = names::listing(&names, &rules.expose, None);
+            let Listing { candidates, hidden, .. } = listing::listing(&names, &rules.expose, None);
             let index = answer.index.unwrap_or_default();
             self.state.list(self.dc, &candidates, hidden, false, index, Evidence { filtered: false, ..evidence });
             // What comes back is new to both: it is read, whoever hears of it first.

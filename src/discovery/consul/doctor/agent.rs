@@ -8,8 +8,8 @@ use super::judgement::{clock, policies, version};
 use crate::config;
 use crate::discovery::consul::agent::Budget;
 use crate::discovery::consul::client::{Answer, Client, Failure, Lane, Patience};
+use crate::discovery::consul::listing;
 use crate::discovery::consul::model::{self, AgentSelf, Names};
-use crate::discovery::consul::names;
 use crate::pages::doctor::{Finding, Level};
 
 /// How long an answer may take.
@@ -294,7 +294,7 @@ impl Examination<'_> {
             Some(limit) => ok(WHAT, format!("at most {wanted} of the {limit} that the agent allows one address")),
         });
         let Some(names) = names else { return };
-        let services = names::listing(names, &self.config.expose, None).candidates.len();
+        let services = listing::listing(names, &self.config.expose, None).candidates.len();
         let finding = self.plan(services, multiplexed, limit.filter(|limit| *limit > 0).unwrap_or(200));
         self.note(finding);
     }
