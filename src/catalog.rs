@@ -304,3 +304,25 @@ pub struct ProviderStatus {
     /// What an operator should know, a sentence each: services without a watch of their own, a missing token.
     pub notes: Vec<String>,
 }
+
+impl ProviderStatus {
+    /// Of a provider that has not reported yet.
+    pub fn starting(name: &'static str, source: String) -> ProviderStatus {
+        ProviderStatus {
+            name,
+            source,
+            state: "starting",
+            index: 0,
+            following: None,
+            watched: 0,
+            swept: 0,
+            suspects: 0,
+            restored_at: None,
+            last_answer: None,
+            errors: 0,
+            error: None,
+            failure: None,
+            notes: Vec::new(),
+        }
+    }
+}

@@ -87,7 +87,11 @@ impl Agent {
         let http = builder.timeout(Duration::from_secs(10)).build().expect("a plain client");
         let address = format!("http://127.0.0.1:{}", ports[0]);
         let mut agent = Agent { address, process: None, ports, data, setup, http };
-        agent.restart().await;
+        while !agent.comes_up().await {
+            // Somebody else took one of its ports before it did.
+            agent.ports = free_ports();
+            agent.address = format!("http://127.0.0.1:{}", agent.ports[0]);
+        }
         agent
     }
 
@@ -106,6 +110,11 @@ impl Agent {
     /// # Panics
     /// When it does not come up.
     pub async fn restart(&mut self) {
+        assert!(self.comes_up().await, "the agent ended");
+    }
+
+    /// Starts it, and waits until it can be used; false when it ends before.
+    async fn comes_up(&mut self) -> bool {
         let binary = obtain().expect("a Consul agent");
         let mut command = command(&binary, self.ports);
         match (&self.data, self.setup.client_of) {
@@ -120,12 +129,17 @@ impl Agent {
             command.arg("-hcl").arg(&self.setup.hcl);
         }
         command.args(&self.setup.flags).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(Process::start("consul", &mut command).expect("the agent starts"));
+        let mut process = Process::start("consul", &mut command).expect("the agent starts");
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.leads().await {
+            if process.ended().is_some() {
+                return false;
+            }
             assert!(Instant::now() < deadline, "the agent has no leader");
             tokio::time::sleep(Duration::from_millis(50)).await; // the pace of looking
         }
+        self.process = Some(process);
+        true
     }
 
     /// It knows a leader, and its own node is in the catalog: only then do registrations stick.

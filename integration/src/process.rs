@@ -65,7 +65,7 @@ impl Process {
         let deadline = Instant::now() + patience;
         loop {
             match self.ended() {
-                None if Instant::now() < deadline => pause(),
+                None if Instant::now() < deadline => pause(Duration::from_millis(10)),
                 status => return status,
             }
         }
@@ -93,9 +93,10 @@ impl Drop for Guard {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the pace of looking for a child's end, outside of any runtime")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(10));
+/// Waits for so long, outside of any runtime: the pace of looking at what another program does, or the window of a measurement.
+#[expect(clippy::disallowed_methods, reason = "the one pause of programs that have no runtime while they wait")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 impl Drop for Process {

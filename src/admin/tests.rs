@@ -308,20 +308,5 @@ async fn a_saved_catalog_that_is_served_is_counted_as_stale_and_the_page_says_si
 }
 
 fn provider() -> ProviderStatus {
-    ProviderStatus {
-        name: "file",
-        source: String::new(),
-        state: "watching",
-        index: 0,
-        following: None,
-        watched: 0,
-        swept: 0,
-        suspects: 0,
-        restored_at: None,
-        last_answer: None,
-        errors: 0,
-        error: None,
-        failure: None,
-        notes: Vec::new(),
-    }
+    ProviderStatus { state: "watching", ..ProviderStatus::starting("file", String::new()) }
 }

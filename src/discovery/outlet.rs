@@ -40,8 +40,9 @@ pub(super) fn outlets(
     providers: impl Iterator<Item = (&'static str, String)>,
 ) -> (Vec<Outlet>, watch::Receiver<Arc<Catalog>>, watch::Receiver<Arc<DiscoveryStatus>>) {
     let nothing = Arc::new(Catalog::default());
-    let reports: Vec<_> =
-        providers.map(|(name, source)| Report { catalog: nothing.clone(), status: starting(name, source) }).collect();
+    let reports: Vec<_> = providers
+        .map(|(name, source)| Report { catalog: nothing.clone(), status: ProviderStatus::starting(name, source) })
+        .collect();
     let (catalog, catalog_receiver) = watch::channel(Arc::new(merge(&reports)));
     let (status, status_receiver) = watch::channel(Arc::new(overall(&reports)));
     let count = reports.len();
@@ -89,26 +90,6 @@ impl Outlet {
         }
         self.shared.status.send_replace(Arc::new(overall(&reports)));
         (!partial).then(|| reports[self.index].catalog.services.clone())
-    }
-}
-
-/// The status of a provider that has not reported yet.
-fn starting(name: &'static str, source: String) -> ProviderStatus {
-    ProviderStatus {
-        name,
-        source,
-        state: "starting",
-        index: 0,
-        following: None,
-        watched: 0,
-        swept: 0,
-        suspects: 0,
-        restored_at: None,
-        last_answer: None,
-        errors: 0,
-        error: None,
-        failure: None,
-        notes: Vec::new(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Agent {
     /// Wakes whoever pauses after an error, because the agent answers again.
     pub(super) revived: Notify,
     /// Since when it fails; `None` while it answers.
-    pub(super) failing: watch::Sender<Option<Instant>>,
+    failing: Mutex<Option<Instant>>,
     /// What may be asked besides the watches.
     pub(super) allowance: Allowance,
     /// How many connections the agent seems to allow, and when that was found out; `None` while it takes all that are configured.
@@ -45,7 +45,7 @@ impl Agent {
             rules: watch::Sender::new(None),
             datacenter: Mutex::default(),
             revived: Notify::new(),
-            failing: watch::Sender::new(None),
+            failing: Mutex::default(),
             allowance: Allowance::new(),
             allowed: Mutex::default(),
         }
@@ -84,7 +84,7 @@ impl Agent {
 
     /// Notes that it answered: what failed before may be tried again at once. True if it failed until now.
     pub(super) fn answers(&self) -> bool {
-        let failed = self.failing.send_if_modified(|failing| failing.take().is_some());
+        let failed = self.failing.lock().take().is_some();
         if failed {
             *self.allowed.lock() = None;
             self.revived.notify_waiters();
@@ -94,11 +94,12 @@ impl Agent {
 
     /// Notes that it failed.
     pub(super) fn fails(&self) {
-        self.failing.send_if_modified(|failing| {
-            let first = failing.is_none();
-            failing.get_or_insert_with(Instant::now);
-            first
-        });
+        self.failing.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// Since when it fails; `None` while it answers.
+    pub(super) fn failing(&self) -> Option<Instant> {
+        *self.failing.lock()
     }
 }
 

@@ -113,8 +113,7 @@ impl Agents {
                     return index;
                 }
             }
-            let failing = *agent.failing.borrow();
-            if failing.is_none_or(|since| now - since < self.timings.failover) {
+            if agent.failing().is_none_or(|since| now - since < self.timings.failover) {
                 continue;
             }
             for index in (0..self.clients.len()).filter(|&index| index != self.current) {

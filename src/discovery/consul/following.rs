@@ -56,7 +56,7 @@ impl Following {
     pub(super) fn confirmed(&self, state: &State) -> Option<Confirmed> {
         let views = self.views.lock();
         let agent = &views.first()?.agent;
-        if agent.failing.borrow().is_some() {
+        if agent.failing().is_some() {
             return None;
         }
         let trust = agent.rules(0)?.trust.clone();
@@ -72,7 +72,7 @@ impl catalog::Following for Following {
     fn service(&self, name: &str) -> Option<Followed> {
         let views = self.views.lock();
         let view = views.iter().find(|view| view.roster.has(name))?;
-        let failing = view.agent.failing.borrow().map(|since| since.elapsed());
+        let failing = view.agent.failing().map(|since| since.elapsed());
         let works = view.signals.iter().all(|works| works.load(Ordering::Relaxed));
         let (watched, current, heard) = view.roster.heard(name)?;
         let age = heard.map_or(Duration::MAX, |heard| heard.elapsed());

@@ -34,17 +34,9 @@ impl Roster {
     /// Takes the list of services, sorted: new ones are to be read, and those that are gone are followed no more.
     pub(super) fn list(&self, names: &[ServiceName], budget: Budget) {
         let inner = &mut *self.inner.lock();
-        let mut came = inner.replace(names);
-        if inner.filled {
-            came.reverse();
-        }
-        for name in came {
-            // Nothing is known of it: once the first ones were read, it comes before those that are read again.
-            if inner.filled {
-                inner.queue.push_front(name.clone())
-            } else {
-                inner.queue.push_back(name.clone())
-            }
+        // Nothing is known of the new ones: they come before those that are read again.
+        for name in inner.replace(names).into_iter().rev() {
+            inner.queue.push_front(name.clone());
             inner.unsettled += 1;
             inner.places.insert(name, Place { queued: true, ..Place::default() });
         }
@@ -111,14 +103,13 @@ impl Roster {
         names.into_iter().for_each(|name| self.enqueue_one(inner, name));
     }
 
-    /// Queues all services without a watch of their own for a read, first those that were read longest ago. Says how many they are.
-    pub(super) fn enqueue_all(&self) -> usize {
+    /// Queues all services without a watch of their own for a read, first those that were read longest ago.
+    pub(super) fn enqueue_all(&self) {
         let inner = &mut *self.inner.lock();
         let swept = inner.places.iter().filter(|(_, place)| matches!(place.follow, Follow::Reads));
         let mut names: Vec<_> = swept.map(|(name, place)| (place.read, name.clone())).collect();
         names.sort();
         names.iter().for_each(|(_, name)| self.enqueue_one(inner, name));
-        names.len()
     }
 
     /// Queues the services that were last read longer than `age` ago for a read, but at most `most` of them.
@@ -160,11 +151,8 @@ impl Roster {
     pub(super) fn next(&self) -> Option<(ServiceName, Cursor, u32)> {
         let inner = &mut *self.inner.lock();
         let now = Instant::now();
-        while let Some(((at, name), ())) = inner.retries.pop_first() {
-            if at > now {
-                inner.retries.insert((at, name), ());
-                break;
-            }
+        while let Some((_, name)) = inner.retries.first().filter(|(at, _)| *at <= now).cloned() {
+            inner.retries.pop_first();
             self.enqueue_one(inner, &name);
         }
         loop {
@@ -181,19 +169,18 @@ impl Roster {
     /// Whether a read is due now.
     pub(super) fn is_due(&self) -> bool {
         let inner = self.inner.lock();
-        let retry = inner.retries.first_key_value().map(|((at, _), ())| *at);
-        !inner.queue.is_empty() || retry.is_some_and(|at| at <= Instant::now())
+        !inner.queue.is_empty() || inner.retries.first().is_some_and(|(at, _)| *at <= Instant::now())
     }
 
     /// When the next read after an error is due.
     pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.inner.lock().retries.first_key_value().map(|((at, _), ())| *at)
+        self.inner.lock().retries.first().map(|(at, _)| *at)
     }
 
     /// Queues at once whatever waits for a read after an error.
     pub(super) fn retry(&self) {
         let inner = &mut *self.inner.lock();
-        for ((_, name), ()) in std::mem::take(&mut inner.retries) {
+        for (_, name) in std::mem::take(&mut inner.retries) {
             self.enqueue_one(inner, &name);
         }
     }
@@ -229,7 +216,7 @@ impl Roster {
         let Some(place) = inner.places.get_mut(name) else { return };
         place.failures = failures;
         if matches!(place.follow, Follow::Reads) {
-            inner.retries.insert((Instant::now() + pause, name.clone()), ());
+            inner.retries.insert((Instant::now() + pause, name.clone()));
         }
         if inner.settle(name) {
             self.assign(inner, budget);

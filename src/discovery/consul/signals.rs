@@ -51,12 +51,13 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
     loop {
         until_needed(view).await;
         if !view.budget().signals {
-            tokio::time::sleep(view.agent.timings.reread).await;
+            // The agent may allow more connections later.
+            tokio::time::sleep(SHORTEST).await;
             continue;
         }
         let mut watch = view.resume(format!("/v1/health/state/{state}"), cursor, 0);
         let mut lane = view.agent.client.lane().await;
-        while view.roster.count().beyond {
+        while view.roster.count().beyond && view.budget().signals {
             match watch.ask(&mut lane, true, model::checks, |_| false).await {
                 Ok(reply) => {
                     let now: HashSet<CheckOf> = reply.content.into_iter().collect();

@@ -4,7 +4,6 @@ mod backend;
 mod crowd;
 mod gateway;
 mod load;
-mod pause;
 mod spread;
 
 use std::path::PathBuf;
@@ -14,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use integration::fake_agent::FakeAgent;
-use integration::process;
+use integration::process::{self, pause};
 
 use self::crowd::Crowd;
 use self::gateway::Gateway;
-use self::pause::pause;
 
 /// Measures the gateway beside an agent with many services.
 #[derive(Debug, Parser)]

@@ -31,7 +31,7 @@ pub(super) struct Inner {
     /// To be read, in this order.
     pub(super) queue: VecDeque<ServiceName>,
     /// To be read later, after an error.
-    pub(super) retries: BTreeMap<(Instant, ServiceName), ()>,
+    pub(super) retries: BTreeSet<(Instant, ServiceName)>,
     /// To get a watch.
     pub(super) promotions: Vec<ServiceName>,
     /// Those that have one.

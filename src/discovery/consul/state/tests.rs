@@ -320,3 +320,19 @@ async fn a_node_that_lost_everything_is_asked_for_and_what_it_lost_comes_back() 
     state.member(0, "n1", true);
     assert_eq!((state.doubts().len(), counts(&state, "s00"), counts(&state, "s01")), (0, Some((1, 1)), Some((1, 1))));
 }
+
+#[test]
+fn while_the_entries_of_a_service_are_held_what_is_saved_of_it_stays_what_it_was() {
+    let state = knowing(&["a", "b", "c"]);
+    let before = state.confirmed().expect("all was answered");
+    // Answers of a token without the right to see nodes, while the list still has the names.
+    for text in ["a", "b", "c"] {
+        state.put(0, &name(text), answer(text, 0..0), Evidence { forgetful: false, filtered: true });
+        assert_eq!(counts(&state, text), Some((5, 5)));
+    }
+    assert_eq!(state.confirmed().expect("what was good"), before);
+    state.put(0, &name("a"), answer("a", 0..3), Evidence::default());
+    assert_eq!(state.accept(None), 12);
+    let after = state.confirmed().expect("what is there");
+    assert_eq!(["a", "b"].map(|text| after[&name(text)].endpoints.len()), [3, 0]);
+}

@@ -35,10 +35,10 @@ pub(super) struct Union {
     /// How many services are watched, and how many are swept.
     pub(super) plan: (usize, usize),
     pub(super) following: Option<Arc<dyn Following>>,
-    /// When the saved catalog was saved that services were restored from.
-    pub(super) saved_at: Option<SystemTime>,
     /// Until then nothing is published.
     pub(super) settles: Option<Instant>,
+    /// When the saved catalog was saved that services were restored from.
+    pub(super) saved_at: Option<SystemTime>,
     /// The datacenter of the agent that told it.
     pub(super) saved_in: String,
     /// The current sentence for the operator on each topic that has one.
@@ -62,8 +62,8 @@ impl Union {
             failing: BTreeMap::new(),
             plan: (0, 0),
             following: None,
-            saved_at: None,
             settles: None,
+            saved_at: None,
             saved_in: String::new(),
             notes: BTreeMap::new(),
         }

@@ -57,3 +57,29 @@ async fn where_the_first_agent_dies_the_next_one_is_followed_and_nothing_is_lost
     until(&discovery, |c| addresses(c, "web").len() == 3).await;
     until_status(&discovery, |s| s.notes.iter().all(|note| !note.contains("does not answer"))).await;
 }
+
+#[tokio::test]
+async fn whether_a_bare_node_is_a_member_is_asked_until_it_is_answered() {
+    let on = |id: &str, node: &str| {
+        let mut entry = instance(id, "10.0.0.1", "passing");
+        entry["Node"]["Node"] = node.into();
+        vec![entry]
+    };
+    let fake = Fake::start().await;
+    for number in 0..20 {
+        fake.put(&format!("s{number}"), on("other", "mine"));
+    }
+    fake.put("a", on("a", "bare"));
+    fake.put("b", on("b", "bare"));
+    let discovery = discover(&fake, |_, _| {});
+    until(&discovery, |c| c.complete).await;
+    fake.fail("/v1/catalog/node/bare", Fault::Status(500));
+    fake.put("a", Vec::new());
+    fake.put("b", Vec::new());
+    while fake.requests("/v1/catalog/node/bare").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    fake.heal();
+    // Both are held, because the node is still there: two of 22 instances alone are no crowd.
+    until(&discovery, |c| suspects(c, "a").len() == 1 && suspects(c, "b").len() == 1).await;
+}

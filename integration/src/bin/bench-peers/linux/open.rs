@@ -185,7 +185,7 @@ mod tests {
     fn a_late_request_counts_its_latency_from_when_it_was_due() {
         // A server that answers nothing for 200 ms: of 100 requests a second on one connection, those that wait in the
         // generator are as late as those that wait in the server.
-        let work = server(|| super::super::system::pause(std::time::Duration::from_millis(200)));
+        let work = server(|| integration::process::pause(std::time::Duration::from_millis(200)));
         let tally = OpenLoop::new(work, 1).and_then(|mut open| open.window(100, 0.3)).expect("it answers");
         assert_eq!((tally.answers, tally.errors), (30, 0));
         let slow = tally.latency.len() - tally.latency.count_between(0, 50_000_000);

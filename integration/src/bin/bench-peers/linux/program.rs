@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use integration::process::pause;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::system::{Outcome, now, pause};
+use super::system::{Outcome, now};
 
 /// A running program in a process group of its own. Dropping it kills the whole group.
 pub(crate) struct Program {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use integration::process::pause;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -105,12 +106,6 @@ pub(crate) fn become_program(mut arguments: impl Iterator<Item = String>) -> Str
     }
     let error = Command::new(&program).args(arguments).exec();
     format!("{program}: {error}")
-}
-
-/// Pauses between two looks at what another program does.
-#[expect(clippy::disallowed_methods, reason = "the one pause of a program that has no runtime while it measures")]
-pub(crate) fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 /// Pauses for some seconds, or until a signal asks for the end.

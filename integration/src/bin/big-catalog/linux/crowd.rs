@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use integration::fake_agent::{FakeAgent, Instance};
+use integration::process::pause;
 
 use super::Options;
-use super::pause::pause;
 
 /// The first services, which are asked for; their instances answer, and are on the agent's own node.
 pub(super) const ASKED: usize = 8;

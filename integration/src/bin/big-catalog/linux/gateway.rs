@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use integration::client::Client;
 use integration::process::Process;
+use integration::process::pause;
 use integration::world;
 use serde_json::Value;
 
 use super::Outcome;
-use super::pause::pause;
 
 /// It, with its configuration in a file that goes with it.
 pub(super) struct Gateway {

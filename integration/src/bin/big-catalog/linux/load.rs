@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use integration::process::pause;
+
 use super::Outcome;
 use super::crowd::ASKED;
 use super::gateway::{connect, get};
-use super::pause::pause;
 
 /// Each has a thread, which sends a request and waits for its answer.
 const CONNECTIONS: u32 = 8;

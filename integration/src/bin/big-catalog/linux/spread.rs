@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use integration::fake_agent::{FakeAgent, Instance};
+use integration::process::pause;
 
 use super::Outcome;
 use super::gateway::{Gateway, connect, get};
-use super::pause::pause;
 
 /// The service that changes.
 const NAME: &str = "moving";
