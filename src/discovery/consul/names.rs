@@ -84,7 +84,14 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
             view.restart();
         }
         let Some(now) = view.agent.rules(view.dc) else { continue };
-        match ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)).await {
+        let answered = tokio::select! {
+            answered = ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)) => answered,
+            failure = hangs(&view), if view.dc == 0 => {
+                watch.fail();
+                Err(failure)
+            }
+        };
+        match answered {
             Ok(reply) => {
                 let saw_canary = view.state.saw_canary[view.dc].fetch_or(reply.content.canary, Ordering::Relaxed)
                     || reply.content.canary;
@@ -104,6 +111,26 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
                     own.doubt();
                 }
                 failed(&view, &mut watch, &failure).await;
+            }
+        }
+    }
+}
+
+/// Asks something small now and then, while the list's query waits: ends when the agent answers nothing although it takes connections. Else
+/// that would be noticed only when queries have waited for too long.
+async fn hangs(view: &View) -> Failure {
+    let mut watch = view.watch("/v1/health/service/consul".into());
+    loop {
+        tokio::time::sleep(view.agent.timings.liveness).await;
+        let mut lane = view.agent.client.lane().await;
+        let mut late = 0;
+        // Whatever else it answers, it answers.
+        while let Err(failure) = watch.ask(&mut lane, false, |_| Ok(()), |_| false).await
+            && failure.kind == Failure::LATE
+        {
+            late += 1;
+            if late == 2 {
+                return failure;
             }
         }
     }

@@ -251,3 +251,28 @@ pub(super) struct Read {
     /// The pause that is due before the next one.
     pub(super) pause: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::Client;
+    use super::super::tests::config;
+    use super::super::watch::Timings;
+    use super::*;
+
+    #[tokio::test]
+    async fn of_an_agent_that_is_followed_after_another_one_only_the_first_answers_are_doubted() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let address = "http://127.0.0.1:1";
+        let client = Arc::new(Client::new(&config(address.into()), address, 8).unwrap());
+        for (successor, doubted) in [(true, true), (false, false)] {
+            let agent = Agent::new(client.clone(), Timings::default(), Vec::new(), successor);
+            let state = Arc::new(State::new(1, Duration::from_secs(600)));
+            let view = View::new(Arc::new(agent), state, (0, None), None);
+            let is_doubted = || view.watch("/".into()).cursor() == Cursor::default().doubting();
+            assert_eq!(is_doubted(), doubted);
+            // The list is empty: nothing is left to be read.
+            view.list(&Arc::default());
+            assert!(!is_doubted());
+        }
+    }
+}

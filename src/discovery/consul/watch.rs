@@ -20,6 +20,8 @@ pub(crate) struct Timings {
     /// The longest pause after an error of the catalog watch, which finds out for all others that the agent is back; and its pause while
     /// the token does not see what it must see.
     pub(crate) canary: Duration,
+    /// How often something small is asked while queries wait, to notice that the agent answers nothing any more.
+    pub(crate) liveness: Duration,
     /// How long the head of an answer that does not wait may take; it doubles after each that took longer, up to `slack`.
     pub(crate) first: Duration,
     /// How long a query must have waited at the agent for its end to be no error: some agents, and what stands before them, cut
@@ -39,6 +41,7 @@ impl Default for Timings {
             slack: Duration::from_secs(10),
             backoff: (Duration::from_millis(200), Duration::from_secs(10)),
             canary: Duration::from_secs(2),
+            liveness: Duration::from_secs(5),
             first: Duration::from_secs(2),
             cut: Duration::from_millis(100),
             reread: Duration::from_secs(600),
@@ -60,7 +63,7 @@ pub(crate) enum Moved {
 }
 
 /// The index to send next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     /// `None`: the next query does not block.
     pub(crate) index: Option<u64>,

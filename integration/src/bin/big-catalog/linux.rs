@@ -78,7 +78,7 @@ fn run() -> Outcome<()> {
         Some(program) => program.clone(),
         None => process::built(&["lictor"])?.remove(0),
     };
-    let (runtime, apart) = (runtime(4)?, runtime(0)?);
+    let (runtime, apart) = (runtime(idle)?, runtime(|| ())?);
     let agent = Arc::new(runtime.block_on(FakeAgent::start()));
     let backends = apart.block_on(backend::start(2 * crowd::REAL))?;
     let bench = Bench { options, program, agent, runtime: apart, backends };
@@ -91,15 +91,21 @@ fn run() -> Outcome<()> {
     if bench.options.pairs == 0 { Ok(()) } else { bench.changing(&crowd) }
 }
 
-/// A runtime of one thread, which gives way to all others by this much: what the agent costs is another machine's as a rule.
-fn runtime(nicer: i32) -> Outcome<tokio::runtime::Runtime> {
+/// A runtime of one thread.
+fn runtime(on_start: fn()) -> Outcome<tokio::runtime::Runtime> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(1).enable_all().on_thread_start(move || {
-        // Of the thread that calls: on Linux a priority is a thread's.
-        let now = rustix::process::getpriority_process(None).unwrap_or(0);
-        let _ = rustix::process::setpriority_process(None, now + nicer);
-    });
+    runtime.worker_threads(1).enable_all().on_thread_start(on_start);
     runtime.build().map_err(|error| error.to_string())
+}
+
+/// Lets this thread run only where no other wants to, and any other take its place at once: what the agent computes is another machine's as a
+/// rule. A priority alone would not do: Linux lets a thread run for up to 3 ms before one that has just woken.
+fn idle() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let done = std::process::Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    if !done.is_ok_and(|status| status.success()) {
+        say("the agent runs as any other thread, because chrt failed: requests wait for it, too");
+    }
 }
 
 impl Bench {

@@ -37,6 +37,21 @@ async fn a_query_that_is_cut_while_it_waits_is_no_error_and_nothing_is_missed() 
 }
 
 #[tokio::test]
+async fn an_agent_that_hangs_while_queries_wait_is_noticed_long_before_they_end() {
+    let (first, second) = (Fake::start().await, Fake::start().await);
+    first.put("web", web(&["10.0.0.1"]));
+    second.put("web", web(&["10.0.0.1", "10.0.0.2"]));
+    let discovery = discover(&first, |config, timings| {
+        config.addresses.push(format!("http://{}", second.address));
+        (timings.wait, timings.liveness) = (Duration::from_secs(3600), Duration::from_millis(100));
+        timings.failover = Duration::from_millis(200);
+    });
+    until(&discovery, |c| c.complete).await;
+    first.fail_silently("/v1/", Fault::Silent);
+    until(&discovery, |c| addresses(c, "web").len() == 2).await;
+}
+
+#[tokio::test]
 async fn where_the_first_agent_dies_the_next_one_is_followed_and_nothing_is_lost_meanwhile() {
     let (mut first, second) = (Fake::start().await, Fake::start().await);
     first.put("web", web(&["10.0.0.1"]));
@@ -56,6 +71,42 @@ async fn where_the_first_agent_dies_the_next_one_is_followed_and_nothing_is_lost
     first.listen().await;
     until(&discovery, |c| addresses(c, "web").len() == 3).await;
     until_status(&discovery, |s| s.notes.iter().all(|note| !note.contains("does not answer"))).await;
+}
+
+#[tokio::test]
+async fn where_only_another_datacenter_can_be_read_the_next_agent_is_followed() {
+    let (first, second) = (Fake::start().await, Fake::start().await);
+    first.put("web", web(&["10.0.0.1"]));
+    second.put("web", web(&["10.0.0.1", "10.0.0.2"]));
+    let discovery = discover(&first, |config, timings| {
+        config.addresses.push(format!("http://{}", second.address));
+        config.datacenters = vec!["dc1".into(), "dc2".into()];
+        // The other datacenter answers at the end of each wait.
+        (timings.wait, timings.failover) = (Duration::from_millis(200), Duration::from_secs(1));
+    });
+    until(&discovery, |c| c.complete).await;
+    first.fail("/v1/catalog/services?dc=dc1", Fault::Status(500));
+    until(&discovery, |c| addresses(c, "web").len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_token_that_sees_less_at_the_next_agent_is_blind_there() {
+    let (mut first, second) = (Fake::start().await, Fake::start().await);
+    first.put("web", web(&["10.0.0.1"]));
+    second.put("web", web(&["10.0.0.1"]));
+    second.blind();
+    let discovery = discover(&first, |config, timings| {
+        config.addresses.push(format!("http://{}", second.address));
+        timings.failover = Duration::from_millis(200);
+    });
+    until(&discovery, |c| c.complete).await;
+    first.kill().await;
+    until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("no longer sees the service `consul`"))).await;
+    // The first answers of another agent are doubted anyway: what is taken away later is held, too.
+    second.put("api", web(&["10.0.0.2"]));
+    until(&discovery, |c| !addresses(c, "api").is_empty()).await;
+    second.put("api", Vec::new());
+    until(&discovery, |c| suspects(c, "api").len() == 1).await;
 }
 
 #[tokio::test]

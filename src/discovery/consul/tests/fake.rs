@@ -35,6 +35,7 @@ struct Inner {
     leader: Option<bool>,
     services: BTreeMap<String, Vec<Value>>,
     faults: Vec<(String, Fault)>,
+    blind: bool,
     requests: Vec<String>,
     /// Paths of the queries that wait.
     waiting: Vec<String>,
@@ -152,9 +153,23 @@ impl Fake {
         self.state.inner.lock().leader = Some(known);
     }
 
-    /// From now on, paths with this beginning fail this way (those that wait already return first).
+    /// The token does not see the service `consul`.
+    pub(crate) fn blind(&self) {
+        self.change(|inner| inner.blind = true);
+    }
+
+    /// From now on, requests with this beginning fail this way (those that wait already return first).
     pub(crate) fn fail(&self, path: &str, fault: Fault) {
         self.change(|inner| inner.faults.push((path.into(), fault)));
+    }
+
+    /// The same, of which nobody is woken.
+    pub(crate) fn fail_silently(&self, path: &str, fault: Fault) {
+        self.state.inner.lock().faults.push((path.into(), fault));
+    }
+
+    pub(crate) fn heal_silently(&self) {
+        self.state.inner.lock().faults.clear();
     }
 
     pub(crate) fn heal(&self) {
@@ -252,7 +267,7 @@ async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) 
             return None;
         }
     }
-    let fault = state.inner.lock().faults.iter().find(|(start, _)| path.starts_with(start)).map(|(_, fault)| *fault);
+    let fault = state.inner.lock().faults.iter().find(|(start, _)| target.starts_with(start)).map(|(_, fault)| *fault);
     if fault == Some(Fault::Silent) {
         std::future::pending::<()>().await;
     }
@@ -284,9 +299,6 @@ async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) 
 fn body(path: &str, inner: &Inner) -> Value {
     if path == "/v1/agent/self" {
         return json!({"Config": {"NodeName": "mine", "Datacenter": "dc1", "Version": "1.8.7"}});
-    }
-    if path == "/v1/status/leader" {
-        return json!("127.0.0.1:8300");
     }
     if path == "/v1/acl/token/self" {
         return json!({"SecretID": "hush", "Policies": [{"Name": "lictor"}], "ExpirationTime": "2027-01-01T00:00:00Z"});
@@ -332,7 +344,10 @@ fn body(path: &str, inner: &Inner) -> Value {
             .collect();
         return json!({"Node": {"Node": node}, "Services": services});
     }
-    let mut names = BTreeMap::from([("consul".to_owned(), Vec::new())]);
+    let mut names = BTreeMap::new();
+    if !inner.blind {
+        names.insert("consul".to_owned(), Vec::new());
+    }
     for (name, entries) in &inner.services {
         let tags = entries.iter().filter_map(|entry| entry["Service"]["Tags"].as_array());
         names.insert(name.clone(), tags.flatten().cloned().collect());

@@ -56,6 +56,31 @@ async fn a_check_that_turns_critical_has_only_its_service_read() {
 }
 
 #[tokio::test]
+async fn what_turned_critical_and_recovered_while_no_check_could_be_watched_is_read_again() {
+    let (fake, discovery, notices) = many(100, 16).await;
+    until_quiet(&fake).await;
+    // All watches are taken by services that were just asked for.
+    for path in fake.waiting("/v1/health/service/") {
+        let name = path.rsplit('/').next().and_then(ServiceName::new).unwrap();
+        notices.tell(notice::Notice::Asked(name));
+    }
+    let quiet = 99;
+    fake.fail("/v1/health/state/", Fault::Status(500));
+    until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("rotation"))).await;
+    // A sweep finds that it is registered anew, and it is read while it is critical.
+    let mut critical = on_node(quiet, "10.0.0.1", "critical");
+    critical["Service"]["ModifyIndex"] = 7.into();
+    fake.put_silently(&name(quiet), vec![critical]);
+    fake.wake("/v1/catalog/services");
+    until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Critical).await;
+    let mut passing = on_node(quiet, "10.0.0.1", "passing");
+    passing["Service"]["ModifyIndex"] = 7.into();
+    fake.put_silently(&name(quiet), vec![passing]);
+    fake.heal_silently();
+    until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Passing).await;
+}
+
+#[tokio::test]
 async fn a_nodes_critical_check_has_all_services_of_the_node_read() {
     let (fake, discovery, _notices) = many(100, 16).await;
     until_quiet(&fake).await;
