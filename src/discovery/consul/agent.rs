@@ -27,6 +27,8 @@ pub(super) struct Agent {
     pub(super) datacenter: Mutex<String>,
     /// Wakes whoever pauses after an error, because the agent answers again.
     pub(super) revived: Notify,
+    /// Changes when it answers again after it hung: what waits there may wait for an answer that never comes.
+    pub(super) hung: watch::Sender<()>,
     /// Since when it fails; `None` while it answers.
     failing: Mutex<Option<Instant>>,
     /// What may be asked besides the watches.
@@ -45,6 +47,7 @@ impl Agent {
             rules: watch::Sender::new(None),
             datacenter: Mutex::default(),
             revived: Notify::new(),
+            hung: watch::Sender::new(()),
             failing: Mutex::default(),
             allowance: Allowance::new(),
             allowed: Mutex::default(),
@@ -62,6 +65,11 @@ impl Agent {
         Budget::new(self.client.lanes().min(allowed), self.datacenters.len().max(1))
     }
 
+    /// How many connections it seems to allow; `None` while it takes all that are configured.
+    pub(super) fn allowed(&self) -> Option<usize> {
+        self.allowed.lock().map(|(allowed, _)| allowed)
+    }
+
     /// Uses fewer connections from now on, because the agent has refused one: others on this address may use up what it allows.
     pub(super) fn yields(&self) {
         let fewest = self.datacenters.len().max(1) + 2;
@@ -72,14 +80,14 @@ impl Agent {
         *allowed = Some((fewer, Instant::now()));
     }
 
-    /// Tries one connection more, where the agent has refused none for some time.
+    /// Tries twice as many connections, where the agent has refused none for some time.
     pub(super) fn recovers(&self) {
         let mut allowed = self.allowed.lock();
         let Some((number, since)) = *allowed else { return };
         if since.elapsed() < YIELDS {
             return;
         }
-        *allowed = (number + 1 < self.client.lanes()).then(|| (number + 1, Instant::now()));
+        *allowed = (number * 2 < self.client.lanes()).then(|| (number * 2, Instant::now()));
     }
 
     /// Notes that it answered: what failed before may be tried again at once. True if it failed until now.
@@ -119,21 +127,23 @@ pub(super) struct Budget {
 impl Budget {
     /// Divides so many requests at once, of which one for each datacenter watches its list of services.
     pub(super) fn new(lanes: usize, datacenters: usize) -> Budget {
-        let spare = (lanes / 8).clamp(1, 4);
+        // The first datacenter reads while another one, which it cannot rely on, is read.
+        let spare = (lanes / 8).clamp(if datacenters > 1 { 2 } else { 1 }, 4);
         let watches = lanes.saturating_sub(datacenters + spare).max(1);
         let signals = watches > 4;
         Budget { watches, watches_beside_signals: if signals { watches - 2 } else { watches }, spare, signals }
     }
 
-    /// The same for each of so many datacenters that stand in for the first: their watches share what that one keeps free, and leave one
-    /// request for reads, which would else wait for ever.
+    /// The same for each of so many datacenters that stand in for the first: they share what that one keeps free, but for one request, which
+    /// is its own. They may all hang.
     pub(super) fn of_others(self, others: usize) -> Budget {
-        let watches = (self.spare - 1) / others.max(1);
-        Budget { watches, watches_beside_signals: watches, signals: false, ..self }
+        let each = self.spare.saturating_sub(1) / others.max(1);
+        let watches = each / 2;
+        Budget { watches, watches_beside_signals: watches, spare: (each - watches).max(1), signals: false }
     }
 }
 
-/// How long fewer connections are used than are configured, until one more is tried.
+/// How long fewer connections are used than are configured, until more are tried.
 const YIELDS: Duration = Duration::from_secs(60);
 
 /// How many reads a second there may be on average, besides the watches and the first fill.
@@ -161,6 +171,11 @@ impl Allowance {
         }
         bucket.0 -= 1.0;
         Ok(())
+    }
+
+    /// Pays for requests that are sent whatever the bucket holds: others wait for longer.
+    pub(super) fn owe(&self, requests: usize) {
+        self.0.lock().0 -= requests as f64;
     }
 
     /// Pays for so many requests in advance, so that nobody else can use up what they need, and waits until they may be sent.
@@ -199,7 +214,27 @@ mod tests {
             let others = (datacenters - 1) * budget.of_others(datacenters - 1).watches;
             assert!(datacenters + budget.watches + others < lanes.max(3), "no request is left for reads: {budget:?}");
         }
+        for (lanes, others) in [(16, 1), (64, 1), (64, 2), (64, 3)] {
+            let (budget, each) = (Budget::new(lanes, 1 + others), Budget::new(lanes, 1 + others).of_others(others));
+            assert!(others * (each.watches + each.spare) < budget.spare, "none is left while they all hang: {each:?}");
+        }
         assert_eq!(Budget::new(64, 1).watches, 59);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_moment_in_which_connections_were_refused_all_are_used_again_within_minutes() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let address = "http://127.0.0.1:1";
+        let client = Client::new(&super::super::tests::config(address.into()), address, 64).expect("a client");
+        let agent = Agent::new(Arc::new(client), Timings::default(), Vec::new(), false);
+        (0..70).for_each(|_| agent.yields());
+        let mut allowed = Vec::new();
+        while let Some(now) = agent.allowed() {
+            allowed.push(now);
+            tokio::time::advance(YIELDS).await;
+            agent.recovers();
+        }
+        assert_eq!(allowed, [3, 6, 12, 24, 48]);
     }
 
     #[tokio::test(start_paused = true)]

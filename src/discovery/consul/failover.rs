@@ -187,6 +187,12 @@ async fn count(views: Vec<Arc<View>>, index: usize) {
 /// Says why there are services without a watch of their own, and what would change that.
 fn budget(views: &[Arc<View>], watched: usize, all: usize) -> String {
     let (agent, budget) = (&views[0].agent, views[0].agent.budget());
+    if let Some(allowed) = agent.allowed() {
+        return format!(
+            "the agent refused more than {allowed} connections: {watched} of {all} services have a watch of their own, those that are asked for \
+             first; more are tried within a minute (limits.http_max_conns_per_client of the agent says how many it takes from an address)"
+        );
+    }
     let connections = agent.client.connections();
     // 200 is Consul's default of `limits.http_max_conns_per_client`, which all gateways on one address share.
     let advice = match all + views.len() + budget.spare.max(4) {

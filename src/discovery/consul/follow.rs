@@ -24,7 +24,7 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
     let mut reads = JoinSet::new();
     loop {
         let most = match view.roster.is_filled() {
-            true => view.agent.budget().spare,
+            true => view.budget().spare,
             // The first reads have all connections but that of the catalog.
             false => (view.agent.client.lanes() - 1).min(FIRST),
         };
@@ -75,8 +75,8 @@ async fn read(view: Arc<View>, name: ServiceName, cursor: Cursor, failures: u32)
 pub(super) async fn watch_the_promoted(view: Arc<View>) {
     let mut watches = JoinSet::new();
     loop {
-        for (name, cursor) in view.roster.promotions() {
-            let watch = watches.spawn(watch(view.clone(), name.clone(), cursor));
+        for (name, cursor, failures) in view.roster.promotions() {
+            let watch = watches.spawn(watch(view.clone(), name.clone(), cursor, failures));
             view.roster.watched(&name, watch);
         }
         tokio::select! {
@@ -88,10 +88,9 @@ pub(super) async fn watch_the_promoted(view: Arc<View>) {
 
 /// Follows a service by blocking queries. Never ends; dropped, it closes its connection. When it panics it is begun again: what is known of
 /// its service stays, and all others are followed as before.
-async fn watch(view: Arc<View>, name: ServiceName, cursor: Cursor) {
+async fn watch(view: Arc<View>, name: ServiceName, mut cursor: Cursor, mut failures: u32) {
     let mut backoff = Backoff::default();
-    let (mut failures, mut cursor) = (0, cursor);
-    while let Err(panic) = outcome(rounds(&view, &name, cursor)).await {
+    while let Err(panic) = outcome(rounds(&view, &name, cursor, failures)).await {
         let pause = backoff.pause();
         tracing::error!(service = %name, "its watch is begun again in {pause:?}: it panicked: {panic}");
         (failures, cursor) = (failures + 1, Cursor::default());
@@ -100,11 +99,19 @@ async fn watch(view: Arc<View>, name: ServiceName, cursor: Cursor) {
     }
 }
 
-async fn rounds(view: &View, name: &ServiceName, cursor: Cursor) {
-    let mut watch = view.resume(path(name), cursor, 0);
+async fn rounds(view: &View, name: &ServiceName, cursor: Cursor, failures: u32) {
+    let mut watch = view.resume(path(name), cursor, failures);
     let mut lane = view.agent.client.lane().await;
+    let mut hung = view.agent.hung.subscribe();
     loop {
-        match view.read(name, &mut watch, &mut lane, true).await {
+        let read = tokio::select! {
+            read = view.read(name, &mut watch, &mut lane, true) => read,
+            Ok(()) = hung.changed() => {
+                watch.fail();
+                continue;
+            }
+        };
+        match read {
             Ok(read) => tokio::time::sleep(read.pause).await,
             Err(pause) => tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -78,7 +78,7 @@ impl catalog::Following for Following {
         let age = heard.map_or(Duration::MAX, |heard| heard.elapsed());
         let lag = match failing {
             Some(failing) => failing.min(age),
-            None if watched || works && current => Duration::ZERO,
+            None if current && (watched || works) => Duration::ZERO,
             None => age,
         };
         Some(Followed { by: if watched { "watch" } else { "signals" }, lag: heard.map(|_| lag) })

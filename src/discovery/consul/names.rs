@@ -66,7 +66,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
     let mut lane = view.agent.client.lane().await;
     let mut rules = view.agent.rules.subscribe();
     let mut latest = Latest::default();
-    let mut blind = false;
+    let (mut blind, mut hung) = (false, false);
     loop {
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
@@ -87,6 +87,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
         let answered = tokio::select! {
             answered = ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)) => answered,
             failure = hangs(&view), if view.dc == 0 => {
+                hung = true;
                 watch.fail();
                 Err(failure)
             }
@@ -100,6 +101,9 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
                 // Another datacenter's answer says nothing of the one that comes first.
                 if view.dc == 0 && view.agent.answers() {
                     view.roster.rebudget(view.budget());
+                }
+                if std::mem::take(&mut hung) {
+                    view.agent.hung.send_replace(());
                 }
                 let changed = take(&view, &reply, watch.index(), blind);
                 // A query that waits has the rights with which it began: that the token sees again is found out by asking.
@@ -119,9 +123,13 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
 /// Asks something small now and then, while the list's query waits: ends when the agent answers nothing although it takes connections. Else
 /// that would be noticed only when queries have waited for too long.
 async fn hangs(view: &View) -> Failure {
-    let mut watch = view.watch("/v1/health/service/consul".into());
+    let mut watch = view.watch("/v1/status/leader".into());
     loop {
         tokio::time::sleep(view.agent.timings.liveness).await;
+        // An agent may be busy with the first reads of many services.
+        if !view.roster.is_filled() {
+            continue;
+        }
         let mut lane = view.agent.client.lane().await;
         let mut late = 0;
         // Whatever else it answers, it answers.
@@ -160,14 +168,19 @@ async fn ask(
 ) -> Result<Reply<Arc<Listing>>, Failure> {
     let listed = |names: &Names| listing(names, &rules.expose, None).candidates;
     let removes = |names: &Arc<Names>| view.state.list_removes(view.dc, &listed(names));
-    let Reply { content, moved, mut evidence } = watch.ask(lane, blocking, latest.parser(), removes).await?;
+    let Reply { content, moved, mut evidence, doubted } = watch.ask(lane, blocking, latest.parser(), removes).await?;
     // Of this list, whoever may not see everything always hears that it was filtered.
     evidence.filtered = false;
-    Ok(Reply { content: latest.listing(content, rules, view.canary.as_deref()), moved, evidence })
+    Ok(Reply { content: latest.listing(content, rules, view.canary.as_deref()), moved, evidence, doubted })
 }
 
 /// Writes a listing to the state and the roster. True if it changed what is known.
 fn take(view: &View, reply: &Reply<Arc<Listing>>, index: u64, blind: bool) -> bool {
+    let _writing = view.writing.lock();
+    // The leader may have been asked meanwhile; the next query returns at once.
+    if reply.moved != Moved::Lost && !reply.evidence.forgetful && index < view.state.index(view.dc) {
+        return false;
+    }
     let Listing { candidates, hidden, .. } = &*reply.content;
     let changed = view.state.list(view.dc, candidates, hidden.clone(), blind, index, reply.evidence);
     view.list(candidates);

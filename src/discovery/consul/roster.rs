@@ -197,16 +197,27 @@ impl Roster {
         let Some(place) = inner.places.get_mut(name) else { return };
         (place.cursor, place.traces, place.ailing, place.failures) = (cursor, traces, ailing, 0);
         place.read = Some(Instant::now());
+        if let Some(retry) = place.retry.take() {
+            inner.retries.remove(&(retry, name.clone()));
+        }
         if inner.settle(name) {
             self.assign(inner, budget);
             self.tell(inner, budget);
         }
     }
 
-    /// A query for a service failed: the next one must not wait for a change.
-    pub(super) fn unanswered(&self, name: &ServiceName) {
+    /// Whether the last answer for a service was newer than this one.
+    pub(super) fn is_older(&self, name: &ServiceName, cursor: Cursor) -> bool {
+        let inner = self.inner.lock();
+        let known = inner.places.get(name).and_then(|place| place.cursor.index);
+        known.is_some_and(|known| cursor.index.is_some_and(|index| index < known))
+    }
+
+    /// A query for a service was not answered: the next one must not wait for a change.
+    pub(super) fn unanswered(&self, name: &ServiceName, failed: bool) {
         if let Some(place) = self.inner.lock().places.get_mut(name) {
             place.cursor.index = None;
+            place.failures = place.failures.saturating_add(failed.into());
         }
     }
 
@@ -216,7 +227,11 @@ impl Roster {
         let Some(place) = inner.places.get_mut(name) else { return };
         place.failures = failures;
         if matches!(place.follow, Follow::Reads) {
-            inner.retries.insert((Instant::now() + pause, name.clone()));
+            let at = Instant::now() + pause;
+            if let Some(before) = place.retry.replace(at) {
+                inner.retries.remove(&(before, name.clone()));
+            }
+            inner.retries.insert((at, name.clone()));
         }
         if inner.settle(name) {
             self.assign(inner, budget);
@@ -225,11 +240,11 @@ impl Roster {
         self.due.notify_one();
     }
 
-    /// Takes the services that are to get a watch of their own, each with the index that it goes on from.
-    pub(super) fn promotions(&self) -> Vec<(ServiceName, Cursor)> {
+    /// Takes the services that are to get a watch of their own, each with what is known of its reads.
+    pub(super) fn promotions(&self) -> Vec<(ServiceName, Cursor, u32)> {
         let inner = &mut *self.inner.lock();
         let names = std::mem::take(&mut inner.promotions);
-        let place = |name: ServiceName| inner.places.get(&name).map(|place| (name, place.cursor));
+        let place = |name: ServiceName| inner.places.get(&name).map(|place| (name, place.cursor, place.failures));
         names.into_iter().filter_map(place).collect()
     }
 
@@ -267,12 +282,16 @@ impl Roster {
         self.inner.lock().places.contains_key(name)
     }
 
-    /// Of a service: whether it has a watch of its own, whether all that signals said was looked into, and when something was heard of it.
+    /// Of a service: whether it has a watch of its own, whether what is known of it is current as far as watches and signals tell, and when
+    /// something was heard of it.
     pub(super) fn heard(&self, name: &str) -> Option<(bool, bool, Option<Instant>)> {
         let inner = self.inner.lock();
         let place = inner.places.get(name)?;
-        let swept = inner.swept.filter(|_| place.settled);
-        Some((matches!(place.follow, Follow::Watch(_)), inner.moved.is_none() && !place.queued, place.read.max(swept)))
+        let well = place.failures == 0;
+        let swept = inner.swept.filter(|_| place.settled && well);
+        let watched = matches!(place.follow, Follow::Watch(_));
+        let current = well && (watched || inner.moved.is_none() && !place.queued);
+        Some((watched, current, place.read.max(swept)))
     }
 
     /// Something was registered, or is gone: it is not known yet what.

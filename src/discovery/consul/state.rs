@@ -93,6 +93,11 @@ impl State {
         })
     }
 
+    /// The index of the catalog's last answer.
+    pub(crate) fn index(&self, dc: usize) -> u64 {
+        self.union.lock().datacenters.get(dc).map_or(0, |datacenter| datacenter.index)
+    }
+
     /// Takes a service's answer. True if that changed what is known of it.
     pub(crate) fn put(&self, dc: usize, name: &ServiceName, answer: Assembled, evidence: Evidence) -> bool {
         self.change(dc, |union, now| {
@@ -112,7 +117,8 @@ impl State {
         self.change(dc, |union, _| {
             union.errors += 1;
             let datacenter = &mut union.datacenters[dc];
-            if datacenter.lists(name) {
+            // Of another datacenter, a read may end after it has become superfluous.
+            if datacenter.lists(name) && (dc == 0 || union.wanted[dc].contains(name)) {
                 let reason = format!("{name}: {}", failure.reason);
                 union.failing.insert((dc, name.clone()), Failure { reason, ..failure.clone() });
             }

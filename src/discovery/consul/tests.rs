@@ -2,6 +2,7 @@
 
 mod agents;
 pub(crate) mod fake;
+mod order;
 mod planning;
 mod trusting;
 

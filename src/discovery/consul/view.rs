@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::agent::{Agent, Budget};
 use super::assemble::{self, Assembled, Rules};
 use super::client::{Failure, Lane, Patience};
 use super::health;
 use super::listing::{self, Listing};
-use super::model::{self, Entry, Unreadable};
+use super::model::{self, Entry, Names, Unreadable};
 use super::roster::{Roster, Trace};
 use super::state::{Evidence, State};
 use super::watch::{Cursor, Watch};
@@ -37,6 +38,11 @@ pub(super) struct View {
     pub(super) registrations: watch::Sender<u64>,
     /// Whether the checks that are critical, and those that are warning, are watched.
     pub(super) signals: [AtomicBool; 2],
+    /// Held while an answer is compared with what is known and written, to the state and to the roster, so that of two answers that come at
+    /// once the newer one counts.
+    pub(super) writing: Mutex<()>,
+    /// What the leader answered last when it was asked for the list of services.
+    leaders: tokio::sync::Mutex<Option<LeadersList>>,
     hasher: foldhash::quality::RandomState,
     /// The services of its catalog that may be exposed, sorted; `None` before they were listed.
     candidates: Mutex<Option<Arc<Vec<ServiceName>>>>,
@@ -45,6 +51,14 @@ pub(super) struct View {
 }
 
 type Entries = Vec<Result<Entry, Unreadable>>;
+
+/// The leader's list of services.
+#[derive(Clone, Debug)]
+struct LeadersList {
+    /// When it was asked for.
+    asked: Instant,
+    answer: Result<(Arc<Names>, u64), Failure>,
+}
 
 impl View {
     pub(super) fn new(
@@ -62,6 +76,8 @@ impl View {
             roster: Roster::default(),
             registrations: watch::Sender::new(0),
             signals: Default::default(),
+            writing: Mutex::default(),
+            leaders: tokio::sync::Mutex::default(),
             hasher: foldhash::quality::RandomState::default(),
             candidates: Mutex::default(),
             warned: Mutex::default(),
@@ -100,7 +116,9 @@ impl View {
 
     /// A watch that goes on where another one for this path ended.
     pub(super) fn resume(&self, path: String, cursor: Cursor, failures: u32) -> Watch {
-        let cursor = if self.agent.successor && !self.roster.is_filled() { cursor.doubting() } else { cursor };
+        // What failed when all was read for the first time has not been read yet.
+        let first = !self.roster.is_filled() || failures > 0 && !cursor.has_begun();
+        let cursor = if self.agent.successor && first { cursor.doubting() } else { cursor };
         Watch::new(path, self.parameters(), &self.agent.timings).resuming(cursor, failures)
     }
 
@@ -129,7 +147,8 @@ impl View {
         path: &str,
         parse: fn(&[u8]) -> Result<T, String>,
     ) -> Result<(T, Option<u64>), Failure> {
-        let mut watch = self.watch(path.to_owned());
+        // Nothing goes on where this ends: an agent that is slow gets all the time at once.
+        let mut watch = self.resume(path.to_owned(), Cursor::default(), u32::MAX);
         let content = watch.ask(lane, false, parse, |_| false).await?.content;
         Ok((content, watch.cursor().index))
     }
@@ -148,20 +167,24 @@ impl View {
         let Some(rules) = self.agent.rules(self.dc) else { return Err(self.agent.timings.backoff.0) };
         let removes = |entries: &Entries| self.state.removes(self.dc, name, &assemble::service(name, entries, &rules));
         let mut answered = watch.ask(lane, blocking, model::entries, removes).await;
-        if let Ok(reply) = &mut answered
-            && reply.content.is_empty()
-            && self.state.removes(self.dc, name, &assemble::service(name, &[], &rules))
-        {
-            match self.is_blind_to(name, lane, &rules, reply.evidence).await {
-                Ok(blind) => reply.evidence.filtered |= blind,
-                Err(failure) => {
-                    watch.fail();
-                    answered = Err(failure);
+        if let Ok(reply) = &mut answered {
+            self.agent.allowance.owe(usize::from(reply.doubted));
+            if reply.content.is_empty() && self.state.removes(self.dc, name, &assemble::service(name, &[], &rules)) {
+                match self.is_blind_to(name, lane, &rules, reply.evidence).await {
+                    Ok(blind) => reply.evidence.filtered |= blind,
+                    Err(failure) => {
+                        watch.fail();
+                        answered = Err(failure);
+                    }
                 }
             }
         }
         match answered {
             Ok(reply) => {
+                let _writing = self.writing.lock();
+                if !reply.evidence.forgetful && self.roster.is_older(name, watch.cursor()) {
+                    return Ok(Read { changed: false, pause: watch.pause(reply.moved, false) });
+                }
                 let assembled = assemble::service(name, &reply.content, &rules);
                 self.warn_of_shared(name, &assembled);
                 let changed = self.state.put(self.dc, name, assembled, reply.evidence);
@@ -169,7 +192,7 @@ impl View {
                 Ok(Read { changed, pause: watch.pause(reply.moved, changed) })
             }
             Err(failure) => {
-                self.roster.unanswered(name);
+                self.roster.unanswered(name, failure.kind != Failure::CUT);
                 let mut pause = watch.backoff(&failure);
                 if failure.is_of_too_many() {
                     self.agent.yields();
@@ -196,21 +219,37 @@ impl View {
         rules: &Rules,
         evidence: Evidence,
     ) -> Result<bool, Failure> {
-        let patience = Patience { head: self.agent.timings.slack, waits: None };
-        // The leader is asked: another server may not have heard yet that the name is gone.
-        let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await?;
-        let names = model::names(&answer.body).map_err(Failure::not_understood)?;
+        let (names, index) = self.leaders_list(lane).await?;
         let sees =
             |canary: &String| names.contains_key(canary) || !self.state.saw_canary[self.dc].load(Ordering::Relaxed);
         let blind = names.contains_key(name.as_str()) || !self.canary.iter().all(sees);
-        if !blind {
+        let _writing = self.writing.lock();
+        if !blind && index >= self.state.index(self.dc) {
             let Listing { candidates, hidden, .. } = listing::listing(&names, &rules.expose, None);
-            let index = answer.index.unwrap_or_default();
             self.state.list(self.dc, &candidates, hidden, false, index, Evidence { filtered: false, ..evidence });
             // What comes back is new to both: it is read, whoever hears of it first.
             self.list(&candidates);
         }
         Ok(blind)
+    }
+
+    /// The list of services as the leader answers it now, and its index: another server may not have heard yet that a name is gone. Whoever
+    /// asks while others do gets the answer to the first question that is sent from now on.
+    async fn leaders_list(&self, lane: &mut Lane) -> Result<(Arc<Names>, u64), Failure> {
+        let now = Instant::now();
+        let mut last = self.leaders.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.asked >= now) {
+            return last.answer.clone();
+        }
+        self.agent.allowance.owe(1);
+        let asked = Instant::now();
+        let patience = Patience { head: self.agent.timings.slack, waits: None };
+        let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await.and_then(|answer| {
+            let names = model::names(&answer.body).map_err(Failure::not_understood)?;
+            Ok((Arc::new(names), answer.index.unwrap_or_default()))
+        });
+        *last = Some(LeadersList { asked, answer: answer.clone() });
+        answer
     }
 
     /// What each query of this datacenter says.
@@ -273,6 +312,12 @@ mod tests {
             // The list is empty: nothing is left to be read.
             view.list(&Arc::default());
             assert!(!is_doubted());
+            // What could not be read meanwhile has not been answered yet.
+            let resumed = |cursor, failures| view.resume("/".into(), cursor, failures).cursor();
+            let mut answered = Cursor::default();
+            answered.take(Some(7));
+            assert_eq!(resumed(Cursor::default(), 1) == Cursor::default().doubting(), doubted);
+            assert_eq!(resumed(answered, 1), answered);
         }
     }
 }

@@ -72,6 +72,11 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// Whether there was an answer.
+    pub(crate) fn has_begun(self) -> bool {
+        self.highest > 0
+    }
+
     /// The same for an agent that is followed after another one: its first answer counts as one whose index is below one seen before.
     pub(crate) fn doubting(self) -> Cursor {
         Cursor { highest: if self.highest == 0 { u64::MAX } else { self.highest }, ..self }
@@ -101,6 +106,8 @@ pub(crate) struct Reply<T> {
     pub(crate) moved: Moved,
     /// What bears on whether to believe that what it lacks is gone.
     pub(crate) evidence: Evidence,
+    /// It was asked for a second time, because there was doubt.
+    pub(crate) doubted: bool,
 }
 
 /// How often to ask: a token bucket that holds two and gains one a second. An agent that returns at once without news is
@@ -177,9 +184,9 @@ impl Watch {
         Watch { longest_pause, ..self }
     }
 
-    /// The same, which goes on where another one for this path ended.
+    /// The same, which goes on where another one for this path ended. What that one was not told in time gets more time now.
     pub(crate) fn resuming(self, cursor: Cursor, failures: u32) -> Watch {
-        Watch { cursor, failures, ..self }
+        Watch { cursor, failures, late: failures, ..self }
     }
 
     /// Where it stands.
@@ -213,9 +220,9 @@ impl Watch {
     ) -> Result<Reply<T>, Failure> {
         let result = self.asked(lane, blocking, parse, removes).await;
         match result {
-            Ok((content, index, evidence)) => {
+            Ok((content, index, evidence, doubted)) => {
                 (self.failures, self.late) = (0, 0);
-                Ok(Reply { content, moved: self.cursor.take(index), evidence })
+                Ok(Reply { content, moved: self.cursor.take(index), evidence, doubted })
             }
             Err(failure) if failure.kind == Failure::CUT => {
                 // An agent that came back with a lower index would not be heard for a whole wait.
@@ -236,19 +243,20 @@ impl Watch {
         blocking: bool,
         parse: impl Fn(&[u8]) -> Result<T, String> + Clone + Send + 'static,
         removes: impl Fn(&T) -> bool,
-    ) -> Result<(T, Option<u64>, Evidence), Failure> {
+    ) -> Result<(T, Option<u64>, Evidence, bool), Failure> {
         let (query, patience) = self.query(blocking);
         let mut answer = lane.get(&self.path, &query, patience).await?;
         let (index, filtered) = (answer.index, answer.filtered);
         let forgetful = index.is_some_and(|index| index < self.cursor.highest);
-        let doubt = forgetful
+        let mut doubt = forgetful
             || answer.known_leader == Some(false)
             || answer.last_contact > OUT_OF_TOUCH
             || answer.streamed && answer.body.len() < 8;
         let mut content = parsed(&mut answer, parse.clone()).await?;
         let mut evidence = Evidence { forgetful, filtered };
         let mut index = index;
-        if doubt && removes(&content) {
+        doubt &= removes(&content);
+        if doubt {
             let patience = Patience { head: self.timings.slack, waits: None };
             let mut answer = lane.get(&self.path, &self.parameters, patience).await?;
             content = parsed(&mut answer, parse).await?;
@@ -260,7 +268,7 @@ impl Watch {
             // be as forgetful as this one.
             self.cursor.highest = 0;
         }
-        Ok((content, index, evidence))
+        Ok((content, index, evidence, doubt))
     }
 
     /// Counts an error: the index is forgotten, and the next pause is longer.
@@ -364,6 +372,16 @@ mod tests {
             tokio::time::advance(Duration::from_secs(60)).await;
             assert!(pace.pay(Moved::Still, false).is_zero());
         }
+    }
+
+    #[test]
+    fn who_was_not_answered_in_time_gets_more_time_also_where_another_watch_goes_on() {
+        let timings = Timings::default();
+        let head = |failures| {
+            let watch = Watch::new("/".into(), Vec::new(), &timings);
+            watch.resuming(Cursor::default(), failures).query(false).1.head.as_secs()
+        };
+        assert_eq!([0, 1, 2, 3, u32::MAX].map(head), [2, 4, 8, 10, 10]);
     }
 
     #[test]

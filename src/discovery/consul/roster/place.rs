@@ -59,6 +59,8 @@ pub(super) struct Place {
     pub(super) read: Option<Instant>,
     pub(super) cursor: Cursor,
     pub(super) failures: u32,
+    /// When it is read again after an error.
+    pub(super) retry: Option<Instant>,
     /// It was read or could not be: nobody waits for it any more.
     pub(super) settled: bool,
     /// An instance of it did not pass when it was read.

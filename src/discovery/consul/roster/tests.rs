@@ -32,7 +32,7 @@ fn read(roster: &Roster) -> Vec<String> {
 /// Gives a watch to those that are to get one, and says who they are.
 async fn promote(roster: &Roster) -> Vec<String> {
     let mut promoted = Vec::new();
-    for (name, _) in roster.promotions() {
+    for (name, ..) in roster.promotions() {
         roster.watched(&name, tokio::spawn(std::future::pending::<()>()).abort_handle());
         promoted.push(name.to_string());
     }
@@ -132,12 +132,29 @@ async fn what_could_not_be_read_waits_for_its_pause_and_asks_without_an_index() 
     let (first, mut cursor, _) = roster.next().expect("it is due");
     cursor.take(Some(7));
     roster.answered(&first, cursor, (Box::default(), false), none);
-    roster.unanswered(&first);
+    roster.unanswered(&first, true);
     roster.failed(&first, 1, Duration::from_secs(5), none);
     assert!(roster.next().is_none() && roster.next_retry().is_some());
     tokio::time::advance(Duration::from_secs(6)).await;
     let (again, cursor, failures) = roster.next().expect("it is due");
     assert_eq!((again, cursor.index, failures), (first, None, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_by_several_reads_is_tried_again_once() {
+    let (roster, none) = (Roster::default(), Budget { watches: 0, watches_beside_signals: 0, ..budget() });
+    roster.list(&names(1), none);
+    let (first, cursor, _) = roster.next().expect("it is due");
+    for seconds in [1, 5] {
+        roster.failed(&first, 1, Duration::from_secs(seconds), none);
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(roster.next().is_none());
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert!(roster.next().is_some());
+    roster.failed(&first, 2, Duration::from_secs(5), none);
+    roster.answered(&first, cursor, (Box::default(), false), none);
+    assert!(roster.next_retry().is_none());
 }
 
 #[tokio::test(start_paused = true)]

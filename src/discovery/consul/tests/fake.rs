@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 
 /// How to misbehave.
@@ -36,6 +36,8 @@ struct Inner {
     services: BTreeMap<String, Vec<Value>>,
     faults: Vec<(String, Fault)>,
     blind: bool,
+    /// Requests whose answer is made, and sent when it is released.
+    held: Vec<String>,
     requests: Vec<String>,
     /// Paths of the queries that wait.
     waiting: Vec<String>,
@@ -44,8 +46,19 @@ struct Inner {
 #[derive(Default)]
 struct State {
     inner: Mutex<Inner>,
+    holding: AtomicUsize,
+    released: Notify,
     open: AtomicUsize,
     most: AtomicUsize,
+}
+
+impl State {
+    /// Whether this answer is held: the first one to this request.
+    fn holds(&self, target: &str) -> bool {
+        let held = &mut self.inner.lock().held;
+        let place = held.iter().position(|held| held == target.trim_end_matches('?'));
+        place.map(|place| held.swap_remove(place)).is_some()
+    }
 }
 
 /// Whom a change wakes.
@@ -158,6 +171,20 @@ impl Fake {
         self.change(|inner| inner.blind = true);
     }
 
+    /// The next answer to exactly this request is made, but not sent before it is released.
+    pub(crate) fn hold(&self, target: &str) {
+        self.state.inner.lock().held.push(target.into());
+    }
+
+    /// How many answers are held, or were.
+    pub(crate) fn holding(&self) -> usize {
+        self.state.holding.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn release(&self) {
+        self.state.released.notify_waiters();
+    }
+
     /// From now on, requests with this beginning fail this way (those that wait already return first).
     pub(crate) fn fail(&self, path: &str, fault: Fault) {
         self.change(|inner| inner.faults.push((path.into(), fault)));
@@ -194,6 +221,11 @@ impl Fake {
         let mut inner = self.state.inner.lock();
         inner.index += 1;
         inner.services.insert(name.into(), entries);
+    }
+
+    /// A service that is in no list any more, of which nobody is woken.
+    pub(crate) fn remove_silently(&self, name: &str) {
+        self.state.inner.lock().services.remove(name);
     }
 
     /// Wakes the queries that wait for paths with this beginning.
@@ -239,6 +271,11 @@ async fn serve(mut stream: TcpStream, state: &State, changed: &broadcast::Sender
             _ = stream.read_u8() => return,
         };
         let Some(answer) = answer else { return };
+        if state.holds(&target) {
+            let released = state.released.notified();
+            state.holding.fetch_add(1, Ordering::SeqCst);
+            released.await;
+        }
         if stream.write_all(&answer).await.is_err() || !answer.ends_with(b"\n") {
             return;
         }

@@ -81,6 +81,18 @@ fn no_error_of_the_agent_makes_another_datacenter_serve() {
 }
 
 #[test]
+fn an_error_of_a_datacenter_that_has_become_superfluous_is_no_error() {
+    let state = three();
+    state.put(0, &name("b"), critical("b"), Evidence::default());
+    state.service_failed(1, &name("b"), &failure(), 1);
+    assert!(reported(&state).error.is_some());
+    put(&state, 0, "b", 1);
+    // A read that was under way ends only now.
+    state.service_failed(1, &name("b"), &failure(), 2);
+    assert_eq!(reported(&state).error, None);
+}
+
+#[test]
 fn suspects_serve_only_where_no_datacenter_has_anything_confirmed() {
     let state = three();
     state.put(0, &name("b"), of(0, "b", 0), FORGETFUL);
