@@ -194,9 +194,9 @@ fn budget(views: &[Arc<View>], watched: usize, all: usize) -> String {
         );
     }
     let connections = agent.client.connections();
-    // 200 is Consul's default of `limits.http_max_conns_per_client`, which all gateways on one address share.
+    // 200 is Consul's default of `limits.http_max_conns_per_client`, which all gateways on one address share: two while one is replaced.
     let advice = match all + views.len() + budget.spare.max(4) {
-        needed if needed <= 200 => format!("with consul.connections = {needed} all have one"),
+        needed if 2 * needed <= 200 => format!("with consul.connections = {needed} all have one"),
         _ => "over HTTPS, with HTTP/2, all have one".into(),
     };
     format!(
