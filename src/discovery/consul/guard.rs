@@ -8,21 +8,22 @@
 mod census;
 mod holds;
 mod ledger;
+mod partition;
+mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use self::census::lost_by_gossip;
-use self::census::{Census, Extent};
+use self::census::Census;
+pub(crate) use self::census::{SERF_HEALTH, lost_by_gossip};
 pub(crate) use self::holds::News;
-use self::holds::{Cause, Fate, Holds};
-use self::ledger::{How, Ledger, Loss, moments};
+use self::holds::{Beginning, Cause, Fate, Holds};
+use self::ledger::{How, Ledger};
+use self::partition::Partition;
+pub(crate) use self::window::{Now, WINDOW};
 use crate::catalog::{Endpoint, Key, ServiceName};
-
-/// What vanishes within this time is summed.
-pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 
 /// What accompanies an answer and bears on whether to believe what it no longer has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,13 +32,6 @@ pub(crate) struct Evidence {
     pub(crate) forgetful: bool,
     /// `X-Consul-Results-Filtered-By-ACLs: true`.
     pub(crate) filtered: bool,
-}
-
-/// The moment, by the clock that measures and by the clock that people read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) instant: Instant,
-    pub(crate) clock: SystemTime,
 }
 
 /// What is known of one datacenter's losses, and what is held of them.
@@ -54,6 +48,8 @@ pub(crate) struct Guard {
     blind: Option<bool>,
     /// Nodes that lost everything and may still be members, and when that was.
     doubts: BTreeMap<String, Instant>,
+    /// The nodes that gossip has lost.
+    partition: Partition,
     /// The losses of the answer that is being taken, by number.
     fresh: Vec<u64>,
     /// Services whose suspects have changed.
@@ -71,6 +67,7 @@ impl Guard {
             forgetful: None,
             blind: None,
             doubts: BTreeMap::new(),
+            partition: Partition::default(),
             fresh: Vec::new(),
             dirty: BTreeSet::new(),
         }
@@ -112,7 +109,7 @@ impl Guard {
     /// Judges what was lost since the last judgement, all of it by one answer. `evidence` accompanied that answer.
     pub(crate) fn judge(&mut self, evidence: Evidence, now: Now) {
         let fresh = std::mem::take(&mut self.fresh);
-        let start = start(now);
+        let start = now.start();
         let (doubts, patience) = (&mut self.doubts, self.hold.max(WINDOW));
         doubts.retain(|_, at| now.instant.duration_since(*at) < patience);
         self.ledger.prune(start, |loss| loss.nodes().any(|node| doubts.contains_key(node)));
@@ -139,10 +136,15 @@ impl Guard {
             self.hold(losses, &Cause::Filter, Some(reason.into()), now);
         } else if self.holds.joins(&Cause::Mass, now) {
             self.hold(losses, &Cause::Mass, None, now);
-        } else if let Some(extent) = (!losses.is_empty()).then(|| self.ledger.crowd(start, &self.census)).flatten() {
-            self.hold(self.open(start), &Cause::Mass, Some(mass(extent)), now);
         } else {
-            self.doubt(&losses, start, now);
+            let losses = self.hold_foretold(losses, now);
+            if let Some(extent) = (!losses.is_empty()).then(|| self.ledger.crowd(start, &self.census)).flatten() {
+                self.partition.join(extent, self.hold, now);
+                self.hold(self.open(start), &Cause::Mass, Some(extent.reason()), now);
+            } else {
+                let bereft = self.ledger.bereft(&losses, start, &self.census);
+                self.doubts.extend(bereft.into_iter().map(|node| (node, now.instant)));
+            }
         }
     }
 
@@ -173,6 +175,26 @@ impl Guard {
         self.hold(lost, &Cause::Node(node.to_owned()), Some(reason), now);
     }
 
+    /// Takes all nodes whose `serfHealth` is critical, before what they carry is read, and all services as they are known. Where what is
+    /// about to be lost is a crowd, its losses are held whenever they are heard of, but not longer than a suspect is held.
+    pub(crate) fn gossip_lost<'a>(
+        &mut self,
+        nodes: HashSet<String>,
+        services: impl Iterator<Item = (&'a ServiceName, &'a [Endpoint])>,
+        now: Now,
+    ) {
+        if !self.partition.take(nodes, now) || self.hold.is_zero() {
+            return;
+        }
+        let (extent, is_crowd) = self.partition.extent(services, &self.ledger, &self.census, now);
+        if is_crowd {
+            self.partition.begin(extent, self.hold, now);
+            self.hold_as(self.open(now.start()), &Cause::Mass, Some(self.partition.beginning(now)), now);
+        } else if self.holds.joins(&Cause::Mass, now) {
+            self.partition.join(extent, self.hold, now);
+        }
+    }
+
     /// A suspect refused a connection: it is gone.
     pub(crate) fn refused(&mut self, key: &Key, now: Now) {
         if self.end(key, Fate::Refused, now) {
@@ -191,6 +213,7 @@ impl Guard {
         if service.is_none() {
             self.forgetful = None;
             self.doubts.clear();
+            self.partition.accept();
         }
         keys.len()
     }
@@ -275,7 +298,7 @@ impl Guard {
             self.holds.present(&old.key, false);
             self.dirty.insert(old.key.service.clone());
         } else if old.available() || lost_by_gossip(old) {
-            let number = self.ledger.lose(old.clone(), How::Vanished, old.available(), start(now), now);
+            let number = self.ledger.lose(old.clone(), How::Vanished, old.available(), now.start(), now);
             self.fresh.push(number);
         }
     }
@@ -297,7 +320,7 @@ impl Guard {
     fn change(&mut self, old: &Endpoint, new: &Endpoint, now: Now) {
         match (lost_by_gossip(old), lost_by_gossip(new)) {
             (false, true) if old.available() => {
-                let number = self.ledger.lose(old.clone(), How::Gossip, true, start(now), now);
+                let number = self.ledger.lose(old.clone(), How::Gossip, true, now.start(), now);
                 self.fresh.push(number);
             }
             (true, true) | (false, true) => {}
@@ -324,44 +347,32 @@ impl Guard {
         self.ledger.since(start).filter(|(_, loss)| !loss.held).map(|(number, _)| number).collect()
     }
 
-    /// Notes the nodes that lost everything, at least two services, within the window: are they still members?
-    fn doubt(&mut self, fresh: &[u64], start: Instant, now: Now) {
-        let (ledger, census) = (&self.ledger, &self.census);
-        let vanished = |loss: &&Loss| !loss.held && loss.counts && loss.how == How::Vanished;
-        let mut nodes: BTreeMap<&str, Vec<&Loss>> = BTreeMap::new();
-        for loss in fresh.iter().filter_map(|number| ledger.get(*number)).filter(vanished) {
-            let bare = loss.nodes().filter(|node| census.is_bare(node));
-            nodes.extend(bare.map(|node| (node, Vec::new())));
+    /// Holds those of these losses that belong to a crowd which was known before they were heard of; says which do not.
+    fn hold_foretold(&mut self, losses: Vec<u64>, now: Now) -> Vec<u64> {
+        let foretold = |number: &u64| self.ledger.get(*number).is_some_and(|loss| self.partition.foretold(loss, now));
+        let (foretold, others): (Vec<u64>, Vec<u64>) = losses.into_iter().partition(foretold);
+        if !foretold.is_empty() {
+            self.hold_as(foretold, &Cause::Mass, Some(self.partition.beginning(now)), now);
         }
-        if nodes.is_empty() {
-            return;
-        }
-        for loss in ledger.since(start).map(|(_, loss)| loss).filter(vanished) {
-            for node in loss.nodes() {
-                if let Some(losses) = nodes.get_mut(node) {
-                    losses.push(loss);
-                }
-            }
-        }
-        for (node, losses) in nodes {
-            let mut several = false;
-            moments(losses.into_iter(), |_| false, |extent| several |= extent.services >= 2);
-            if several {
-                self.doubts.insert(node.to_owned(), now.instant);
-            }
-        }
+        others
     }
 
     /// Holds these losses. With a reason, they begin a crowd or let it go on; without one, they only join it.
-    fn hold(&mut self, mut losses: Vec<u64>, cause: &Cause, reason: Option<String>, now: Now) {
+    fn hold(&mut self, losses: Vec<u64>, cause: &Cause, reason: Option<String>, now: Now) {
+        let joins = now.instant + WINDOW;
+        self.hold_as(losses, cause, reason.map(|reason| Beginning { reason, joins, by_gossip: 0 }), now);
+    }
+
+    /// The same; `beginning` also says for how long other losses join, and how much gossip is about to lose.
+    fn hold_as(&mut self, mut losses: Vec<u64>, cause: &Cause, beginning: Option<Beginning>, now: Now) {
         let (ledger, hold) = (&mut self.ledger, self.hold);
         // What vanished longer ago than it may be held stays gone.
         losses.retain(|number| ledger.get(*number).is_some_and(|loss| loss.at.instant + hold > now.instant));
         if losses.is_empty() {
             return;
         }
-        if let Some(reason) = reason {
-            self.holds.begin(cause, reason, now.instant + WINDOW, now);
+        if let Some(beginning) = beginning {
+            self.holds.begin(cause, beginning, now);
         }
         let by_gossip = losses.iter().filter_map(|number| ledger.get(*number)).filter(|loss| loss.how == How::Gossip);
         self.holds.of_gossip(cause, by_gossip.count());
@@ -373,17 +384,6 @@ impl Guard {
             suspect = self.holds.hold(loss, cause, hold, suspect);
         }
     }
-}
-
-/// When the window began.
-fn start(now: Now) -> Instant {
-    now.instant.checked_sub(WINDOW).unwrap_or(now.instant)
-}
-
-/// The reason of a mass.
-fn mass(extent: Extent) -> String {
-    let Extent { instances, services, .. } = extent;
-    format!("{instances} instances of {services} services vanished within {} s", WINDOW.as_secs())
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::Failure;
+use super::guard::SERF_HEALTH;
 use super::model::{self, CheckOf};
 use super::roster::Trace;
 use super::view::View;
 use super::watch::Cursor;
 use crate::catalog::ServiceName;
+
+/// The state of checks that says which nodes gossip has lost.
+const CRITICAL: &str = "critical";
 
 /// Where signals fail, each service without a watch is read this often.
 const SHORTEST: Duration = Duration::from_secs(10);
@@ -34,7 +38,7 @@ const BEHIND: Duration = Duration::from_millis(50);
 
 /// Watches what says that services without a watch of their own must be read. Never ends; while all services have a watch, it waits.
 pub(super) async fn follow(view: Arc<View>) {
-    let (critical, warning) = (checks(&view, (0, "critical")), checks(&view, (1, "warning")));
+    let (critical, warning) = (checks(&view, (0, CRITICAL)), checks(&view, (1, "warning")));
     tokio::join!(critical, warning, sweeps(&view), rotation(&view));
 }
 
@@ -61,12 +65,16 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
             match watch.ask(&mut lane, true, model::checks, |_| false).await {
                 Ok(reply) => {
                     let now: HashSet<CheckOf> = reply.content.into_iter().collect();
+                    let changed = known != now;
+                    if state == CRITICAL && (changed || first) {
+                        // What its nodes carry is read one by one: the guard must know before how much that will be.
+                        view.state.gossip_lost(view.dc, lost_by_gossip(&now));
+                    }
                     let mut due = services(view, known.symmetric_difference(&now));
                     if std::mem::take(&mut first) {
                         // What was read before may have recovered since.
                         due.extend(view.roster.ailing());
                     }
-                    let changed = known != now;
                     known = now;
                     view.roster.enqueue(&due);
                     works.store(true, Ordering::Relaxed);
@@ -104,6 +112,12 @@ fn services<'a>(view: &View, checks: impl Iterator<Item = &'a CheckOf>) -> Vec<S
         names.extend(view.roster.on_nodes(&nodes));
     }
     names
+}
+
+/// The nodes that gossip has lost by these critical checks.
+fn lost_by_gossip(checks: &HashSet<CheckOf>) -> HashSet<String> {
+    let by_gossip = checks.iter().filter(|check| check.service.is_empty() && check.id == SERF_HEALTH);
+    by_gossip.map(|check| check.node.clone()).collect()
 }
 
 /// Sweeps when the catalog's index has moved.

@@ -6,7 +6,7 @@ mod datacenter;
 mod log;
 mod union;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -164,6 +164,14 @@ impl State {
     pub(crate) fn member(&self, dc: usize, node: &str, is_member: bool) {
         self.change(dc, |union, now| {
             union.datacenters[dc].guard.member(node, is_member, now);
+            (false, Vec::new())
+        });
+    }
+
+    /// Takes all nodes of a datacenter whose `serfHealth` is critical, before what they carry is read.
+    pub(crate) fn gossip_lost(&self, dc: usize, nodes: HashSet<String>) {
+        self.change(dc, |union, now| {
+            union.datacenters[dc].gossip_lost(nodes, now);
             (false, Vec::new())
         });
     }

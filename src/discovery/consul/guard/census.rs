@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::window::WINDOW;
 use crate::catalog::{Endpoint, Health, Registration, ServiceName};
 
 /// How much of what is gone now existed at one moment.
@@ -13,6 +14,21 @@ pub(super) struct Extent {
     pub(super) services: usize,
     /// Services that have no instance left.
     pub(super) outages: usize,
+}
+
+impl Extent {
+    /// Adds what one service lost, and whether it has no instance left.
+    pub(super) fn add(&mut self, instances: usize, is_out: bool) {
+        self.instances += instances;
+        self.services += 1;
+        self.outages += usize::from(is_out);
+    }
+
+    /// Why what is lost is held.
+    pub(super) fn reason(&self) -> String {
+        let Extent { instances, services, .. } = self;
+        format!("{instances} instances of {services} services vanished within {} s", WINDOW.as_secs())
+    }
 }
 
 /// The count of what the agent has.
@@ -71,19 +87,28 @@ impl Census {
     /// Whether losses of this extent are a crowd: of at least two services, and either over 30 % of all instances (at least 5), or all
     /// instances of over 20 % of the services (at least 3). What is a crowd stays one when it grows.
     pub(super) fn is_crowd(&self, extent: &Extent) -> bool {
+        self.will_be_crowd(extent, &Extent::default())
+    }
+
+    /// The same, where a part of the extent can still be picked and is about to be lost.
+    pub(super) fn will_be_crowd(&self, extent: &Extent, coming: &Extent) -> bool {
         let Extent { instances, services, outages } = *extent;
-        let many = instances >= 5 && 10 * instances > 3 * (self.live + instances);
-        let wide = outages >= 3 && 5 * outages > self.services.len() + outages;
+        let live = self.live.saturating_sub(coming.instances);
+        let serving = self.services.len().saturating_sub(coming.outages);
+        let many = instances >= 5 && 10 * instances > 3 * (live + instances);
+        let wide = outages >= 3 && 5 * outages > serving + outages;
         services >= 2 && (many || wide)
     }
 }
 
-/// Whether an endpoint is critical for no other reason than that gossip lost its node: `serfHealth` is the check that Consul keeps of
-/// each node by gossip, <https://developer.hashicorp.com/consul/docs/architecture/gossip>.
+/// The check that Consul keeps of each node by gossip, <https://developer.hashicorp.com/consul/docs/architecture/gossip>.
+pub(crate) const SERF_HEALTH: &str = "serfHealth";
+
+/// Whether an endpoint is critical for no other reason than that gossip lost its node.
 pub(crate) fn lost_by_gossip(endpoint: &Endpoint) -> bool {
     let by_gossip = |registration: &Registration| {
         let mut critical = registration.checks.iter().filter(|check| !matches!(&*check.status, "passing" | "warning"));
-        registration.health == Health::Critical && critical.all(|check| check.node && *check.id == *"serfHealth")
+        registration.health == Health::Critical && critical.all(|check| check.node && *check.id == *SERF_HEALTH)
     };
     endpoint.health == Health::Critical && endpoint.registrations.iter().all(by_gossip)
 }

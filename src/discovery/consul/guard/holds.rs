@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Now;
 use super::ledger::{How, Loss};
+use super::window::Now;
 use crate::catalog::{Endpoint, Key, ServiceName, Suspect};
 
 /// Why endpoints that have vanished are held.
@@ -76,6 +76,17 @@ struct Crowd {
     ends: [usize; 4],
 }
 
+/// How a crowd begins, or goes on.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// Why it is one.
+    pub(super) reason: String,
+    /// Until then, whatever vanishes joins it.
+    pub(super) joins: Instant,
+    /// How many instances gossip is known to lose with it, where that is known before.
+    pub(super) by_gossip: usize,
+}
+
 /// All that is held.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
@@ -87,8 +98,9 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// Begins a crowd, or lets one go on. Until `joins`, whatever vanishes joins it. Its reason stays the first one.
-    pub(super) fn begin(&mut self, cause: &Cause, reason: String, joins: Instant, now: Now) {
+    /// Begins a crowd, or lets one go on. Its reason stays the first one.
+    pub(super) fn begin(&mut self, cause: &Cause, beginning: Beginning, now: Now) {
+        let Beginning { reason, joins, by_gossip } = beginning;
         let crowd = self.crowds.entry(cause.clone()).or_insert_with(|| Crowd {
             reason: reason.into(),
             by_gossip: None,
@@ -99,7 +111,8 @@ impl Holds {
             instances: 0,
             ends: [0; 4],
         });
-        crowd.joins = joins;
+        crowd.joins = crowd.joins.max(joins);
+        self.of_gossip(cause, by_gossip);
     }
 
     /// Whether what vanishes now joins the crowd of this cause.

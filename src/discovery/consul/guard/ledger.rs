@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Now;
 use super::census::{Census, Extent};
+use super::window::Now;
 use crate::catalog::{Endpoint, Key, ServiceName};
 
 /// How an endpoint was lost.
@@ -169,11 +169,37 @@ impl Ledger {
         );
         largest
     }
+
+    /// The nodes that have lost everything by these losses and others since `start`, at least two services.
+    pub(super) fn bereft(&self, fresh: &[u64], start: Instant, census: &Census) -> Vec<String> {
+        let vanished = |loss: &&Loss| !loss.held && loss.counts && loss.how == How::Vanished;
+        let mut nodes: BTreeMap<&str, Vec<&Loss>> = BTreeMap::new();
+        for loss in fresh.iter().filter_map(|number| self.get(*number)).filter(vanished) {
+            let bare = loss.nodes().filter(|node| census.is_bare(node));
+            nodes.extend(bare.map(|node| (node, Vec::new())));
+        }
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        for loss in self.since(start).map(|(_, loss)| loss).filter(vanished) {
+            for node in loss.nodes() {
+                if let Some(losses) = nodes.get_mut(node) {
+                    losses.push(loss);
+                }
+            }
+        }
+        nodes.retain(|_, losses| {
+            let mut several = false;
+            moments(losses.iter().copied(), |_| false, |extent| several |= extent.services >= 2);
+            several
+        });
+        nodes.into_keys().map(str::to_owned).collect()
+    }
 }
 
 /// Visits each moment at which one of these losses existed already, with how much of what they are existed then. `out` says whether a
 /// service has no instance left.
-pub(super) fn moments<'a>(
+fn moments<'a>(
     losses: impl Iterator<Item = &'a Loss>,
     out: impl Fn(&ServiceName) -> bool,
     mut visit: impl FnMut(Extent),

@@ -2,10 +2,12 @@
 
 mod causes;
 mod ends;
+mod partitions;
 mod random;
 mod scenarios;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::*;
 use crate::catalog::{Check, Health, Registration};
@@ -103,6 +105,12 @@ impl World {
             self.guard.replace(&before, &self.services[service], since, |_| false, self.now);
         }
         self.guard.judge(self.evidence, self.now);
+    }
+
+    /// The agent says of which nodes `serfHealth` is critical.
+    fn lost_nodes(&mut self, nodes: impl IntoIterator<Item = String>) {
+        let services = self.services.iter().map(|(name, endpoints)| (name, &**endpoints));
+        self.guard.gossip_lost(nodes.into_iter().collect(), services, self.now);
     }
 
     fn put(&mut self, service: &str, endpoints: Vec<Endpoint>) {

@@ -1,7 +1,7 @@
 //! What the agent says of one datacenter: which services it lists, what it answered of each, and what the guard holds of it.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,6 +195,15 @@ impl Datacenter {
             }
         }
         enough
+    }
+
+    /// Takes all nodes whose `serfHealth` is critical, before what they carry is read.
+    pub(super) fn gossip_lost(&mut self, nodes: HashSet<String>, now: Now) {
+        let exposed = self.services.iter().filter_map(|(name, entry)| match &entry.known {
+            Known::Exposed(service) => Some((name, &*service.endpoints)),
+            Known::Nothing | Known::Unread | Known::Hidden => None,
+        });
+        self.guard.gossip_lost(nodes, exposed, now);
     }
 
     /// Takes a service of the saved catalog, unless something is known of it already.

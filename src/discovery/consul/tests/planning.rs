@@ -31,6 +31,14 @@ fn on_node(n: usize, address: &str, status: &str) -> serde_json::Value {
     entry
 }
 
+/// The same, of which gossip has lost the node.
+fn lost_by_gossip(n: usize) -> serde_json::Value {
+    let mut entry = on_node(n, "10.0.0.1", "passing");
+    let serf = serde_json::json!({"CheckID": "serfHealth", "ServiceID": "", "Status": "critical"});
+    entry["Checks"].as_array_mut().unwrap().push(serf);
+    entry
+}
+
 /// Waits until nothing was asked for some rounds.
 async fn until_quiet(fake: &Fake) {
     let mut before = usize::MAX;
@@ -84,15 +92,39 @@ async fn what_turned_critical_and_recovered_while_no_check_could_be_watched_is_r
 async fn a_nodes_critical_check_has_all_services_of_the_node_read() {
     let (fake, discovery, _notices) = many(100, 16).await;
     until_quiet(&fake).await;
-    for n in 50..60 {
-        let mut entry = on_node(n, "10.0.0.1", "passing");
-        let serf = serde_json::json!({"CheckID": "serfHealth", "ServiceID": "", "Status": "critical"});
-        entry["Checks"].as_array_mut().unwrap().push(serf);
-        fake.put_silently(&name(n), vec![entry]);
-    }
+    (50..60).for_each(|n| fake.put_silently(&name(n), vec![lost_by_gossip(n)]));
     fake.wake("/v1/health/state/critical");
     let critical = |c: &Catalog, n: usize| c.services[name(n).as_str()].endpoints[0].health == Health::Critical;
-    until(&discovery, |c| (50..60).all(|n| critical(c, n))).await;
+    let catalog = until(&discovery, |c| (50..60).all(|n| critical(c, n))).await;
+    // One node of ten is obeyed.
+    assert!((50..60).all(|n| suspects(&catalog, &name(n)).is_empty()));
+}
+
+#[tokio::test]
+async fn a_partition_of_all_nodes_is_held_although_few_services_are_heard_of_within_the_window() {
+    let (fake, discovery, _notices) = many(200, 16).await;
+    until_quiet(&fake).await;
+    let watched = fake.waiting("/v1/health/service/");
+    let mut unwatched = (0..200).map(name).filter(|name| !watched.iter().any(|path| path.ends_with(name.as_str())));
+    let heard: Vec<String> = unwatched.by_ref().take(5).collect();
+    // The reads of all others come to nothing: what is lost is heard of from these and from those with a watch, and that is less than a
+    // tenth.
+    unwatched.for_each(|name| fake.fail_silently(&format!("/v1/health/service/{name}"), Fault::Status(500)));
+    (0..200).for_each(|n| fake.put_silently(&name(n), vec![lost_by_gossip(n)]));
+    fake.wake("/v1/health/state/critical");
+    until(&discovery, |c| heard.iter().all(|name| suspects(c, name).len() == 1)).await;
+    let status = until_status(&discovery, |s| s.suspects >= 5).await;
+    assert!(
+        status.suspects < 20 && status.notes.iter().any(|note| note.contains("200 instances of 200 services vanished")),
+        "{status:?}"
+    );
+    // Gossip finds the nodes again.
+    fake.heal_silently();
+    (0..200).for_each(|n| fake.put_silently(&name(n), vec![on_node(n, "10.0.0.1", "passing")]));
+    fake.wake("/v1/health/");
+    let passing = |c: &Catalog, name: &str| c.services[name].endpoints[0].health == Health::Passing;
+    until(&discovery, |c| heard.iter().all(|name| suspects(c, name).is_empty() && passing(c, name))).await;
+    until_status(&discovery, |s| s.suspects == 0).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ enum Step {
     Refused(u8, u8),
     Accept(Option<u8>),
     Member(u8, bool),
+    /// Gossip has lost the nodes of this mask.
+    Nodes(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..8_u8, 0..8_u8).prop_map(|(s, n)| Step::Refused(s, n)),
         1 => prop::option::of(0..8_u8).prop_map(Step::Accept),
         2 => (0..8_u8, any::<bool>()).prop_map(|(n, member)| Step::Member(n, member)),
+        3 => any::<u8>().prop_map(Step::Nodes),
     ]
 }
 
@@ -61,6 +64,9 @@ impl Step {
             Step::Refused(of, n) => world.guard.refused(&on_node(&service(of), n.into(), "").key, world.now),
             Step::Accept(of) => drop(world.guard.accept(of.map(|of| name(&service(of))).as_ref(), world.now)),
             Step::Member(n, is) => world.guard.member(&format!("n{n}"), is, world.now),
+            Step::Nodes(mask) => {
+                world.lost_nodes((0..8).filter(|n| mask & (1 << n) != 0).map(|n| format!("n{n}")));
+            }
         }
     }
 }
