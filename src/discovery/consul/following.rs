@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::saved::Confirmed;
 use super::state::State;
-use super::view::View;
+use super::view::{Signal, View};
 use crate::catalog::{self, Followed, Plan};
 
 /// Over how long requests are averaged.
@@ -73,7 +72,7 @@ impl catalog::Following for Following {
         let views = self.views.lock();
         let view = views.iter().find(|view| view.roster.has(name))?;
         let failing = view.agent.failing().map(|since| since.elapsed());
-        let works = view.signals.iter().all(|works| works.load(Ordering::Relaxed));
+        let works = view.signals.iter().all(Signal::works);
         let (watched, current, heard) = view.roster.heard(name)?;
         let age = heard.map_or(Duration::MAX, |heard| heard.elapsed());
         let lag = match failing {

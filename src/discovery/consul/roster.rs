@@ -130,10 +130,11 @@ impl Roster {
         inner.places.iter().filter(|(_, place)| here(place)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Services of which an instance did not pass when they were read.
-    pub(super) fn ailing(&self) -> Vec<ServiceName> {
+    /// Services of which an instance did not pass when they were read, where that was before this time.
+    pub(super) fn ailing(&self, before: Option<Instant>) -> Vec<ServiceName> {
         let inner = self.inner.lock();
-        inner.places.iter().filter(|(_, place)| place.ailing).map(|(name, _)| name.clone()).collect()
+        let ailing = |place: &Place| place.ailing && before.is_none_or(|before| place.read < Some(before));
+        inner.places.iter().filter(|(_, place)| ailing(place)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Services whose entries differ from `found`, which has all entries of the catalog by service.

@@ -14,7 +14,7 @@ use super::client::Failure;
 use super::guard::SERF_HEALTH;
 use super::model::{self, CheckOf};
 use super::roster::Trace;
-use super::view::View;
+use super::view::{Signal, View};
 use super::watch::Cursor;
 use crate::catalog::ServiceName;
 
@@ -49,8 +49,8 @@ async fn until_needed(view: &View) {
 
 /// Watches the checks in a state: services that such a check is about, now or before, are read.
 async fn checks(view: &View, (place, state): (usize, &'static str)) {
-    let works = &view.signals[place];
-    let mut known: HashSet<CheckOf> = HashSet::new();
+    let Signal { works, last } = &view.signals[place];
+    let mut hung = view.agent.hung.subscribe();
     let (mut cursor, mut first) = (Cursor::default(), true);
     loop {
         until_needed(view).await;
@@ -62,9 +62,17 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
         let mut watch = view.resume(format!("/v1/health/state/{state}"), cursor, 0);
         let mut lane = view.agent.client.lane().await;
         while view.roster.count().beyond && view.budget().signals {
-            match watch.ask(&mut lane, true, model::checks, |_| false).await {
+            let answered = tokio::select! {
+                answered = watch.ask(&mut lane, true, model::checks, |_| false) => answered,
+                Ok(()) = hung.changed() => {
+                    watch.fail();
+                    continue;
+                }
+            };
+            match answered {
                 Ok(reply) => {
                     let now: HashSet<CheckOf> = reply.content.into_iter().collect();
+                    let known = std::mem::take(&mut last.lock().0);
                     let changed = known != now;
                     if state == CRITICAL && (changed || first) {
                         // What its nodes carry is read one by one: the guard must know before how much that will be.
@@ -73,9 +81,9 @@ async fn checks(view: &View, (place, state): (usize, &'static str)) {
                     let mut due = services(view, known.symmetric_difference(&now));
                     if std::mem::take(&mut first) {
                         // What was read before may have recovered since.
-                        due.extend(view.roster.ailing());
+                        due.extend(view.roster.ailing(None));
                     }
-                    known = now;
+                    *last.lock() = (now, Some(Instant::now()));
                     view.roster.enqueue(&due);
                     works.store(true, Ordering::Relaxed);
                     view.state.note(state, None);
@@ -198,7 +206,8 @@ async fn rotation(view: &View) {
         tokio::time::sleep(TURN).await;
         let swept = view.roster.count().swept;
         let reread = view.agent.timings.reread;
-        let age = if view.signals.iter().all(|works| works.load(Ordering::Relaxed)) {
+        let age = if view.signals.iter().all(Signal::works) {
+            view.roster.enqueue(&unexplained(view));
             reread
         } else {
             Duration::from_secs_f64(swept as f64 / RATE).max(SHORTEST).min(reread)
@@ -207,6 +216,19 @@ async fn rotation(view: &View) {
         let most = (swept as f64 / age.as_secs_f64()).ceil() as usize;
         view.roster.enqueue_oldest(age, most.max(1));
     }
+}
+
+/// Services of which an instance did not pass when they were read, although by later answers no check says so: what a read finds between two
+/// answers may have come and gone with no difference between them.
+fn unexplained(view: &View) -> Vec<ServiceName> {
+    let answered = view.signals.iter().map(|signal| signal.last.lock().1).min().flatten();
+    let mut ailing = answered.map_or(Vec::new(), |answered| view.roster.ailing(Some(answered)));
+    if !ailing.is_empty() {
+        let explain = |signal: &Signal| services(view, signal.last.lock().0.iter());
+        let explained: HashSet<ServiceName> = view.signals.iter().flat_map(explain).collect();
+        ailing.retain(|name| !explained.contains(name));
+    }
+    ailing
 }
 
 /// A name as a segment of a path (RFC 3986 section 2.3).

@@ -1,6 +1,6 @@
 //! One datacenter as one agent shows it: what the tasks that follow it share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::assemble::{self, Assembled, Rules};
 use super::client::{Failure, Lane, Patience};
 use super::health;
 use super::listing::{self, Listing};
-use super::model::{self, Entry, Names, Unreadable};
+use super::model::{self, CheckOf, Entry, Names, Unreadable};
 use super::roster::{Roster, Trace};
 use super::state::{Evidence, State};
 use super::watch::{Cursor, Watch};
@@ -37,7 +37,7 @@ pub(super) struct View {
     /// The index of the catalog: when it moves, something was registered or is gone.
     pub(super) registrations: watch::Sender<u64>,
     /// Whether the checks that are critical, and those that are warning, are watched.
-    pub(super) signals: [AtomicBool; 2],
+    pub(super) signals: [Signal; 2],
     /// Held while an answer is compared with what is known and written, to the state and to the roster, so that of two answers that come at
     /// once the newer one counts.
     pub(super) writing: Mutex<()>,
@@ -51,6 +51,22 @@ pub(super) struct View {
 }
 
 type Entries = Vec<Result<Entry, Unreadable>>;
+
+/// What is known of the checks in one state.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    /// They are watched.
+    pub(super) works: AtomicBool,
+    /// Those that the last answer named, and when that was.
+    pub(super) last: Mutex<(HashSet<CheckOf>, Option<Instant>)>,
+}
+
+impl Signal {
+    /// Whether it says what has changed.
+    pub(super) fn works(&self) -> bool {
+        self.works.load(Ordering::Relaxed)
+    }
+}
 
 /// The leader's list of services.
 #[derive(Clone, Debug)]

@@ -67,11 +67,7 @@ async fn a_check_that_turns_critical_has_only_its_service_read() {
 async fn what_turned_critical_and_recovered_while_no_check_could_be_watched_is_read_again() {
     let (fake, discovery, notices) = many(100, 16).await;
     until_quiet(&fake).await;
-    // All watches are taken by services that were just asked for.
-    for path in fake.waiting("/v1/health/service/") {
-        let name = path.rsplit('/').next().and_then(ServiceName::new).unwrap();
-        notices.tell(notice::Notice::Asked(name));
-    }
+    take_all_watches(&fake, &notices).await;
     let quiet = 99;
     fake.fail("/v1/health/state/", Fault::Status(500));
     until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("rotation"))).await;
@@ -86,6 +82,34 @@ async fn what_turned_critical_and_recovered_while_no_check_could_be_watched_is_r
     fake.put_silently(&name(quiet), vec![passing]);
     fake.heal_silently();
     until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Passing).await;
+}
+
+#[tokio::test]
+async fn what_was_critical_only_between_two_answers_of_the_signals_is_read_again() {
+    let (fake, discovery, notices) = many(100, 16).await;
+    until_quiet(&fake).await;
+    take_all_watches(&fake, &notices).await;
+    let quiet = 99;
+    let changed = |status: &str| {
+        let mut entry = on_node(quiet, "10.0.0.1", status);
+        entry["Service"]["ModifyIndex"] = 7.into();
+        fake.put_silently(&name(quiet), vec![entry]);
+    };
+    changed("critical");
+    fake.wake("/v1/catalog/services");
+    until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Critical).await;
+    changed("passing");
+    fake.wake("/v1/health/state/");
+    until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Passing).await;
+}
+
+/// Lets the services that have a watch be asked for, so that no other gets one.
+async fn take_all_watches(fake: &Fake, notices: &Notices) {
+    for path in fake.waiting("/v1/health/service/") {
+        let name = path.rsplit('/').next().and_then(ServiceName::new).unwrap();
+        notices.tell(notice::Notice::Asked(name));
+    }
+    until_quiet(fake).await;
 }
 
 #[tokio::test]
