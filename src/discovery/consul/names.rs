@@ -67,6 +67,8 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
     let mut rules = view.agent.rules.subscribe();
     let mut latest = Latest::default();
     let (mut blind, mut hung) = (false, false);
+    // The rules of the last round; and whether the list is to be read anew because they have changed.
+    let (mut before, mut anew): (Option<Arc<Rules>>, bool) = (None, false);
     loop {
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
@@ -75,25 +77,29 @@ pub(super) async fn watch(view: Arc<View>, base: Rules) {
             failed(&view, &mut watch, &failure).await;
             continue;
         }
-        // Which addresses are taken depends on the agent's own node and ports. When that changes, everything is read anew.
-        let changed = rules.has_changed().unwrap_or(false);
         if rules.wait_for(Option::is_some).await.is_err() {
             return;
         }
-        if changed {
-            view.restart();
-        }
         let Some(now) = view.agent.rules(view.dc) else { continue };
+        // Which addresses are taken depends on the agent's own node and ports. When that changes, everything is read anew, and first of all
+        // the list: a query that waits would leave the roster without one until something is registered.
+        if before.replace(now.clone()).is_some_and(|before| before != now) {
+            view.restart();
+            anew = true;
+        }
         let answered = tokio::select! {
-            answered = ask(&view, &mut watch, &mut lane, !blind, (&now, &mut latest)) => answered,
+            answered = ask(&view, &mut watch, &mut lane, !(blind || anew), (&now, &mut latest)) => answered,
             failure = hangs(&view), if view.dc == 0 => {
                 hung = true;
                 watch.fail();
                 Err(failure)
             }
+            // The first datacenter's task asks the agent who it is, and publishes the rules of all: another one's query may wait for long.
+            Ok(()) = rules.changed() => continue,
         };
         match answered {
             Ok(reply) => {
+                anew = false;
                 let saw_canary = view.state.saw_canary[view.dc].fetch_or(reply.content.canary, Ordering::Relaxed)
                     || reply.content.canary;
                 blind = saw_canary && !reply.content.canary;
@@ -210,8 +216,39 @@ fn note_eyes(view: &View, saw: bool, blind: bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::rules;
+    use super::super::agent::Agent;
+    use super::super::client::Client;
+    use super::super::state::State;
+    use super::super::tests::fake::Fake;
+    use super::super::tests::{config, rules};
+    use super::super::watch::Timings;
     use super::*;
+
+    #[tokio::test]
+    async fn after_a_change_of_the_rules_the_list_is_read_anew_although_its_query_waits() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let fake = Fake::start().await;
+        let address = format!("http://{}", fake.address);
+        let client = Arc::new(Client::new(&config(address.clone()), &address, 8).unwrap());
+        let (wait, first) = (Duration::from_secs(3600), Duration::from_secs(60));
+        let timings = Timings { wait, first, ..Timings::default() };
+        let agent = Arc::new(Agent::new(client, timings, vec!["dc1".into(), "dc2".into()], false));
+        let state = Arc::new(State::new(2, Duration::from_secs(600)));
+        // The rules of another datacenter are published by the task of the first one.
+        let view = Arc::new(View::new(agent.clone(), state, (1, Some("dc2".into())), None));
+        let publish = |wan| agent.rules.send_replace(Some(vec![Arc::new(rules()), Arc::new(Rules { wan, ..rules() })]));
+        let watch = tokio::spawn(watch(view.clone(), rules()));
+        for (wan, lists) in [(false, 1), (true, 2), (true, 2), (false, 3)] {
+            publish(wan);
+            let anew =
+                || fake.requests("/v1/catalog/services").iter().filter(|asked| !asked.contains("index=")).count();
+            while fake.waiting("/v1/catalog/services").is_empty() || anew() < lists {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(anew(), lists);
+        }
+        watch.abort();
+    }
 
     #[test]
     fn a_list_that_is_answered_again_is_neither_parsed_nor_sorted_out_again() {

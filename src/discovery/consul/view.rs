@@ -114,9 +114,10 @@ impl View {
         self.roster.restart();
     }
 
-    /// Follows what is to be followed here: in the first datacenter all of its services, in another what no better one can serve.
+    /// Follows what is to be followed here: in the first datacenter all of its services, in another what no better one can serve. Until the
+    /// list is known, what is followed stays: nothing says that it is gone.
     pub(super) fn relist(&self) {
-        let candidates = self.candidates.lock().clone().unwrap_or_default();
+        let Some(candidates) = self.candidates.lock().clone() else { return };
         if self.dc == 0 {
             return self.roster.list(&candidates, self.budget());
         }
@@ -313,6 +314,24 @@ mod tests {
     use super::super::tests::config;
     use super::super::watch::Timings;
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_followed_stays_until_the_list_is_known_again() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let address = "http://127.0.0.1:1";
+        let client = Arc::new(Client::new(&config(address.into()), address, 8).unwrap());
+        let agent = Arc::new(Agent::new(client, Timings::default(), Vec::new(), false));
+        let state = Arc::new(State::new(1, Duration::from_secs(600)));
+        let view = View::new(agent, state, (0, None), None);
+        let list =
+            |names: &[&str]| view.list(&Arc::new(names.iter().filter_map(|name| ServiceName::new(name)).collect()));
+        list(&["web"]);
+        view.restart();
+        view.relist();
+        assert!(view.roster.has("web"));
+        list(&["api"]);
+        assert!(!view.roster.has("web") && view.roster.has("api"));
+    }
 
     #[tokio::test]
     async fn of_an_agent_that_is_followed_after_another_one_only_the_first_answers_are_doubted() {
