@@ -21,6 +21,19 @@ pub(crate) struct Trust {
     pub(crate) listeners: Vec<SocketAddr>,
     /// Where the agent itself listens.
     pub(crate) agent: AgentPorts,
+    /// The node of this host, once an agent on it has told it, whichever agent is followed now.
+    pub(crate) host: Option<Host>,
+}
+
+/// The node of this host, as an agent tells it that is reached over loopback or a unix socket.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Host {
+    /// Its name.
+    pub(crate) node: String,
+    /// What is judged is in its datacenter: in another one, a node of that name is another node.
+    pub(crate) near: bool,
+    /// Where the agent on it listens.
+    pub(crate) agent: AgentPorts,
 }
 
 /// Where an agent itself listens, as far as that is known.
@@ -70,10 +83,17 @@ pub(crate) fn accept(address: &str, port: i64, node: &str, trust: &Trust) -> Res
     Ok(address)
 }
 
-/// Whether a connection to an address would reach the agent: whoever can register a service could register others by it. Each address of
-/// the agent's node counts, and so does whatever claims to be on that node.
+/// Whether a connection to an address would reach the agent that is followed, or the one on this host: whoever can register a service could
+/// register others by it.
 fn is_agents(address: SocketAddr, node: &str, trust: &Trust) -> bool {
-    let AgentPorts { found, addresses, ports } = &trust.agent;
+    let own = trust.own_node.as_deref().ok();
+    leads_to(&trust.agent, own, trust.agent_is_local, address, node)
+        || trust.host.as_ref().is_some_and(|host| leads_to(&host.agent, Some(&host.node), true, address, node))
+}
+
+/// Whether an address leads to an agent. Each address of the agent's node counts, and so does whatever claims to be on that node.
+fn leads_to(agent: &AgentPorts, own: Option<&str>, is_local: bool, address: SocketAddr, node: &str) -> bool {
+    let AgentPorts { found, addresses, ports } = agent;
     if !ports.contains(&address.port()) && !found.iter().any(|found| found.port() == address.port()) {
         return false;
     }
@@ -83,11 +103,11 @@ fn is_agents(address: SocketAddr, node: &str, trust: &Trust) -> bool {
     };
     let is_here = || {
         let mut of_node = addresses.iter().filter(|own| !own.is_loopback());
-        trust.agent_is_local
+        is_local
             || found.iter().any(|found| found.ip().is_loopback() || is_ours(found.ip()))
             || of_node.any(|&own| is_ours(own))
     };
-    trust.own_node.as_ref().is_ok_and(|own| own == node)
+    own == Some(node)
         || addresses.contains(&ip)
         || found.iter().any(|found| found.ip() == ip)
         || (ip.is_loopback() || is_ours(ip)) && is_here()
@@ -98,10 +118,13 @@ fn loopback(node: &str, trust: &Trust) -> Result<(), String> {
     if trust.allow_loopback {
         return Ok(());
     }
-    if !trust.agent_is_local {
-        return Err("a loopback address, but the agent is on another host (consul.allow_loopback takes it)".into());
-    }
-    match &trust.own_node {
+    let own = match &trust.host {
+        // It was told by an agent on this host: that another agent shows its instances now changes nothing.
+        Some(host) if host.near => Ok(&host.node),
+        _ if trust.agent_is_local => trust.own_node.as_ref(),
+        _ => return Err("a loopback address, but the agent is on another host (consul.allow_loopback takes it)".into()),
+    };
+    match own {
         Ok(own) if own == node => Ok(()),
         Ok(own) => Err(format!("a loopback address of node `{node}`, but the gateway is on `{own}`")),
         Err(why) => Err(format!("a loopback address, and the agent's own node is unknown: {why}")),
@@ -173,6 +196,7 @@ mod tests {
             own_node: Ok("mine".into()),
             listeners: Vec::new(),
             agent: AgentPorts::default(),
+            host: None,
         }
     }
 
@@ -244,6 +268,26 @@ mod tests {
             assert!(accept(address, 80, "mine", &remote).unwrap_err().contains("another host"));
             assert!(accept(address, 80, "mine", &blind).unwrap_err().contains("403"));
             assert!(accept(address, 80, "other", &allowed).is_ok());
+        }
+    }
+
+    #[test]
+    fn loopback_of_this_hosts_node_is_taken_from_an_agent_elsewhere_but_not_the_ports_of_the_agent_here() {
+        let agent =
+            AgentPorts { addresses: vec!["10.0.0.5".parse().unwrap()], ports: vec![18500], ..AgentPorts::default() };
+        let elsewhere = AgentPorts { addresses: vec!["10.0.0.9".parse().unwrap()], ..AgentPorts::default() };
+        for near in [true, false] {
+            let host = Some(Host { node: "here".into(), near, agent: agent.clone() });
+            // Its own node is the other agent's, which is on another host.
+            let trust = Trust { agent_is_local: false, agent: elsewhere.clone(), host, ..trust() };
+            let taken = |address, port, node| accept(address, port, node, &trust);
+            for address in ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(taken(address, 80, "here").is_ok(), near, "{address}");
+                assert!(taken(address, 80, "mine").is_err() && taken(address, 80, "other").is_err(), "{address}");
+                assert!(taken(address, 18500, "here").is_err(), "{address}");
+            }
+            assert!(taken("10.0.0.5", 18500, "other").is_err() && taken("10.0.0.77", 18500, "here").is_err());
+            assert!(taken("10.0.0.9", 8500, "other").is_err() && taken("10.0.0.77", 18500, "other").is_ok());
         }
     }
 

@@ -30,6 +30,7 @@ impl Rules {
             own_node: Err("it was not asked yet".into()),
             listeners,
             agent: AgentPorts::default(),
+            host: None,
         };
         Rules { expose: config.expose.clone(), trust, wan: false }
     }

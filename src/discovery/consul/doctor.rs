@@ -86,8 +86,8 @@ fn informed(mut rules: Rules, seen: &Seen) -> Rules {
     let trust = &mut rules.trust;
     trust.agent.found = seen.client.found();
     // In another datacenter a node of the same name is another node, and loopback is elsewhere.
-    let own = seen.told.as_ref().map_or("", |told| told.datacenter.as_str());
-    rules.wan = seen.datacenter.iter().any(|(_, wanted)| wanted != own);
+    let is_other = |wanted: &String| seen.own.as_ref().is_some_and(|own| own != wanted);
+    rules.wan = seen.datacenter.iter().any(|(_, wanted)| is_other(wanted));
     trust.agent_is_local &= !rules.wan;
     match &seen.told {
         Ok(told) => {

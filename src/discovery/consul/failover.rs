@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -10,6 +11,7 @@ use super::agent::Agent;
 use super::assemble::Rules;
 use super::client::{Client, Patience};
 use super::following::Following;
+use super::own_node::Told;
 use super::state::State;
 use super::view::View;
 use super::watch::Timings;
@@ -37,6 +39,8 @@ pub(super) struct Agents {
     before: usize,
     config: config::Consul,
     rules: Rules,
+    /// What any of them has told: it outlives them, and the tasks that follow them.
+    told: Arc<Mutex<Told>>,
     timings: Timings,
 }
 
@@ -48,7 +52,16 @@ impl Agents {
         rules: Rules,
         timings: Timings,
     ) -> Agents {
-        Agents { clients, following, current: 0, before: 0, config: config.clone(), rules, timings }
+        Agents {
+            clients,
+            following,
+            current: 0,
+            before: 0,
+            config: config.clone(),
+            rules,
+            told: Arc::default(),
+            timings,
+        }
     }
 
     /// How the services are followed.
@@ -73,7 +86,7 @@ impl Agents {
             let mut rules = self.rules.clone();
             rules.trust.agent_is_local = client.is_local();
             let next = tokio::select! {
-                () = everything(&views, &rules) => continue,
+                () = everything(&views, &rules, &self.told) => continue,
                 () = hear(&views, state, heard) => continue,
                 next = self.next(&agent, &views) => next,
             };
@@ -135,13 +148,13 @@ impl Agents {
 }
 
 /// Everything that follows an agent. Never ends.
-async fn everything(views: &[Arc<View>], rules: &Rules) {
+async fn everything(views: &[Arc<View>], rules: &Rules, told: &Arc<Mutex<Told>>) {
     let mut tasks = JoinSet::new();
     for view in views {
         tasks.spawn(follow::read_what_is_due(view.clone()));
         tasks.spawn(follow::watch_the_promoted(view.clone()));
         tasks.spawn(signals::follow(view.clone()));
-        tasks.spawn(names::watch(view.clone(), rules.clone()));
+        tasks.spawn(names::watch(view.clone(), rules.clone(), told.clone()));
         if view.dc > 0 {
             tasks.spawn(stand_in(view.clone()));
         }

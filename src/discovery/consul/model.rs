@@ -226,6 +226,12 @@ pub(crate) fn checks(body: &[u8]) -> Result<Vec<CheckOf>, String> {
     Ok(raw.into_iter().filter_map(|check| serde_json::from_value(check).ok()).collect())
 }
 
+/// Reads `/v1/catalog/datacenters`. They are sorted by the time that a packet takes to them from the servers that the agent asks, which take
+/// none for their own: the first one is the agent's (<https://developer.hashicorp.com/consul/api-docs/catalog#list-datacenters>).
+pub(crate) fn datacenters(body: &[u8]) -> Result<Vec<String>, String> {
+    serde_json::from_slice(body).map_err(|e| not_understood(&e))
+}
+
 /// Reads the names of `/v1/catalog/nodes`.
 pub(crate) fn nodes(body: &[u8]) -> Result<Vec<String>, String> {
     let raw: Vec<Node> = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;

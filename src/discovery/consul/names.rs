@@ -10,7 +10,7 @@ use super::assemble::Rules;
 use super::client::{Failure, Lane};
 use super::listing::{Listing, listing};
 use super::model::{self, Names};
-use super::own_node::OwnNode;
+use super::own_node::{OwnNode, Told};
 use super::view::View;
 use super::watch::{Moved, Reply, Watch};
 
@@ -58,10 +58,10 @@ impl Latest {
 }
 
 /// Follows the catalog of a datacenter, and asks the agent who it is. Never ends.
-pub(super) async fn watch(view: Arc<View>, base: Rules) {
+pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) {
     let path = "/v1/catalog/services".to_owned();
     let mut watch = view.watch(path).pausing_at_most(view.agent.timings.canary);
-    let mut own = (view.dc == 0).then(|| OwnNode::new(base));
+    let mut own = (view.dc == 0).then(|| OwnNode::new(base, told));
     // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
     let mut lane = view.agent.client.lane().await;
     let mut rules = view.agent.rules.subscribe();
@@ -237,7 +237,7 @@ mod tests {
         // The rules of another datacenter are published by the task of the first one.
         let view = Arc::new(View::new(agent.clone(), state, (1, Some("dc2".into())), None));
         let publish = |wan| agent.rules.send_replace(Some(vec![Arc::new(rules()), Arc::new(Rules { wan, ..rules() })]));
-        let watch = tokio::spawn(watch(view.clone(), rules()));
+        let watch = tokio::spawn(watch(view.clone(), rules(), Arc::default()));
         for (wan, lists) in [(false, 1), (true, 2), (true, 2), (false, 3)] {
             publish(wan);
             let anew =

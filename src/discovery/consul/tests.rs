@@ -25,6 +25,7 @@ pub(crate) fn rules() -> Rules {
         own_node: Ok("mine".into()),
         listeners: Vec::new(),
         agent: AgentPorts::default(),
+        host: None,
     };
     Rules { expose: config::Expose::Tagged("gateway".into()), trust, wan: false }
 }

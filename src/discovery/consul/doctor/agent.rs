@@ -28,6 +28,8 @@ pub(super) struct Seen {
     pub(super) names: Names,
     /// Whose names these are, for further questions: empty where it is the agent's own datacenter.
     pub(super) datacenter: Datacenter,
+    /// Its own datacenter, if that is known.
+    pub(super) own: Option<String>,
     /// What it says of itself, or why it does not.
     pub(super) told: Result<AgentSelf, String>,
 }
@@ -67,11 +69,11 @@ pub(super) async fn examine(config: &config::Consul, address: &str) -> (Vec<Find
         examination.nodes(names).await;
     }
     let told = examination.itself().await;
-    examination.datacenters(told.as_ref().ok()).await;
+    let own = examination.datacenters(told.as_ref().ok()).await;
     examination.budget(told.as_ref().ok(), names.as_ref(), client.lanes() > client.connections());
     let Examination { findings, datacenter, .. } = examination;
     let told = told.map_err(|failure| failure.reason);
-    let seen = names.map(|names| Seen { address: address.to_owned(), client, names, datacenter, told });
+    let seen = names.map(|names| Seen { address: address.to_owned(), client, names, datacenter, own, told });
     (findings, seen)
 }
 
@@ -237,20 +239,23 @@ impl Examination<'_> {
         told
     }
 
-    /// Whether the datacenters that the configuration names can be reached.
-    async fn datacenters(&mut self, told: Option<&AgentSelf>) {
+    /// Whether the datacenters that the configuration names can be reached. Says which one is the agent's own, if that is known.
+    async fn datacenters(&mut self, told: Option<&AgentSelf>) -> Option<String> {
         const WHAT: &str = "datacenter";
-        let own = told.map(|told| told.datacenter.as_str()).filter(|name| !name.is_empty());
+        let own = told.map(|told| told.datacenter.clone()).filter(|name| !name.is_empty());
         if self.config.datacenters.is_empty() {
-            return own.into_iter().for_each(|own| self.note(ok(WHAT, format!("is {own}"))));
+            own.iter().for_each(|own| self.note(ok(WHAT, format!("is {own}"))));
+            return own;
         }
-        let read = |answer: Answer| {
-            serde_json::from_slice::<Vec<String>>(&answer.body).map_err(|why| Failure::not_understood(why.to_string()))
-        };
+        let read = |answer: Answer| model::datacenters(&answer.body).map_err(Failure::not_understood);
         let known = match self.ask("/v1/catalog/datacenters").await.and_then(read) {
             Ok(known) => known,
-            Err(failure) => return self.note(fail(WHAT, failure.reason)),
+            Err(failure) => {
+                self.note(fail(WHAT, failure.reason));
+                return own;
+            }
         };
+        let own = own.or_else(|| known.first().cloned());
         for name in &self.config.datacenters {
             if !known.contains(name) {
                 let text = format!("{name} is not known here; there are {}", known.join(", "));
@@ -261,7 +266,7 @@ impl Examination<'_> {
                 continue;
             }
             let answer = self.lane.get("/v1/catalog/services", &[("dc", name.clone())], PATIENCE).await;
-            let whose = if own == Some(name) { "the agent's own" } else { "it answers" };
+            let whose = if own.as_ref() == Some(name) { "the agent's own" } else { "it answers" };
             self.findings.push(match answer {
                 Ok(_) => ok(WHAT, format!("{name}: {whose}")),
                 Err(failure) => advised(
@@ -270,6 +275,7 @@ impl Examination<'_> {
                 ),
             });
         }
+        own
     }
 
     /// Whether the agent allows as many connections as are wanted, and how the services would be followed over them.

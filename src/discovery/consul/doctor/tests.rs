@@ -185,3 +185,17 @@ async fn services_of_the_file_are_served_whatever_consul_says() {
     says(&page, "Consul", Level::Ok, &["is not asked"]);
     says(&page, "served", Level::Ok, &["1 service with 1 instance, 1 of them available"]);
 }
+
+#[tokio::test]
+async fn an_agent_that_does_not_say_its_datacenter_is_taken_to_be_in_the_one_that_it_lists_first() {
+    let fake = Fake::start().await;
+    fake.fail("/v1/agent/self", Fault::Status(403));
+    let mut entry = instance("a", "10.0.0.1", "passing");
+    // From another datacenter it would be called at an address that is never taken.
+    entry["Service"]["TaggedAddresses"] = serde_json::json!({"wan": {"Address": "169.254.1.1", "Port": 80}});
+    fake.put("web", vec![entry]);
+    for (own, instances) in [("dc1", 1), ("dc2", 0)] {
+        fake.say("/v1/catalog/datacenters", serde_json::json!([own, "dc1"]));
+        assert_eq!(of(&fake).await.served[0].instances, instances, "{own}");
+    }
+}

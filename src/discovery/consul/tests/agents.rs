@@ -134,3 +134,49 @@ async fn whether_a_bare_node_is_a_member_is_asked_until_it_is_answered() {
     // Both are held, because the node is still there: two of 22 instances alone are no crowd.
     until(&discovery, |c| suspects(c, "a").len() == 1 && suspects(c, "b").len() == 1).await;
 }
+
+/// An instance that is called at another address from other datacenters.
+fn with_wan(id: &str, address: &str) -> serde_json::Value {
+    let mut entry = instance(id, address, "passing");
+    entry["Service"]["TaggedAddresses"] = serde_json::json!({"wan": {"Address": "192.0.2.1", "Port": 80}});
+    entry
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_say_its_datacenter_has_its_instances_called_from_inside() {
+    let fake = Fake::start().await;
+    fake.fail("/v1/agent/self", Fault::Status(403));
+    fake.put("web", vec![with_wan("a", "10.0.0.1")]);
+    let discovery = discover(&fake, |config, _| config.datacenters = vec!["dc1".into(), "dc2".into()]);
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert_eq!(addresses(&catalog, "web"), ["10.0.0.1:80"]);
+    // Where nothing says it, that is told.
+    fake.fail("/v1/catalog/datacenters", Fault::Status(500));
+    let discovery = discover(&fake, |config, _| config.datacenters = vec!["dc1".into(), "dc2".into()]);
+    let catalog = until(&discovery, |c| c.complete).await;
+    assert_eq!(addresses(&catalog, "web"), ["10.0.0.1:80"]);
+    until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("dc1 is assumed"))).await;
+}
+
+#[tokio::test]
+async fn no_address_changes_and_no_loopback_is_lost_because_an_agent_elsewhere_is_followed() {
+    let (mut first, second) = (Fake::start().await, Fake::start().await);
+    let web = || vec![with_wan("a", "10.0.0.1"), instance("b", "127.0.0.1", "passing")];
+    first.put("web", web());
+    // It is late with what it says of itself, and is known by an address that is no loopback one.
+    second.fail("/v1/agent/self", Fault::Silent);
+    second.put("web", web());
+    let discovery = discover(&first, |config, timings| {
+        config.addresses.push(format!("http://0.0.0.0:{}", second.address.port()));
+        config.datacenters = vec!["dc1".into(), "dc2".into()];
+        timings.failover = Duration::from_millis(200);
+    });
+    until(&discovery, |c| c.complete).await;
+    assert_eq!(addresses(&discovery.catalog.borrow(), "web"), ["10.0.0.1:80", "127.0.0.1:80"]);
+    first.kill().await;
+    until_status(&discovery, |s| s.notes.iter().any(|note| note.contains("does not answer"))).await;
+    second.put("web", [web(), vec![instance("c", "10.0.0.3", "passing")]].concat());
+    let catalog = until(&discovery, |c| addresses(c, "web").contains(&"10.0.0.3:80".to_owned())).await;
+    assert_eq!(addresses(&catalog, "web"), ["10.0.0.1:80", "10.0.0.3:80", "127.0.0.1:80"]);
+    assert!(suspects(&catalog, "web").is_empty(), "{catalog:?}");
+}

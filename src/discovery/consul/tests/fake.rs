@@ -35,6 +35,8 @@ struct Inner {
     leader: Option<bool>,
     services: BTreeMap<String, Vec<Value>>,
     faults: Vec<(String, Fault)>,
+    /// What is answered at these paths instead of what follows from the rest.
+    said: BTreeMap<String, Value>,
     blind: bool,
     /// Requests whose answer is made, and sent when it is released.
     held: Vec<String>,
@@ -183,6 +185,11 @@ impl Fake {
 
     pub(crate) fn release(&self) {
         self.state.released.notify_waiters();
+    }
+
+    /// This is the answer at a path from now on.
+    pub(crate) fn say(&self, path: &str, answer: Value) {
+        self.state.inner.lock().said.insert(path.into(), answer);
     }
 
     /// From now on, requests with this beginning fail this way (those that wait already return first).
@@ -334,6 +341,9 @@ async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) 
 }
 
 fn body(path: &str, inner: &Inner) -> Value {
+    if let Some(said) = inner.said.get(path) {
+        return said.clone();
+    }
     if path == "/v1/agent/self" {
         return json!({"Config": {"NodeName": "mine", "Datacenter": "dc1", "Version": "1.8.7"}});
     }
