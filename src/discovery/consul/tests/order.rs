@@ -13,6 +13,13 @@ async fn until_quiet(fake: &Fake) {
     }
 }
 
+/// Waits until a query for a service waits.
+async fn until_watched(fake: &Fake, name: &str) {
+    while !fake.waiting("/v1/health/service/").iter().any(|path| path.ends_with(name)) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Waits until so many answers are held.
 async fn until_held(fake: &Fake, count: usize) {
     while fake.holding() < count {
@@ -28,9 +35,9 @@ async fn a_list_that_the_leader_made_before_a_service_came_back_does_not_take_it
     fake.put("web", web(&["10.0.0.1"]));
     let discovery = discover(&fake, |_, timings| timings.wait = HOUR);
     until(&discovery, |c| c.complete).await;
+    until_watched(&fake, "web").await;
     fake.hold("/v1/catalog/services");
     // Nobody hears of the list but the leader, who is asked because the service has lost its last instance.
-    fake.put_silently("web", Vec::new());
     fake.remove_silently("web");
     fake.wake("/v1/health/service/web");
     until_held(&fake, 1).await;
@@ -122,6 +129,7 @@ async fn after_the_agent_hung_what_waited_there_is_asked_anew() {
         (timings.wait, timings.liveness) = (HOUR, Duration::from_millis(100));
     });
     until(&discovery, |c| c.complete).await;
+    until_watched(&fake, "web").await;
     fake.fail_silently("/v1/", Fault::Silent);
     until_status(&discovery, |s| s.state == "failing").await;
     // The service's query is never answered, whatever changes.
