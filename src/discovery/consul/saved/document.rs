@@ -67,11 +67,18 @@ impl Confirmed {
         let of_instances =
             || self.services.values().find_map(own).map_or(String::new(), |key| key.datacenter.to_string());
         let told = Some(self.datacenter.clone()).filter(|name| !name.is_empty());
-        let AgentPorts { found, addresses, ports } = self.trust.agent.clone();
+        let AgentPorts { found, mut addresses, mut ports } = self.trust.agent.clone();
+        let (mut node, mut local) = (self.trust.own_node.as_ref().ok().cloned(), self.trust.agent_is_local);
+        // What an agent on this host told before holds while another one is followed.
+        if let Some(host) = self.trust.host.as_ref().filter(|host| host.near && !local) {
+            (node, local) = (Some(host.node.clone()), true);
+            addresses.extend(&host.agent.addresses);
+            ports.extend(&host.agent.ports);
+        }
         Agent {
             datacenter: told.unwrap_or_else(of_instances),
-            node: self.trust.own_node.as_ref().ok().cloned(),
-            local: self.trust.agent_is_local,
+            node,
+            local,
             found: found.into_iter().collect(),
             addresses,
             ports,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalog::{Service, ServiceName};
 use crate::config::{Expose, SavedCatalog};
-use crate::discovery::consul::address::AgentPorts;
+use crate::discovery::consul::address::{AgentPorts, Host};
 use crate::discovery::consul::assemble::{self, Assembled};
 use crate::discovery::consul::model;
 use crate::discovery::consul::tests::{config, rules};
@@ -250,6 +250,19 @@ fn loopback_that_an_agent_on_another_host_told_is_refused_whichever_agent_is_ask
     told.trust.own_node = Err("403".into());
     let loaded = read(&written(&told), &scope(), &rules_at_start(), Duration::ZERO).unwrap();
     assert!(loaded.services["web"].unroutable[0].reason.contains("not known when the catalog was saved"));
+}
+
+#[test]
+fn loopback_of_this_hosts_node_is_served_although_an_agent_elsewhere_confirmed_it_last() {
+    let mut told = web();
+    (told.trust.agent_is_local, told.trust.own_node) = (false, Ok("elsewhere".into()));
+    let agent = AgentPorts { ports: vec![18500], ..AgentPorts::default() };
+    told.trust.host = Some(Host { node: "mine".into(), near: true, agent });
+    let loaded = read(&written(&told), &scope(), &rules_at_start(), Duration::ZERO).unwrap();
+    assert_eq!(addresses(&loaded, "web"), ["10.0.0.1:80", "127.0.0.1:80"]);
+    told.trust.host.as_mut().unwrap().agent.ports = vec![80];
+    let loaded = read(&written(&told), &scope(), &rules_at_start(), Duration::ZERO).unwrap();
+    assert!(addresses(&loaded, "web").is_empty(), "the agent of this host's node listens at this port");
 }
 
 #[test]
