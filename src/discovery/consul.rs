@@ -68,8 +68,7 @@ impl Consul {
         timings: Timings,
     ) -> Result<Consul, Error> {
         let state = Arc::new(State::new(config.datacenters.len().max(1), config.hold));
-        // One for the catalog of each datacenter, one for a watch, one that is spare.
-        let connections = config.connections.max(2 + config.datacenters.len().max(1));
+        let connections = config.connections.max(agent::fewest(config.datacenters.len()));
         if config.connections < connections {
             let note = format!("consul.connections is {}, {connections} are used", config.connections);
             state.note("connections", Some(note));

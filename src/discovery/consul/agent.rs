@@ -72,7 +72,7 @@ impl Agent {
 
     /// Uses fewer connections from now on, because the agent has refused one: others on this address may use up what it allows.
     pub(super) fn yields(&self) {
-        let fewest = self.datacenters.len().max(1) + 2;
+        let fewest = fewest(self.datacenters.len());
         let mut allowed = self.allowed.lock();
         let now = allowed.map_or(usize::MAX, |(allowed, _)| allowed);
         // The one that failed is in use, too. Where many fail at once, each of them is one too many.
@@ -124,11 +124,16 @@ pub(super) struct Budget {
     pub(super) signals: bool,
 }
 
+/// The fewest connections: for each datacenter one for its list and one for reads, and one for a watch.
+pub(super) fn fewest(datacenters: usize) -> usize {
+    2 * datacenters.max(1) + 1
+}
+
 impl Budget {
     /// Divides so many requests at once, of which one for each datacenter watches its list of services.
     pub(super) fn new(lanes: usize, datacenters: usize) -> Budget {
-        // The first datacenter reads while another one, which it cannot rely on, is read.
-        let spare = (lanes / 8).clamp(if datacenters > 1 { 2 } else { 1 }, 4);
+        // One for each datacenter: the first one reads although the others, on which it cannot rely, hang.
+        let spare = (lanes / 8).clamp(datacenters, datacenters.max(4));
         let watches = lanes.saturating_sub(datacenters + spare).max(1);
         let signals = watches > 4;
         Budget { watches, watches_beside_signals: if signals { watches - 2 } else { watches }, spare, signals }
@@ -139,7 +144,7 @@ impl Budget {
     pub(super) fn of_others(self, others: usize) -> Budget {
         let each = self.spare.saturating_sub(1) / others.max(1);
         let watches = each / 2;
-        Budget { watches, watches_beside_signals: watches, spare: (each - watches).max(1), signals: false }
+        Budget { watches, watches_beside_signals: watches, spare: each - watches, signals: false }
     }
 }
 
@@ -214,9 +219,11 @@ mod tests {
             let others = (datacenters - 1) * budget.of_others(datacenters - 1).watches;
             assert!(datacenters + budget.watches + others < lanes.max(3), "no request is left for reads: {budget:?}");
         }
-        for (lanes, others) in [(16, 1), (64, 1), (64, 2), (64, 3)] {
+        for (lanes, others) in [(5, 1), (7, 2), (9, 3), (16, 2), (16, 3), (64, 1), (64, 2), (64, 3), (64, 5)] {
             let (budget, each) = (Budget::new(lanes, 1 + others), Budget::new(lanes, 1 + others).of_others(others));
             assert!(others * (each.watches + each.spare) < budget.spare, "none is left while they all hang: {each:?}");
+            assert!(each.spare > 0 && lanes >= fewest(1 + others), "they are never read: {each:?}");
+            assert!(1 + others + budget.watches + budget.spare <= lanes, "{budget:?}");
         }
         assert_eq!(Budget::new(64, 1).watches, 59);
     }

@@ -25,6 +25,7 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
     loop {
         let most = match view.roster.is_filled() {
             true => view.budget().spare,
+            false if view.dc > 0 => view.budget().spare,
             // The first reads have all connections but that of the catalog.
             false => (view.agent.client.lanes() - 1).min(FIRST),
         };
@@ -54,7 +55,7 @@ pub(super) async fn read_what_is_due(view: Arc<View>) {
 
 /// One read. Where it panics, what is known of the service stays, and it is read again after a pause.
 async fn read(view: Arc<View>, name: ServiceName, cursor: Cursor, failures: u32) {
-    let mut watch = view.resume(path(&name), cursor, failures);
+    let mut watch = view.resume(path(&name), view.doubting(&name, cursor), failures);
     let result = outcome(async {
         let mut lane = view.agent.client.lane().await;
         view.read(&name, &mut watch, &mut lane, false).await
@@ -100,7 +101,7 @@ async fn watch(view: Arc<View>, name: ServiceName, mut cursor: Cursor, mut failu
 }
 
 async fn rounds(view: &View, name: &ServiceName, cursor: Cursor, failures: u32) {
-    let mut watch = view.resume(path(name), cursor, failures);
+    let mut watch = view.resume(path(name), view.doubting(name, cursor), failures);
     let mut lane = view.agent.client.lane().await;
     let mut hung = view.agent.hung.subscribe();
     loop {

@@ -139,7 +139,7 @@ impl Guard {
         } else {
             let losses = self.hold_foretold(losses, now);
             if let Some(extent) = (!losses.is_empty()).then(|| self.ledger.crowd(start, &self.census)).flatten() {
-                self.partition.join(extent, self.hold, now);
+                self.partition.join(extent, 0, self.hold, now);
                 self.hold(self.open(start), &Cause::Mass, Some(extent.reason()), now);
             } else {
                 let bereft = self.ledger.bereft(&losses, start, &self.census);
@@ -191,7 +191,7 @@ impl Guard {
             self.partition.begin(extent, self.hold, now);
             self.hold_as(self.open(now.start()), &Cause::Mass, Some(self.partition.beginning(now)), now);
         } else if self.holds.joins(&Cause::Mass, now) {
-            self.partition.join(extent, self.hold, now);
+            self.partition.join(extent, extent.instances, self.hold, now);
         }
     }
 

@@ -12,7 +12,7 @@ use super::listing::{Listing, listing};
 use super::model::{self, Names};
 use super::own_node::{OwnNode, Told};
 use super::view::View;
-use super::watch::{Moved, Reply, Watch};
+use super::watch::{Cursor, Moved, Reply, Watch};
 
 /// A list as it came, and as it was read.
 type Body = (Vec<u8>, Arc<Names>);
@@ -60,7 +60,10 @@ impl Latest {
 /// Follows the catalog of a datacenter, and asks the agent who it is. Never ends.
 pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) {
     let path = "/v1/catalog/services".to_owned();
-    let mut watch = view.watch(path).pausing_at_most(view.agent.timings.canary);
+    // The first answer of an agent that is followed after another one is doubted.
+    let cursor = if view.agent.successor { Cursor::default().doubting() } else { Cursor::default() };
+    let mut watch = view.resume(path, cursor, 0).pausing_at_most(view.agent.timings.canary);
+    let mut others = view.agent.hung.subscribe();
     let mut own = (view.dc == 0).then(|| OwnNode::new(base, told));
     // This lane is taken before any other and kept, so that the catalog never waits behind the first reads of many services.
     let mut lane = view.agent.client.lane().await;
@@ -73,6 +76,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) 
         if let Some(own) = &mut own
             && let Err(failure) = own.ask(&view, &mut lane).await
         {
+            hung |= failure.kind == Failure::LATE;
             watch.fail();
             failed(&view, &mut watch, &failure).await;
             continue;
@@ -90,9 +94,13 @@ pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) 
         let answered = tokio::select! {
             answered = ask(&view, &mut watch, &mut lane, !(blind || anew), (&now, &mut latest)) => answered,
             failure = hangs(&view), if view.dc == 0 => {
-                hung = true;
                 watch.fail();
                 Err(failure)
+            }
+            // That the agent hung is found out by the first datacenter's task.
+            Ok(()) = others.changed(), if view.dc > 0 => {
+                watch.fail();
+                continue;
             }
             // The first datacenter's task asks the agent who it is, and publishes the rules of all: another one's query may wait for long.
             Ok(()) = rules.changed() => continue,
@@ -108,7 +116,7 @@ pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) 
                 if view.dc == 0 && view.agent.answers() {
                     view.roster.rebudget(view.budget());
                 }
-                if std::mem::take(&mut hung) {
+                if std::mem::take(&mut hung) && view.dc == 0 {
                     view.agent.hung.send_replace(());
                 }
                 let changed = take(&view, &reply, watch.index(), blind);
@@ -117,6 +125,8 @@ pub(super) async fn watch(view: Arc<View>, base: Rules, told: Arc<Mutex<Told>>) 
                 tokio::time::sleep(watch.pause(reply.moved, changed).max(least)).await;
             }
             Err(failure) => {
+                // Late without a wait, or silent while queries wait: what waits there may wait for ever.
+                hung |= failure.kind == Failure::LATE;
                 if let Some(own) = &mut own {
                     own.doubt();
                 }
@@ -153,8 +163,7 @@ async fn hangs(view: &View) -> Failure {
 async fn failed(view: &View, watch: &mut Watch, failure: &Failure) {
     if failure.is_of_too_many() {
         // The services' watches may have taken what the list needs.
-        view.agent.yields();
-        view.roster.rebudget(view.budget());
+        view.yields();
     }
     if failure.kind != Failure::CUT {
         view.state.catalog_failed(view.dc, failure);

@@ -38,7 +38,7 @@ impl Roster {
         for name in inner.replace(names).into_iter().rev() {
             inner.queue.push_front(name.clone());
             inner.unsettled += 1;
-            inner.places.insert(name, Place { queued: true, ..Place::default() });
+            inner.places.insert(name, Place { queued: true, first: !inner.ever_filled, ..Place::default() });
         }
         inner.fill();
         self.assign(inner, budget);
@@ -50,8 +50,9 @@ impl Roster {
     pub(super) fn restart(&self) {
         let inner = &mut *self.inner.lock();
         for (name, place) in &mut inner.places {
+            let first = place.first;
             inner.watched -= std::mem::take(place).end();
-            place.queued = true;
+            (place.queued, place.first) = (true, first);
             inner.queue.push_back(name.clone());
         }
         inner.retries.clear();
@@ -197,7 +198,7 @@ impl Roster {
         let inner = &mut *self.inner.lock();
         let Some(place) = inner.places.get_mut(name) else { return };
         (place.cursor, place.traces, place.ailing, place.failures) = (cursor, traces, ailing, 0);
-        place.read = Some(Instant::now());
+        (place.read, place.first) = (Some(Instant::now()), false);
         if let Some(retry) = place.retry.take() {
             inner.retries.remove(&(retry, name.clone()));
         }
@@ -266,6 +267,11 @@ impl Roster {
         let inner = &mut *self.inner.lock();
         inner.swept = Some(began);
         inner.moved = inner.moved.filter(|moved| *moved > began);
+    }
+
+    /// Whether a service that was listed before all were read for the first time has not been answered yet.
+    pub(super) fn awaits_first(&self, name: &ServiceName) -> bool {
+        self.inner.lock().places.get(name).is_some_and(|place| place.first)
     }
 
     /// Whether all services were read once, as far as they can be.

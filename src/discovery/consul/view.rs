@@ -133,10 +133,13 @@ impl View {
 
     /// A watch that goes on where another one for this path ended.
     pub(super) fn resume(&self, path: String, cursor: Cursor, failures: u32) -> Watch {
-        // What failed when all was read for the first time has not been read yet.
-        let first = !self.roster.is_filled() || failures > 0 && !cursor.has_begun();
-        let cursor = if self.agent.successor && first { cursor.doubting() } else { cursor };
         Watch::new(path, self.parameters(), &self.agent.timings).resuming(cursor, failures)
+    }
+
+    /// The cursor of a service's next query. The first answer of an agent that is followed after another one is doubted, where the service was
+    /// listed before all was read for the first time.
+    pub(super) fn doubting(&self, name: &ServiceName, cursor: Cursor) -> Cursor {
+        if self.agent.successor && self.roster.awaits_first(name) { cursor.doubting() } else { cursor }
     }
 
     /// How the agent's connections are divided.
@@ -183,14 +186,15 @@ impl View {
     ) -> Result<Read, Duration> {
         let Some(rules) = self.agent.rules(self.dc) else { return Err(self.agent.timings.backoff.0) };
         let removes = |entries: &Entries| self.state.removes(self.dc, name, &assemble::service(name, entries, &rules));
+        let failures = watch.failures();
         let mut answered = watch.ask(lane, blocking, model::entries, removes).await;
         if let Ok(reply) = &mut answered {
-            self.agent.allowance.owe(usize::from(reply.doubted));
+            self.owe(usize::from(reply.doubted));
             if reply.content.is_empty() && self.state.removes(self.dc, name, &assemble::service(name, &[], &rules)) {
                 match self.is_blind_to(name, lane, &rules, reply.evidence).await {
                     Ok(blind) => reply.evidence.filtered |= blind,
                     Err(failure) => {
-                        watch.fail();
+                        watch.fail_after(failures);
                         answered = Err(failure);
                     }
                 }
@@ -202,6 +206,8 @@ impl View {
                 if !reply.evidence.forgetful && self.roster.is_older(name, watch.cursor()) {
                     return Ok(Read { changed: false, pause: watch.pause(reply.moved, false) });
                 }
+                // They may have changed while it was on its way.
+                let rules = self.agent.rules(self.dc).unwrap_or(rules);
                 let assembled = assemble::service(name, &reply.content, &rules);
                 self.warn_of_shared(name, &assembled);
                 let changed = self.state.put(self.dc, name, assembled, reply.evidence);
@@ -212,8 +218,7 @@ impl View {
                 self.roster.unanswered(name, failure.kind != Failure::CUT);
                 let mut pause = watch.backoff(&failure);
                 if failure.is_of_too_many() {
-                    self.agent.yields();
-                    self.roster.rebudget(self.budget());
+                    self.yields();
                     // It is not ill: as soon as others have given way, it answers.
                     pause = pause.min(self.agent.timings.canary);
                 }
@@ -258,15 +263,36 @@ impl View {
         if let Some(last) = last.as_ref().filter(|last| last.asked >= now) {
             return last.answer.clone();
         }
-        self.agent.allowance.owe(1);
+        self.owe(1);
         let asked = Instant::now();
         let patience = Patience { head: self.agent.timings.slack, waits: None };
         let answer = lane.get("/v1/catalog/services", &self.parameters(), patience).await.and_then(|answer| {
             let names = model::names(&answer.body).map_err(Failure::not_understood)?;
             Ok((Arc::new(names), answer.index.unwrap_or_default()))
         });
-        *last = Some(LeadersList { asked, answer: answer.clone() });
-        answer
+        let mut told = answer.clone();
+        if let Err(failure) = &mut told {
+            if failure.is_of_too_many() {
+                self.yields();
+            }
+            // Of all who asked, one connection was refused.
+            (failure.dropped, failure.status) = (false, None);
+        }
+        *last = Some(LeadersList { asked, answer: told.clone() });
+        told
+    }
+
+    /// Uses fewer connections, because the agent refused one.
+    pub(super) fn yields(&self) {
+        self.agent.yields();
+        self.roster.rebudget(self.budget());
+    }
+
+    /// Pays for requests besides the watches. The first reads and those after a failover cost nothing.
+    fn owe(&self, requests: usize) {
+        if self.roster.is_filled() {
+            self.agent.allowance.owe(requests);
+        }
     }
 
     /// What each query of this datacenter says.
@@ -342,17 +368,19 @@ mod tests {
             let agent = Agent::new(client.clone(), Timings::default(), Vec::new(), successor);
             let state = Arc::new(State::new(1, Duration::from_secs(600)));
             let view = View::new(Arc::new(agent), state, (0, None), None);
-            let is_doubted = || view.watch("/".into()).cursor() == Cursor::default().doubting();
-            assert_eq!(is_doubted(), doubted);
-            // The list is empty: nothing is left to be read.
-            view.list(&Arc::default());
-            assert!(!is_doubted());
-            // What could not be read meanwhile has not been answered yet.
-            let resumed = |cursor, failures| view.resume("/".into(), cursor, failures).cursor();
-            let mut answered = Cursor::default();
-            answered.take(Some(7));
-            assert_eq!(resumed(Cursor::default(), 1) == Cursor::default().doubting(), doubted);
-            assert_eq!(resumed(answered, 1), answered);
+            let [first, failing, late] = ["first", "failing", "late"].map(|name| ServiceName::new(name).unwrap());
+            let is_doubted = |name| view.doubting(name, Cursor::default()) == Cursor::default().doubting();
+            view.list(&Arc::new(vec![failing.clone(), first.clone()]));
+            assert_eq!((is_doubted(&first), is_doubted(&failing)), (doubted, doubted));
+            view.roster.answered(&first, Cursor::default(), (Box::default(), false), view.budget());
+            view.roster.failed(&failing, 1, Duration::ZERO, view.budget());
+            assert!(view.roster.is_filled());
+            view.list(&Arc::new(vec![failing.clone(), first.clone(), late.clone()]));
+            // What could not be read meanwhile has not been answered yet; what comes later has never been answered by another agent.
+            assert_eq!([&first, &failing, &late].map(is_doubted), [false, doubted, false]);
+            view.roster.failed(&late, 1, Duration::ZERO, view.budget());
+            view.restart();
+            assert!(!is_doubted(&late) && !is_doubted(&first), "other rules are no other agent");
         }
     }
 }

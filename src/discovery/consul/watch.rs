@@ -72,11 +72,6 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Whether there was an answer.
-    pub(crate) fn has_begun(self) -> bool {
-        self.highest > 0
-    }
-
     /// The same for an agent that is followed after another one: its first answer counts as one whose index is below one seen before.
     pub(crate) fn doubting(self) -> Cursor {
         Cursor { highest: if self.highest == 0 { u64::MAX } else { self.highest }, ..self }
@@ -230,7 +225,7 @@ impl Watch {
                 Err(failure)
             }
             Err(failure) => {
-                self.late = if failure.kind == Failure::LATE { self.late + 1 } else { 0 };
+                self.late = if failure.kind == Failure::LATE { self.late.saturating_add(1) } else { 0 };
                 self.fail();
                 Err(failure)
             }
@@ -275,6 +270,12 @@ impl Watch {
     pub(crate) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
         self.cursor.index = None;
+    }
+
+    /// The same where its answer is of no use without another one, which failed: there were `failures` before it.
+    pub(crate) fn fail_after(&mut self, failures: u32) {
+        self.failures = failures;
+        self.fail();
     }
 
     /// The pause after an answer; almost always none.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::finding::{advised, counted, fail, ok, warn};
 use super::judgement::{clock, policies, version};
 use crate::config;
-use crate::discovery::consul::agent::Budget;
+use crate::discovery::consul::agent::{Budget, fewest};
 use crate::discovery::consul::client::{Answer, Client, Failure, Lane, Patience};
 use crate::discovery::consul::listing;
 use crate::discovery::consul::model::{self, AgentSelf, Names};
@@ -310,7 +310,7 @@ impl Examination<'_> {
         const WHAT: &str = "plan";
         let each = format!("a watch of its own for each of {}", counted(services, "service"));
         let datacenters = self.config.datacenters.len().max(1);
-        let budget = Budget::new(self.config.connections.max(2 + datacenters), datacenters);
+        let budget = Budget::new(self.config.connections.max(fewest(datacenters)), datacenters);
         if multiplexed {
             return ok(WHAT, format!("{each}, many over one connection of HTTP/2"));
         }

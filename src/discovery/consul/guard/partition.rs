@@ -23,6 +23,8 @@ pub(super) struct Partition {
     crowd: HashMap<String, Instant>,
     /// How much that crowd is.
     extent: Extent,
+    /// How many instances of it gossip is known to lose.
+    by_gossip: usize,
     /// Until then, whatever vanishes joins it.
     joins: Option<Instant>,
 }
@@ -92,16 +94,16 @@ impl Partition {
 
     /// The nodes that were lost within the window are a crowd of this extent.
     pub(super) fn begin(&mut self, extent: Extent, hold: Duration, now: Now) {
-        self.join(extent, hold, now);
-        (self.extent, self.joins) = (extent, Some(now.instant + WINDOW));
+        self.join(extent, extent.instances, hold, now);
+        (self.extent, self.by_gossip, self.joins) = (extent, extent.instances, Some(now.instant + WINDOW));
     }
 
     /// The nodes that were lost within the window, and what is lost with them, are part of a crowd. For as long as `hold`, the losses of what
     /// they carry belong to it.
-    pub(super) fn join(&mut self, extent: Extent, hold: Duration, now: Now) {
+    pub(super) fn join(&mut self, extent: Extent, by_gossip: usize, hold: Duration, now: Now) {
         self.crowd.retain(|_, until| now.instant < *until);
         if self.crowd.is_empty() {
-            self.extent = extent;
+            (self.extent, self.by_gossip) = (extent, by_gossip);
         }
         let recent = self.lost.iter().filter(|(_, since)| **since >= Some(now.start()));
         self.crowd.extend(recent.map(|(node, _)| (node.clone(), now.instant + hold)));
@@ -123,6 +125,6 @@ impl Partition {
     /// How a crowd of suspects begins with what is lost with these nodes.
     pub(super) fn beginning(&self, now: Now) -> Beginning {
         let joins = self.joins.unwrap_or(now.instant);
-        Beginning { reason: self.extent.reason(), joins, by_gossip: self.extent.instances }
+        Beginning { reason: self.extent.reason(), joins, by_gossip: self.by_gossip }
     }
 }

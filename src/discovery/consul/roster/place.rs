@@ -42,6 +42,8 @@ pub(super) struct Inner {
     pub(super) unsettled: usize,
     /// All have been read, or could not be, since they were listed.
     pub(super) filled: bool,
+    /// That was so at any time.
+    pub(super) ever_filled: bool,
     /// Everything was found to be current at this time, by a sweep.
     pub(super) swept: Option<Instant>,
     /// Since when it is known that something has changed, but not what.
@@ -55,6 +57,8 @@ pub(super) struct Place {
     pub(super) used: Option<Instant>,
     pub(super) follow: Follow,
     pub(super) queued: bool,
+    /// It was listed before all had been read for the first time, and has not been answered yet.
+    pub(super) first: bool,
     /// When it was read last.
     pub(super) read: Option<Instant>,
     pub(super) cursor: Cursor,
@@ -94,6 +98,7 @@ pub(in super::super) struct Count {
 impl Inner {
     pub(super) fn fill(&mut self) {
         self.filled |= self.unsettled == 0;
+        self.ever_filled |= self.filled;
     }
 
     /// Ends what is not in this sorted list; says what is new in it.

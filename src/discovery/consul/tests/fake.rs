@@ -194,7 +194,7 @@ impl Fake {
         self.state.inner.lock().said.insert(path.into(), answer);
     }
 
-    /// From now on, requests with this beginning fail this way (those that wait already return first).
+    /// From now on, requests with this beginning - or with a `$` behind it exactly these - fail this way (those that wait already return first).
     pub(crate) fn fail(&self, path: &str, fault: Fault) {
         self.change(|inner| inner.faults.push((path.into(), fault)));
     }
@@ -313,7 +313,16 @@ async fn answer(target: &str, state: &State, changed: &broadcast::Sender<Wake>) 
             return None;
         }
     }
-    let fault = state.inner.lock().faults.iter().find(|(start, _)| target.starts_with(start)).map(|(_, fault)| *fault);
+    let fault = state
+        .inner
+        .lock()
+        .faults
+        .iter()
+        .find(|(start, _)| match start.strip_suffix('$') {
+            Some(whole) => target.trim_end_matches('?') == whole,
+            None => target.starts_with(start),
+        })
+        .map(|(_, fault)| *fault);
     if fault == Some(Fault::Silent) {
         std::future::pending::<()>().await;
     }

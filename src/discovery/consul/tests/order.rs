@@ -13,18 +13,24 @@ async fn until_quiet(fake: &Fake) {
     }
 }
 
+/// Waits until this is so, but not for ever.
+async fn in_time(what: impl Fn() -> bool) {
+    let holds = async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), holds).await.expect("it is so within 30 s");
+}
+
 /// Waits until a query for a service waits.
 async fn until_watched(fake: &Fake, name: &str) {
-    while !fake.waiting("/v1/health/service/").iter().any(|path| path.ends_with(name)) {
-        tokio::task::yield_now().await;
-    }
+    in_time(|| fake.waiting("/v1/health/service/").iter().any(|path| path.ends_with(name))).await;
 }
 
 /// Waits until so many answers are held.
 async fn until_held(fake: &Fake, count: usize) {
-    while fake.holding() < count {
-        tokio::task::yield_now().await;
-    }
+    in_time(|| fake.holding() >= count).await;
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -33,7 +39,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 async fn a_list_that_the_leader_made_before_a_service_came_back_does_not_take_it_away() {
     let fake = Fake::start().await;
     fake.put("web", web(&["10.0.0.1"]));
-    let discovery = discover(&fake, |_, timings| timings.wait = HOUR);
+    let discovery = discover(&fake, |_, timings| (timings.wait, timings.slack) = (HOUR, HOUR));
     until(&discovery, |c| c.complete).await;
     until_watched(&fake, "web").await;
     fake.hold("/v1/catalog/services");
@@ -88,7 +94,7 @@ async fn where_many_services_lose_their_last_entry_at_once_the_leader_is_asked_o
     for n in 0..30 {
         fake.put(&format!("s{n:02}"), web(&["10.0.0.1"]));
     }
-    let discovery = discover(&fake, |_, timings| timings.wait = HOUR);
+    let discovery = discover(&fake, |_, timings| (timings.wait, timings.slack) = (HOUR, HOUR));
     until(&discovery, |c| c.complete && c.services.len() == 30).await;
     until_quiet(&fake).await;
     fake.hold("/v1/catalog/services");
@@ -103,6 +109,33 @@ async fn where_many_services_lose_their_last_entry_at_once_the_leader_is_asked_o
     until(&discovery, |c| (0..30).all(|n| suspects(c, &format!("s{n:02}")).len() == 1)).await;
     let leader = fake.requests("/v1/catalog/services").into_iter().filter(|request| !request.contains("stale"));
     assert!(leader.count() <= 2);
+}
+
+#[tokio::test]
+async fn a_question_that_is_refused_for_all_who_share_it_is_one_connection_too_many() {
+    let fake = Fake::start().await;
+    for n in 0..30 {
+        fake.put(&format!("s{n:02}"), web(&["10.0.0.1"]));
+    }
+    let discovery = discover(&fake, |_, timings| {
+        (timings.wait, timings.slack, timings.backoff) = (HOUR, HOUR, (HOUR, HOUR));
+    });
+    until(&discovery, |c| c.complete && c.services.len() == 30).await;
+    until_quiet(&fake).await;
+    fake.fail("/v1/catalog/services$", Fault::Status(429));
+    until_quiet(&fake).await;
+    for n in 0..30 {
+        fake.put_silently(&format!("s{n:02}"), Vec::new());
+    }
+    fake.hold("/v1/catalog/services");
+    fake.wake("/v1/health/service/");
+    until_held(&fake, 1).await;
+    until_quiet(&fake).await;
+    fake.release();
+    until_status(&discovery, |s| s.errors >= 30).await;
+    let watched = discovery.status.borrow().providers[0].watched;
+    // Two questions, of which each is one too many; signals take two of what is left.
+    assert!(watched > 15, "{watched} of 30 have a watch of their own");
 }
 
 #[tokio::test]
@@ -134,9 +167,7 @@ async fn after_the_agent_hung_what_waited_there_is_asked_anew() {
     until_status(&discovery, |s| s.state == "failing").await;
     // The service's query is never answered, whatever changes.
     fake.put("web", web(&["10.0.0.1", "10.0.0.2"]));
-    while !fake.waiting("/v1/health/service/web").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    in_time(|| fake.waiting("/v1/health/service/web").is_empty()).await;
     fake.heal_silently();
     until(&discovery, |c| addresses(c, "web").len() == 2).await;
 }
