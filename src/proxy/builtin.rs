@@ -80,11 +80,10 @@ fn health(worker: &Worker) -> Response<Bytes> {
     json_page(status, &words)
 }
 
-/// Ready: there was a catalog once, be it one that was saved before the start, and the end has not begun. A stale catalog is `degraded`, not unready: else one
-/// outage of Consul would take the whole fleet out. So is one that holds suspects, and a control plane with a task that fails. Anybody may
-/// read this page: it says of a
-/// failure which kind it is, in words of our own. What the agent said, with names and ids in it, is for the log and for
-/// `/admin/services`.
+/// Ready: there was a catalog once, be it one that was saved before the start, and the end has not begun. A stale catalog is `degraded`, not
+/// unready: else one outage of Consul would take the whole fleet out. So is one that holds suspects, and a control plane with a task that
+/// fails. Anybody may read this page: it says of a failure which kind it is, in words of our own. What the agent said, with names and ids in
+/// it, is for the log and for `/admin/services`.
 fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
     if worker.resources.pulse.draining.load(Ordering::Relaxed) {
         return json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));

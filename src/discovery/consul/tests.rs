@@ -12,10 +12,30 @@ use self::client::Failure;
 use self::fake::{Fake, Fault, instance};
 use super::address::{AgentPorts, Trust};
 use super::*;
-use crate::catalog::notice;
-use crate::catalog::{Catalog, Health, ProviderStatus};
+use crate::catalog::notice::{self, Notices};
+use crate::catalog::{Catalog, Health, ProviderStatus, ServiceName};
 use crate::discovery::{Discovery, spawn};
 use crate::supervisor::Supervisor;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Waits until nothing was asked for some rounds.
+async fn until_quiet(fake: &Fake) {
+    let mut before = usize::MAX;
+    while before != fake.requests("/v1/").len() {
+        before = fake.requests("/v1/").len();
+        tokio::time::sleep(Duration::from_millis(200)).await; // that it stays quiet is what is waited for
+    }
+}
+
+/// Lets the services that have a watch be asked for, so that no other gets one.
+async fn take_all_watches(fake: &Fake, notices: &Notices) {
+    for path in fake.waiting("/v1/health/service/") {
+        let name = path.rsplit('/').next().and_then(ServiceName::new).unwrap();
+        notices.tell(notice::Notice::Asked(name));
+    }
+    until_quiet(fake).await;
+}
 
 /// Rules as most tests want them.
 pub(crate) fn rules() -> Rules {

@@ -1,17 +1,7 @@
 //! Answers that overtake each other, and questions that many ask at once.
 
 use super::*;
-use crate::catalog::ServiceName;
 use crate::catalog::notice::Notice;
-
-/// Waits until nothing was asked for a while.
-async fn until_quiet(fake: &Fake) {
-    let mut before = usize::MAX;
-    while before != fake.requests("/v1/").len() {
-        before = fake.requests("/v1/").len();
-        tokio::time::sleep(Duration::from_millis(200)).await; // that it stays quiet is what is waited for
-    }
-}
 
 /// Waits until this is so, but not for ever.
 async fn in_time(what: impl Fn() -> bool) {
@@ -32,8 +22,6 @@ async fn until_watched(fake: &Fake, name: &str) {
 async fn until_held(fake: &Fake, count: usize) {
     in_time(|| fake.holding() >= count).await;
 }
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn a_list_that_the_leader_made_before_a_service_came_back_does_not_take_it_away() {
@@ -68,12 +56,8 @@ async fn of_two_reads_of_a_service_the_newer_answer_counts_whichever_comes_first
     });
     until(&discovery, |c| c.complete && c.services.len() == 40).await;
     until_quiet(&fake).await;
-    // All watches are taken by services that were just asked for.
     let watched = fake.waiting("/v1/health/service/");
-    let asked =
-        |path: &String| notices.tell(Notice::Asked(path.rsplit('/').next().and_then(ServiceName::new).unwrap()));
-    watched.iter().for_each(asked);
-    until_quiet(&fake).await;
+    take_all_watches(&fake, &notices).await;
     let quiet =
         (0..40).map(|n| format!("s{n:02}")).find(|name| !watched.iter().any(|path| path.ends_with(name))).unwrap();
     fake.hold(&format!("/v1/health/service/{quiet}?stale="));
@@ -170,4 +154,23 @@ async fn after_the_agent_hung_what_waited_there_is_asked_anew() {
     in_time(|| fake.waiting("/v1/health/service/web").is_empty()).await;
     fake.heal_silently();
     until(&discovery, |c| addresses(c, "web").len() == 2).await;
+}
+
+#[tokio::test]
+async fn after_the_agent_hung_the_lists_of_all_datacenters_are_asked_for_anew() {
+    let fake = Fake::start().await;
+    let discovery = discover(&fake, |config, timings| {
+        config.datacenters = vec!["dc1".into(), "dc2".into()];
+        (timings.wait, timings.liveness) = (HOUR, Duration::from_millis(100));
+    });
+    let asked = |index: bool| {
+        let lists = fake.requests("/v1/catalog/services?dc=dc2").into_iter();
+        lists.filter(|request| request.contains("index=") == index).count()
+    };
+    until(&discovery, |c| c.complete).await;
+    in_time(|| asked(true) == 1).await;
+    fake.fail_silently("/v1/", Fault::Silent);
+    until_status(&discovery, |s| s.state == "failing").await;
+    fake.heal_silently();
+    in_time(|| asked(false) == 2).await;
 }

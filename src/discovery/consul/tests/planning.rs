@@ -1,8 +1,8 @@
 //! More services than connections: which are watched, and how the others are heard of.
 
 use super::*;
-use crate::catalog::notice::{Asked, Notices};
-use crate::catalog::{Key, ServiceName};
+use crate::catalog::Key;
+use crate::catalog::notice::Asked;
 
 /// A fake with so many services, each on a node of its own ten, and what tells discovery that they are asked for.
 async fn many(services: usize, connections: usize) -> (Fake, Discovery, Notices) {
@@ -18,8 +18,6 @@ async fn many(services: usize, connections: usize) -> (Fake, Discovery, Notices)
     until_status(&discovery, |s| s.state == "sweeping").await;
     (fake, discovery, notices)
 }
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 fn name(n: usize) -> String {
     format!("s{n:03}")
@@ -37,15 +35,6 @@ fn lost_by_gossip(n: usize) -> serde_json::Value {
     let serf = serde_json::json!({"CheckID": "serfHealth", "ServiceID": "", "Status": "critical"});
     entry["Checks"].as_array_mut().unwrap().push(serf);
     entry
-}
-
-/// Waits until nothing was asked for some rounds.
-async fn until_quiet(fake: &Fake) {
-    let mut before = usize::MAX;
-    while before != fake.requests("/v1/").len() {
-        before = fake.requests("/v1/").len();
-        tokio::time::sleep(Duration::from_millis(200)).await; // that it stays quiet is what is waited for
-    }
 }
 
 #[tokio::test]
@@ -101,15 +90,6 @@ async fn what_was_critical_only_between_two_answers_of_the_signals_is_read_again
     changed("passing");
     fake.wake("/v1/health/state/");
     until(&discovery, |c| c.services[name(quiet).as_str()].endpoints[0].health == Health::Passing).await;
-}
-
-/// Lets the services that have a watch be asked for, so that no other gets one.
-async fn take_all_watches(fake: &Fake, notices: &Notices) {
-    for path in fake.waiting("/v1/health/service/") {
-        let name = path.rsplit('/').next().and_then(ServiceName::new).unwrap();
-        notices.tell(notice::Notice::Asked(name));
-    }
-    until_quiet(fake).await;
 }
 
 #[tokio::test]
