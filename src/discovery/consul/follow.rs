@@ -23,10 +23,9 @@ fn path(name: &ServiceName) -> String {
 pub(super) async fn read_what_is_due(view: Arc<View>) {
     let mut reads = JoinSet::new();
     loop {
-        let most = match view.roster.is_filled() {
+        let most = match view.roster.is_filled() || view.dc > 0 {
             true => view.budget().spare,
-            false if view.dc > 0 => view.budget().spare,
-            // The first reads have all connections but that of the catalog.
+            // The first datacenter's first reads have all connections but that of the catalog.
             false => (view.agent.client.lanes() - 1).min(FIRST),
         };
         let mut paused = None;
