@@ -10,6 +10,7 @@ pub mod io;
 pub mod pages;
 pub mod plane;
 pub mod request;
+pub mod shape;
 pub mod supervisor;
 pub mod telemetry;
 pub mod worker;

@@ -1,0 +1,260 @@
+//! Text -> whether it is a value: for what is passed on as it is, and looked at by nobody.
+
+use std::borrow::Cow;
+
+use hifijson::SliceLexer;
+use hifijson::num::LexWrite as _;
+use hifijson::str::LexAlloc as _;
+
+use super::Number;
+use super::read::{DEPTH, ends, plain};
+
+/// So many names are compared with each other; more of them are sorted.
+const FEW: usize = 16;
+
+/// Whether a text is one value, by the rules of [`super::read`], which says why where it is none. It takes no memory but for where the names stand
+/// of objects that have not ended yet.
+pub fn is_value(text: &[u8]) -> bool {
+    if std::str::from_utf8(text).is_err() {
+        return false;
+    }
+    Checker { text, names: Vec::with_capacity(FEW), open: Vec::with_capacity(FEW) }.run().is_some()
+}
+
+struct Checker<'t> {
+    text: &'t [u8],
+    /// The names of objects that have not ended, one after the other.
+    names: Vec<Name<'t>>,
+    /// What has not ended.
+    open: Vec<Open>,
+}
+
+/// Of up to seven bytes, a name is its key, with its length in the highest byte. Longer ones have their texts besides.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'t> {
+    key: u64,
+    text: Cow<'t, [u8]>,
+}
+
+impl<'t> Name<'t> {
+    /// One that is read whole with the first eight bytes behind its quote, and its length.
+    #[inline]
+    fn short(eight: [u8; 8]) -> Option<(Name<'t>, usize)> {
+        let word = u64::from_le_bytes(eight);
+        let found = ends(word);
+        let bits = found.trailing_zeros() & !7;
+        // No byte ends a name, or it is not a quote.
+        if found == 0 || (word >> bits) as u8 != b'"' {
+            return None;
+        }
+        let key = (word & ((1 << bits) - 1)) | (u64::from(bits / 8) << 56);
+        Some((Name { key, text: Cow::Borrowed(&[]) }, bits as usize / 8))
+    }
+
+    fn long(text: Cow<'t, [u8]>) -> Name<'t> {
+        let mut eight = [0; 8];
+        match text.first_chunk() {
+            Some(first) => eight = *first,
+            None => eight[..text.len()].copy_from_slice(&text),
+        }
+        let short = text.len() < 8;
+        let highest = if short { text.len() as u64 } else { 0xff };
+        let key = (u64::from_le_bytes(eight) & (u64::MAX >> 8)) | (highest << 56);
+        Name { key, text: if short { Cow::Borrowed(&[]) } else { text } }
+    }
+
+    #[inline]
+    fn is(&self, other: &Name<'_>) -> bool {
+        self.key == other.key && (self.key >> 56 < 8 || self.text == other.text)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Open {
+    Array,
+    /// Its names begin at this place of [`Checker::names`].
+    Object(usize),
+}
+
+/// Where an array or an object goes on that has begun.
+enum Begun {
+    /// Nothing is in it: where it ends.
+    Empty(usize),
+    /// Where the first begins of what is in it.
+    Inside(usize),
+}
+
+/// `None`: the text is no value.
+type Checked<T> = Option<T>;
+
+impl<'t> Checker<'t> {
+    /// Reads the value, from its first byte to its last.
+    fn run(&mut self) -> Checked<()> {
+        let mut at = 0;
+        loop {
+            at = self.space(at);
+            let end = match self.text.get(at)? {
+                b'"' => self.string(at + 1)?.0,
+                b'-' | b'0'..=b'9' => self.number(at)?,
+                b'{' => match self.begin(at, Open::Object(self.names.len()), b'}')? {
+                    Begun::Empty(end) => end,
+                    Begun::Inside(name) => {
+                        at = self.name(name, self.names.len())?;
+                        continue;
+                    }
+                },
+                b'[' => match self.begin(at, Open::Array, b']')? {
+                    Begun::Empty(end) => end,
+                    Begun::Inside(value) => {
+                        at = value;
+                        continue;
+                    }
+                },
+                b't' => self.word(at, b"true")?,
+                b'f' => self.word(at, b"false")?,
+                b'n' => self.word(at, b"null")?,
+                _ => return None,
+            };
+            match self.after(end)? {
+                Some(next) => at = next,
+                None => return Some(()),
+            }
+        }
+    }
+
+    /// An array or an object begins.
+    #[inline]
+    fn begin(&mut self, at: usize, open: Open, end: u8) -> Checked<Begun> {
+        if self.open.len() == DEPTH {
+            return None;
+        }
+        let at = self.space(at + 1);
+        if self.text.get(at) == Some(&end) {
+            return Some(Begun::Empty(at + 1));
+        }
+        self.open.push(open);
+        Some(Begun::Inside(at))
+    }
+
+    /// A value has ended: where the next one begins, if there is one.
+    #[inline]
+    fn after(&mut self, mut at: usize) -> Checked<Option<usize>> {
+        loop {
+            at = self.space(at);
+            let next = self.text.get(at);
+            at += 1;
+            match (self.open.last(), next) {
+                (None, None) => return Some(None),
+                (Some(Open::Array), Some(b',')) => return Some(Some(at)),
+                (Some(&Open::Object(first)), Some(b',')) => {
+                    at = self.space(at);
+                    return self.name(at, first).map(Some);
+                }
+                (Some(Open::Array), Some(b']')) => {}
+                (Some(&Open::Object(first)), Some(b'}')) => self.differ(first)?,
+                _ => return None,
+            }
+            self.open.pop();
+        }
+    }
+
+    /// Where white space ends.
+    #[inline]
+    fn space(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(at) {
+            at += 1;
+        }
+        at
+    }
+
+    fn word(&self, at: usize, word: &[u8]) -> Checked<usize> {
+        if self.text[at..].starts_with(word) { Some(at + word.len()) } else { None }
+    }
+
+    /// Reads a number, and says where it ends.
+    #[inline]
+    fn number(&self, start: usize) -> Checked<usize> {
+        let digits = |mut at: usize| {
+            while let Some(b'0'..=b'9') = self.text.get(at) {
+                at += 1;
+            }
+            at
+        };
+        let first = start + usize::from(self.text[start] == b'-');
+        let mut end = digits(first);
+        if end == first || (self.text[first] == b'0' && end > first + 1) {
+            return None;
+        }
+        if self.text.get(end) == Some(&b'.') {
+            let fraction = end + 1;
+            end = digits(fraction);
+            if end == fraction {
+                return None;
+            }
+        }
+        if let Some(b'e' | b'E') = self.text.get(end) {
+            let mut lexer = SliceLexer::new(&self.text[start..]);
+            let (text, _) = lexer.num_string().validated().ok()?;
+            end = start + text.len();
+            return Number::is_in_range(text).then_some(end);
+        }
+        Some(end)
+    }
+
+    /// Reads a string, whose quote was read, and says where it ends, and whether it has no escapes.
+    #[inline]
+    fn string(&self, start: usize) -> Checked<(usize, bool)> {
+        let rest = &self.text[start..];
+        let length = plain(rest)?;
+        if rest[length] == b'"' {
+            return Some((start + length + 1, true));
+        }
+        let mut lexer = SliceLexer::new(rest);
+        lexer.str_string().ok()?;
+        Some((self.text.len() - lexer.as_slice().len(), false))
+    }
+
+    /// Reads the name of a member and the colon, and says where its value begins.
+    #[inline]
+    fn name(&mut self, at: usize, first: usize) -> Checked<usize> {
+        if self.text.get(at) != Some(&b'"') {
+            return None;
+        }
+        let first_eight = self.text[at + 1..].first_chunk().copied();
+        let (name, end) = match first_eight.and_then(Name::short) {
+            Some((name, length)) => (name, at + 1 + length + 1),
+            None => {
+                let (end, is_plain) = self.string(at + 1)?;
+                // Names are compared as they are meant.
+                let name = match is_plain {
+                    true => Cow::Borrowed(&self.text[at + 1..end - 1]),
+                    false => {
+                        Cow::Owned(SliceLexer::new(&self.text[at + 1..]).str_string().ok()?.into_owned().into_bytes())
+                    }
+                };
+                (Name::long(name), end)
+            }
+        };
+        // A few are compared as they come.
+        if self.names.len() - first < FEW && self.names[first..].iter().any(|known| known.is(&name)) {
+            return None;
+        }
+        self.names.push(name);
+        let colon = self.space(end);
+        if self.text.get(colon) == Some(&b':') { Some(colon + 1) } else { None }
+    }
+
+    /// An object has ended. Of more than a few names, equal ones lie beside each other once they are sorted.
+    #[inline]
+    fn differ(&mut self, first: usize) -> Checked<()> {
+        let names = &mut self.names[first..];
+        if names.len() > FEW {
+            names.sort_unstable();
+            if names.windows(2).any(|pair| pair[0] == pair[1]) {
+                return None;
+            }
+        }
+        self.names.truncate(first);
+        Some(())
+    }
+}
