@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
+    /// Only requests whose path ends so are treated as described here; empty: all are. `garbage` concerns all.
+    pub path: String,
     /// Waits this long before it answers.
     pub delay_ms: u64,
     /// The percentage of requests that get `error_status`.
@@ -26,4 +28,11 @@ pub struct Behaviour {
     pub garbage: bool,
     /// Fails its health check.
     pub sick: bool,
+}
+
+impl Behaviour {
+    /// How requests for this path are treated.
+    pub(crate) fn towards(self, path: &str) -> Behaviour {
+        if path.ends_with(&self.path) { self } else { Behaviour { sick: self.sick, ..Behaviour::default() } }
+    }
 }

@@ -1,4 +1,4 @@
-//! Serves an instance: the shop, an echo, health, and the command to misbehave.
+//! Serves an instance: the shop or the issuer, an echo, health, and commands.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
 use crate::reply::{Body, json_reply, name_instance};
-use crate::shared::{Seen, Shared};
+use crate::shared::{Seen, Shared, Trade};
+use crate::shop::Shop;
 use crate::stream;
 
 /// The size of the pieces of a slow body, in bytes.
@@ -96,13 +97,16 @@ impl std::error::Error for Reset {}
 /// Answers one request as the instance behaves now.
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Reset> {
     let path = request.uri().path().to_owned();
-    let behaviour = shared.behaviour();
+    let behaviour = shared.behaviour().towards(&path);
     if path == "/health" {
         let status = if behaviour.sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         return Ok(json_reply(&shared, status, &json!({ "healthy": !behaviour.sick })));
     }
     if path == "/_mock/behaviour" {
         return Ok(command(request, &shared).await);
+    }
+    if path.starts_with("/_mock/") {
+        return Ok(issuing(request, &shared, true).await);
     }
     shared.hits.fetch_add(1, Ordering::Relaxed);
     shared.remember(seen(&request));
@@ -127,7 +131,10 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/ws" => stream::websocket(request, &shared),
         "/events" => stream::events(&shared),
         _ if path.starts_with("/echo") => echo(request, &shared).await,
-        _ => shopping(request, &path, &shared).await,
+        _ => match &shared.trade {
+            Trade::Shop(shop) => shopping(request, &path, shop, &shared).await,
+            Trade::Issuer(_) => issuing(request, &shared, false).await,
+        },
     };
     Ok(if behaviour.body_ms > 0 { slowly(response, Duration::from_millis(behaviour.body_ms)) } else { response })
 }
@@ -169,12 +176,12 @@ async fn command(request: Request<Incoming>, shared: &Shared) -> Response<Body> 
 }
 
 /// Passes a request to the shop.
-async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Response<Body> {
+async fn shopping(request: Request<Incoming>, path: &str, shop: &Shop, shared: &Shared) -> Response<Body> {
     let method = request.method().clone();
     let Ok(body) = request.into_body().collect().await else {
         return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
     };
-    match shared.shop.answer(&method, path, &body.to_bytes()) {
+    match shop.answer(&method, path, &body.to_bytes()) {
         Some(answer) => {
             let mut response = json_reply(shared, answer.status, &answer.body);
             if let Some(allow) = answer.allow {
@@ -185,8 +192,36 @@ async fn shopping(request: Request<Incoming>, path: &str, shared: &Shared) -> Re
             }
             response
         }
-        None => json_reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") })),
+        None => nothing(shared, path),
     }
+}
+
+/// Passes a request, or a command, to the issuer.
+async fn issuing(request: Request<Incoming>, shared: &Arc<Shared>, command: bool) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = body.collect().await else {
+        return json_reply(shared, StatusCode::BAD_REQUEST, &json!({ "error": "the body broke off" }));
+    };
+    let (path, handle) = (head.uri.path().to_owned(), shared.clone());
+    // Keys for RSA take a tenth of a second to make.
+    let answered = tokio::task::spawn_blocking(move || {
+        let Trade::Issuer(issuer) = &handle.trade else { return None };
+        let body = body.to_bytes();
+        if command { issuer.command(&head, &body) } else { issuer.answer(&head, &body) }
+    });
+    match answered.await {
+        Ok(Some(answer)) => {
+            let mut response = json_reply(shared, answer.status, &answer.body);
+            response.headers_mut().extend(answer.header);
+            response
+        }
+        Ok(None) => nothing(shared, &path),
+        Err(error) => json_reply(shared, StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": error.to_string() })),
+    }
+}
+
+fn nothing(shared: &Shared, path: &str) -> Response<Body> {
+    json_reply(shared, StatusCode::NOT_FOUND, &json!({ "error": format!("nothing is at {path}") }))
 }
 
 /// Answers with what the instance saw of the request, as JSON.

@@ -1,4 +1,4 @@
-//! What all connections of an instance share: how it behaves, what it has seen, and the shop.
+//! What all connections of an instance share: how it behaves, what it has seen, and what it is.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicU64;
 use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
-use crate::shop::{Kind, Shop};
+use crate::issuer;
+use crate::shop::Shop;
 
 /// How many requests an instance remembers.
 const REMEMBERED: usize = 10_000;
@@ -21,6 +22,15 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
 }
 
+/// What an instance is.
+#[derive(Debug)]
+pub(crate) enum Trade {
+    /// A service of the shop.
+    Shop(Shop),
+    /// An issuer of tokens.
+    Issuer(Box<issuer::State>),
+}
+
 /// The state of an instance.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,19 +40,19 @@ pub(crate) struct Shared {
     pub(crate) seen: Mutex<VecDeque<Seen>>,
     /// The tasks of WebSockets and event streams, which go on when the request that began them is answered.
     pub(crate) streams: Mutex<JoinSet<()>>,
-    pub(crate) shop: Shop,
+    pub(crate) trade: Trade,
     name: String,
 }
 
 impl Shared {
-    pub(crate) fn new(kind: Kind, name: String) -> Shared {
+    pub(crate) fn new(trade: Trade, name: String) -> Shared {
         Shared {
             behaviour: Mutex::default(),
             hits: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             seen: Mutex::default(),
             streams: Mutex::default(),
-            shop: Shop::new(kind),
+            trade,
             name,
         }
     }

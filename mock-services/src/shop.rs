@@ -54,7 +54,11 @@ impl Kind {
                 json!({"id": 1, "name": "Fasces", "price_cents": 1200}),
                 json!({"id": 2, "name": "Toga", "price_cents": 8900}),
             ],
-            Kind::Order => vec![json!({"id": 1, "user_id": 1, "product_id": 2, "quantity": 1})],
+            // A product of the second order is not sold any more.
+            Kind::Order => vec![
+                json!({"id": 1, "user_id": 1, "items": [{"product_id": 2, "count": 1}, {"product_id": 1, "count": 3}]}),
+                json!({"id": 2, "user_id": 2, "items": [{"product_id": 1, "count": 1}, {"product_id": 3, "count": 2}]}),
+            ],
         }
     }
 
@@ -63,7 +67,7 @@ impl Kind {
         match self {
             Kind::User => &["name", "email"],
             Kind::Product => &["name", "price_cents"],
-            Kind::Order => &["user_id", "product_id"],
+            Kind::Order => &["user_id", "items"],
         }
     }
 }
@@ -156,10 +160,7 @@ mod tests {
         assert_eq!(ask(Method::GET, "/orders", ""), Some((200, None)));
         assert_eq!(ask(Method::GET, "/orders/1", ""), Some((200, None)));
         assert_eq!(ask(Method::GET, "/orders/9", ""), Some((404, None)));
-        assert_eq!(
-            ask(Method::POST, "/orders", "{\"user_id\":1,\"product_id\":1}"),
-            Some((201, Some("/orders/2".into())))
-        );
+        assert_eq!(ask(Method::POST, "/orders", "{\"user_id\":1,\"items\":[]}"), Some((201, Some("/orders/3".into()))));
         assert_eq!(ask(Method::POST, "/orders", "{\"user_id\":1}"), Some((400, None)));
         assert_eq!(ask(Method::POST, "/orders", "nonsense"), Some((400, None)));
         assert_eq!(ask(Method::DELETE, "/orders/1", ""), Some((405, None)));

@@ -1,4 +1,4 @@
-//! The program from start to end: it registers itself, serves, and deregisters in order.
+//! The program from start to end: it registers itself, serves, and deregisters in order; an issuer registers nowhere.
 
 #![expect(clippy::unwrap_used, reason = "a test and its helpers")]
 
@@ -80,4 +80,22 @@ fn it_registers_itself_until_the_agent_takes_it_and_on_sigterm_deregisters_serve
     let status = program.0.wait().unwrap();
     assert!(status.success(), "{status}");
     assert!(deregistered.elapsed() >= Duration::from_millis(1900), "it served for {:?} only", deregistered.elapsed());
+}
+
+#[test]
+fn an_issuer_says_where_it_is_asks_no_agent_and_on_sigterm_exits_0() {
+    let agent = TcpListener::bind("127.0.0.1:0").unwrap();
+    agent.set_nonblocking(true).unwrap();
+    let program = Command::new(env!("CARGO_BIN_EXE_mock-services"))
+        .args(["--service", "issuer", "--consul", &agent.local_addr().unwrap().to_string()])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut program = Ends(program.unwrap());
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("issuer on http://").unwrap();
+    assert!(healthy(address));
+    kill_process(Pid::from_raw(program.0.id().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert!(program.0.wait().unwrap().success());
+    assert_eq!(agent.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
