@@ -4,7 +4,10 @@ pub mod agent;
 pub mod client;
 pub mod examples;
 pub mod fake_agent;
+#[cfg(all(target_os = "linux", feature = "measure"))]
+pub mod measure;
 pub mod process;
+pub mod program;
 pub mod training;
 mod waiting;
 pub mod websocket;

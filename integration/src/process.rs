@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,6 +35,11 @@ impl Process {
     /// Its id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it prints, if its stdout is a pipe and nobody has taken it yet.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Sends it a signal.
@@ -126,6 +131,31 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The gateway, built from its sources as it is shipped: in the release profile, with its default features.
+///
+/// # Errors
+/// What cargo said.
+pub fn shipped() -> Result<PathBuf, String> {
+    // The package alone: together with the tests, cargo would build dependencies with features that are not shipped.
+    let arguments = ["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"];
+    let status = cargo().args(arguments).status().map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if !status.success() {
+        return Err("cargo could not build lictor".into());
+    }
+    Ok(target()?.join("release/lictor"))
+}
+
+/// Cargo's target folder, in which this program lies: as target/PROFILE/demo, or target/PROFILE/deps/all-1234.
+///
+/// # Errors
+/// When it lies elsewhere.
+pub fn target() -> Result<PathBuf, String> {
+    let exe = std::env::current_exe().map_err(|error| error.to_string())?;
+    let profile = exe.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
+    let target = profile.and_then(Path::parent).map(Path::to_owned);
+    target.ok_or_else(|| "this program does not lie in cargo's target folder".to_owned())
+}
+
 /// The workspace's own programs, built as they are now. The profile, the packages and their features are those that this program
 /// was built with, so that cargo finds all dependencies built and only links.
 ///
@@ -151,11 +181,28 @@ pub fn built(names: &[&str]) -> Result<Vec<PathBuf>, String> {
     if !status.success() {
         return Err(format!("cargo could not build {}", names.join(" and ")));
     }
-    let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-    // target/PROFILE/demo, or target/PROFILE/deps/all-1234.
-    let profile = exe.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
-    let profile = profile.ok_or("this program does not lie in cargo's target folder")?;
+    let profile = target()?.join(if cfg!(debug_assertions) { "debug" } else { "release" });
     Ok(names.iter().map(|name| profile.join(name)).collect())
+}
+
+/// What a program prints.
+///
+/// # Errors
+/// That it cannot be started, or what it says on stderr when it fails.
+pub fn said(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+/// Says on stderr that the test of this thread was not run, and why.
+pub fn not_run(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // Not by a macro, whose text the test harness would keep to itself.
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {why}");
 }
 
 #[cfg(test)]

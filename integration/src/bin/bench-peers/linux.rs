@@ -3,20 +3,14 @@
 
 mod backend;
 mod drawing;
-mod figures;
-mod load;
 mod measure;
 mod mode;
 mod open;
 mod peers;
-mod poll;
-mod program;
 mod report;
-mod response;
 mod scenario;
 mod setup;
 mod summary;
-mod system;
 mod tables;
 mod template;
 mod transfers;
@@ -26,13 +20,13 @@ use std::fs;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use integration::measure::system::{self, Outcome};
 use integration::process::root;
 
 use measure::{Measured, measure};
 use report::Conditions;
 use scenario::{GATEWAY, REST, Scenario};
 use setup::{Options, Setup};
-use system::Outcome;
 
 /// Runs what the arguments say.
 pub(crate) fn main() -> ExitCode {

@@ -5,10 +5,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use integration::measure::poll::Poll;
+use integration::measure::system::Outcome;
 use rustix::event::epoll::EventFlags;
-
-use super::poll::Poll;
-use super::system::Outcome;
 
 /// A piece of a large body: the most that one connection sends before the next one has its turn.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::times;
+use integration::measure::figures::times;
 
 /// The two bars of a proxy, in µs of CPU a request.
 pub(crate) struct Bars {

@@ -1,14 +1,15 @@
 //! Measures a scenario: who takes part in it, and the figures of each round.
 
-use super::figures::{Column, Figures, Row};
-use super::load::{Load, Tally, Work};
+use integration::measure::figures::{Column, Figures, Row};
+use integration::measure::load::{Load, Tally, Work};
+use integration::measure::program::busy;
+use integration::measure::system::{Outcome, pin, settle, stopped};
+
 use super::mode::Mode;
 use super::open::OpenLoop;
 use super::peers::{Found, LICTOR, Running, StartOptions};
-use super::program::busy;
 use super::scenario::{BOTH, GATEWAY, REST, Scenario};
 use super::setup::{Backend, Options, Setup};
-use super::system::{Outcome, pin, settle, stopped};
 use super::{tables, template, transfers, wrk};
 
 /// A row of a table before it is measured: a proxy, and how it is started.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::load::{Event, Load, Tally, Work};
-use super::system::{Outcome, go_on, now, thread_cpu};
+use integration::measure::load::{Event, Load, Tally, Work};
+use integration::measure::system::{Outcome, go_on, now, thread_cpu};
 
 /// How long a window waits for answers after its last request was due, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;

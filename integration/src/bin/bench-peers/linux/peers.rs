@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use integration::agent::free_ports;
+use integration::measure::program::Program;
+use integration::measure::system::Outcome;
 use integration::process::root;
 
 use super::mode::Mode;
-use super::program::Program;
-use super::system::Outcome;
 use super::template::{Values, fill};
 
 /// A proxy.

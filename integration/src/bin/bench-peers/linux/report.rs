@@ -4,10 +4,10 @@ use std::fs;
 use std::process::Command;
 use std::time::SystemTime;
 
+use integration::measure::figures::table;
 use integration::process::root;
 use serde_json::{Map, Value, json};
 
-use super::figures::table;
 use super::measure::Measured;
 use super::scenario::Scenario;
 use super::setup::Setup;

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use clap::Parser;
-use integration::process::cargo;
+use integration::measure::program::Program;
+use integration::measure::system::Outcome;
+use integration::process::shipped;
 
 use super::peers::{Found, LICTOR, PEERS};
-use super::program::Program;
 use super::scenario::{REST, Scenario};
-use super::system::Outcome;
 
 /// Lictor beside other reverse proxies: the same work for each, in turn, on one machine. Prints a report in Markdown.
 #[derive(Parser)]
@@ -109,7 +109,8 @@ pub(crate) struct Setup {
 impl Setup {
     /// Builds the gateway, looks for the other proxies, and starts the backend.
     pub(crate) fn prepare(options: Options) -> Outcome<Setup> {
-        let lictor = build()?;
+        eprintln!("Building {LICTOR} (minutes the first time: everything is optimised together)...");
+        let lictor = shipped()?;
         let folder = std::env::temp_dir().join(format!("bench-peers-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let wanted = |name: &str| {
@@ -134,20 +135,4 @@ impl Drop for Setup {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Builds the gateway from its current sources as it is shipped, in the release profile. Returns its program.
-fn build() -> Outcome<PathBuf> {
-    eprintln!("Building {LICTOR} (minutes the first time: everything is optimised together)...");
-    // The package alone: together with the tests, cargo would build dependencies with features that are not shipped.
-    let arguments = ["build", "--quiet", "--release", "--package", "lictor", "--bin", "lictor"];
-    let status = cargo().args(arguments).status();
-    let status = status.map_err(|error| format!("cargo cannot be run: {error}"))?;
-    if !status.success() {
-        return Err("cargo could not build lictor".into());
-    }
-    let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-    // This program is target/PROFILE/bench-peers.
-    let target = exe.parent().and_then(Path::parent).ok_or("this program does not lie in cargo's target folder")?;
-    Ok(target.join("release/lictor"))
 }

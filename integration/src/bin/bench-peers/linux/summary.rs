@@ -1,12 +1,13 @@
 //! The summary in the repository's README: a small table between two marks, and a drawing.
 
+use integration::measure::figures::{number, times};
+use integration::measure::system::Outcome;
+
 use super::drawing::{Bars, draw};
-use super::figures::{number, times};
 use super::measure::Measured;
 use super::peers::{BASELINE, PEERS};
 use super::report::{Conditions, figure};
 use super::scenario::Scenario;
-use super::system::Outcome;
 
 const BEGIN: &str = "<!-- bench-peers:begin -->";
 const END: &str = "<!-- bench-peers:end -->";

@@ -1,6 +1,7 @@
 //! How the report presents each scenario: a description, and the columns of its table.
 
-use super::figures::{Column, Show};
+use integration::measure::figures::{Column, Show};
+
 use super::peers::BASELINE;
 use super::scenario::Scenario;
 use super::setup::Options;

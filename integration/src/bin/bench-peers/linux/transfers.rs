@@ -4,11 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use integration::measure::poll::Poll;
+use integration::measure::response::Reader;
+use integration::measure::system::{Outcome, go_on, now};
 use rustix::event::epoll::EventFlags;
-
-use super::poll::Poll;
-use super::response::Reader;
-use super::system::{Outcome, go_on, now};
 
 /// One gibibyte.
 pub(crate) const GIB: u64 = 1 << 30;

@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use super::figures::Figures;
-use super::load::Work;
+use integration::measure::figures::Figures;
+use integration::measure::load::Work;
+use integration::measure::system::Outcome;
+
 use super::peers::on_path;
-use super::system::Outcome;
 
 /// Whether this machine has wrk.
 pub(crate) fn here() -> bool {

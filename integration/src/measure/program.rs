@@ -8,20 +8,21 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use integration::process::pause;
+use crate::process::pause;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::system::{Outcome, now};
 
 /// A running program in a process group of its own. Dropping it kills the whole group.
-pub(crate) struct Program {
-    pub(crate) child: Child,
+pub struct Program {
+    /// Its first process.
+    pub child: Child,
     name: String,
 }
 
 /// The CPU time that a program and its children have used so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spent {
+pub struct Spent {
     /// By thread, in nanoseconds.
     threads: HashMap<u32, u64>,
     /// Ticks of /proc/PID/stat, which includes threads that have ended.
@@ -31,14 +32,16 @@ pub(crate) struct Spent {
 
 /// The CPU time between two moments, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cost {
-    pub(crate) total: f64,
-    pub(crate) user: f64,
+pub struct Cost {
+    /// In user mode and in the kernel.
+    pub total: f64,
+    /// In user mode.
+    pub user: f64,
 }
 
 impl Program {
     /// Starts a program on these CPUs, with its standard error in a file.
-    pub(crate) fn start(name: &str, cpus: &[usize], command: &[String], out: Stdio, stderr: &Path) -> Outcome<Program> {
+    pub fn start(name: &str, cpus: &[usize], command: &[String], out: Stdio, stderr: &Path) -> Outcome<Program> {
         let failed = |error: std::io::Error| format!("{name} cannot be started: {error}");
         let list = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut starter = Command::new(std::env::current_exe().map_err(failed)?);
@@ -51,7 +54,7 @@ impl Program {
     }
 
     /// Waits until the program is ready, ten seconds at most. An error quotes the end of its standard error.
-    pub(crate) fn until(&mut self, stderr: &Path, mut ready: impl FnMut() -> bool) -> Outcome<()> {
+    pub fn until(&mut self, stderr: &Path, mut ready: impl FnMut() -> bool) -> Outcome<()> {
         let deadline = now() + 10_000_000_000;
         while !ready() {
             super::system::go_on()?;
@@ -67,7 +70,7 @@ impl Program {
     }
 
     /// The CPU time that it has used so far.
-    pub(crate) fn spent(&self) -> Spent {
+    pub fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for process in tree(self.child.id()) {
             for thread in numbers(&format!("/proc/{process}/task")) {
@@ -86,14 +89,27 @@ impl Program {
     }
 
     /// Resident memory in KiB, of all processes together.
-    pub(crate) fn memory(&self) -> f64 {
-        let of = |process| {
-            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.split_whitespace().next()?.parse::<f64>().ok()
-        };
-        tree(self.child.id()).into_iter().filter_map(of).sum()
+    pub fn memory(&self) -> f64 {
+        tree(self.child.id()).into_iter().map(|process| of_status(process, "VmRSS:")).sum()
     }
+
+    /// The most resident memory of its first process in KiB, since it started or [`Program::forget_peak`].
+    pub fn peak(&self) -> f64 {
+        of_status(self.child.id(), "VmHWM:")
+    }
+
+    /// From now on the peak is what is resident now, or more (`proc_pid_clear_refs(5)`).
+    pub fn forget_peak(&self) -> Outcome<()> {
+        let file = format!("/proc/{}/clear_refs", self.child.id());
+        fs::write(&file, "5").map_err(|error| format!("{file}: {error}"))
+    }
+}
+
+/// A figure of a process in KiB; 0 where it has ended.
+fn of_status(process: u32, name: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
 impl Drop for Program {
@@ -108,7 +124,7 @@ impl Drop for Program {
 impl Spent {
     /// The CPU time since `before`: the exact times of the threads, by the scheduler. When a thread has ended in between, its
     /// exact time is lost, and the ticks count if they are more.
-    pub(crate) fn since(&self, before: &Spent) -> Cost {
+    pub fn since(&self, before: &Spent) -> Cost {
         let exact: u64 = self
             .threads
             .iter()
@@ -145,7 +161,7 @@ fn numbers(folder: &str) -> Vec<u32> {
 }
 
 /// The time that a CPU was busy, in seconds since the machine started.
-pub(crate) fn busy(cpu: usize) -> f64 {
+pub fn busy(cpu: usize) -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let name = format!("cpu{cpu} ");
     let Some(line) = stat.lines().find_map(|line| line.strip_prefix(&name)) else { return 0.0 };

@@ -18,7 +18,7 @@ const TIMER: u64 = u64::MAX;
 const AT_MOST: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The sockets and the moment that are waited for.
-pub(crate) struct Poll {
+pub struct Poll {
     epoll: OwnedFd,
     timer: OwnedFd,
     events: Vec<Event>,
@@ -26,7 +26,7 @@ pub(crate) struct Poll {
 
 impl Poll {
     /// A poll without sockets.
-    pub(crate) fn new() -> Outcome<Poll> {
+    pub fn new() -> Outcome<Poll> {
         let failed = |error: Errno| format!("epoll: {error}");
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         // epoll's own timeout would be late by the thread's timer slack of 50 µs; a timerfd is not.
@@ -38,19 +38,19 @@ impl Poll {
     }
 
     /// Adds a socket, which `number` identifies from now on.
-    pub(crate) fn add(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
+    pub fn add(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
         let data = EventData::new_u64(number as u64);
         epoll::add(&self.epoll, socket.as_fd(), data, flags).map_err(|error| format!("epoll: {error}"))
     }
 
     /// Changes the events that are waited for on a socket.
-    pub(crate) fn change(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
+    pub fn change(&self, socket: impl AsFd, number: usize, flags: EventFlags) -> Outcome<()> {
         let data = EventData::new_u64(number as u64);
         epoll::modify(&self.epoll, socket.as_fd(), data, flags).map_err(|error| format!("epoll: {error}"))
     }
 
     /// Sets the timer to a moment of the monotonic clock, in nanoseconds.
-    pub(crate) fn wake_at(&self, moment: u64) -> Outcome<()> {
+    pub fn wake_at(&self, moment: u64) -> Outcome<()> {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let it_value = Timespec { tv_sec: (moment / 1_000_000_000) as i64, tv_nsec: (moment % 1_000_000_000) as i64 };
         let setting = Itimerspec { it_interval: zero, it_value };
@@ -60,7 +60,7 @@ impl Poll {
     }
 
     /// Waits for events, at most a tenth of a second. `ready` gets the numbers of the sockets that have some.
-    pub(crate) fn wait(&mut self, ready: &mut Vec<usize>) -> Outcome<()> {
+    pub fn wait(&mut self, ready: &mut Vec<usize>) -> Outcome<()> {
         self.events.clear();
         ready.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&AT_MOST)) {

@@ -7,15 +7,16 @@ const HEAD: usize = 64 * 1024;
 
 /// What is kept of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
+pub struct Response {
+    /// Its status.
+    pub status: u16,
     /// The server closes the connection.
-    pub(crate) closes: bool,
+    pub closes: bool,
 }
 
 /// Reads the responses of one connection, one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// The part that has arrived of an incomplete head; empty in the usual case, in which a head arrives whole.
     head: Vec<u8>,
     /// The response whose body is being read.
@@ -49,7 +50,7 @@ enum Chunk {
 impl Reader {
     /// Takes bytes that arrived. Returns how many of them belong to this response, and the response if it is complete; the
     /// rest of the bytes belongs to the next one.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Outcome<(usize, Option<Response>)> {
+    pub fn take(&mut self, bytes: &[u8]) -> Outcome<(usize, Option<Response>)> {
         let mut at = 0;
         if self.rest == Rest::Head {
             match self.take_head(bytes)? {
@@ -79,7 +80,7 @@ impl Reader {
     }
 
     /// The connection ended, which completes a response without a length.
-    pub(crate) fn end(&mut self) -> Option<Response> {
+    pub fn end(&mut self) -> Option<Response> {
         if self.rest == Rest::ToTheEnd { self.complete() } else { None }
     }
 

@@ -13,31 +13,36 @@ use super::system::{Outcome, go_on, now, thread_cpu};
 
 /// The requests of a generator, and where they go.
 #[derive(Clone)]
-pub(crate) struct Work {
-    pub(crate) address: SocketAddr,
+pub struct Work {
+    /// Where requests go.
+    pub address: SocketAddr,
     /// Whole requests, sent in turn.
-    pub(crate) requests: Vec<Vec<u8>>,
+    pub requests: Vec<Vec<u8>>,
     /// Each request has a new connection.
-    pub(crate) fresh: bool,
+    pub fresh: bool,
 }
 
 /// What a generator counted in a window of time. Times are in nanoseconds.
-pub(crate) struct Tally {
-    pub(crate) answers: u64,
+pub struct Tally {
+    /// Answers with 200.
+    pub answers: u64,
     /// Connections that broke, and answers other than 200.
-    pub(crate) errors: u64,
-    pub(crate) latency: Histogram<u64>,
+    pub errors: u64,
+    /// From sending a request, or from when it was due in an open loop, to the last byte of its answer.
+    pub latency: Histogram<u64>,
     /// How late requests were sent, in an open loop.
-    pub(crate) lateness: Histogram<u64>,
+    pub lateness: Histogram<u64>,
     /// How many requests found no free connection when they were due, in an open loop.
-    pub(crate) waited: u64,
-    pub(crate) seconds: f64,
+    pub waited: u64,
+    /// How long the window was.
+    pub seconds: f64,
     /// CPU time of the generator.
-    pub(crate) generator: u64,
+    pub generator: u64,
 }
 
 impl Tally {
-    pub(crate) fn new() -> Outcome<Tally> {
+    /// Nothing counted yet.
+    pub fn new() -> Outcome<Tally> {
         // From a nanosecond to a minute, with three significant digits.
         let empty = || Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|error| error.to_string());
         let (latency, lateness) = (empty()?, empty()?);
@@ -56,7 +61,7 @@ struct Client {
 }
 
 /// What happened to a connection.
-pub(crate) enum Event {
+pub enum Event {
     /// It got a response with 200 to the request that was due at this time.
     Answered(u64),
     /// It broke, or got another response to the request that was due at this time.
@@ -64,17 +69,18 @@ pub(crate) enum Event {
 }
 
 /// All connections of a generator.
-pub(crate) struct Load {
+pub struct Load {
     work: Work,
     next: usize,
     clients: Vec<Client>,
-    pub(crate) poll: Poll,
+    /// What waits for them; a connection's number there is its number here.
+    pub poll: Poll,
     buffer: Vec<u8>,
 }
 
 impl Load {
     /// Opens the connections, unless each request has a new one.
-    pub(crate) fn new(work: Work, connections: usize) -> Outcome<Load> {
+    pub fn new(work: Work, connections: usize) -> Outcome<Load> {
         let idle = |_| Client { socket: None, reader: Reader::default(), due: 0, connecting: false };
         let clients = (0..connections).map(idle).collect();
         let mut load = Load { work, next: 0, clients, poll: Poll::new()?, buffer: vec![0; 256 * 1024] };
@@ -90,7 +96,7 @@ impl Load {
     }
 
     /// Sends the next request on a connection that has none.
-    pub(crate) fn send(&mut self, number: usize, due: u64) -> Outcome<()> {
+    pub fn send(&mut self, number: usize, due: u64) -> Outcome<()> {
         let client = &mut self.clients[number];
         client.due = due;
         if client.socket.is_none() {
@@ -117,7 +123,7 @@ impl Load {
     }
 
     /// Reads from a connection for which epoll reported an event.
-    pub(crate) fn read(&mut self, number: usize) -> Outcome<Option<Event>> {
+    pub fn read(&mut self, number: usize) -> Outcome<Option<Event>> {
         let client = &mut self.clients[number];
         let Some(mut socket) = client.socket.as_ref() else { return Ok(None) };
         if client.connecting {
@@ -164,13 +170,13 @@ impl Load {
     }
 
     /// Sends the first request on each connection.
-    pub(crate) fn begin(&mut self) -> Outcome<()> {
+    pub fn begin(&mut self) -> Outcome<()> {
         (0..self.clients.len()).try_for_each(|number| self.send(number, now()))
     }
 
     /// Runs the closed loop, which must have begun, for some seconds. All responses that arrive are counted; latency counts
     /// for requests that were sent in this time.
-    pub(crate) fn window(&mut self, seconds: f64) -> Outcome<Tally> {
+    pub fn window(&mut self, seconds: f64) -> Outcome<Tally> {
         let mut tally = Tally::new()?;
         let mut ready = Vec::with_capacity(256);
         let (start, spent) = (now(), thread_cpu());

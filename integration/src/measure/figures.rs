@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 /// The figures of one round of one proxy.
-pub(crate) type Figures = BTreeMap<&'static str, f64>;
+pub type Figures = BTreeMap<&'static str, f64>;
 
 /// All rounds of a row.
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) rounds: Vec<Figures>,
+pub struct Row {
+    /// What stands in its first cell.
+    pub name: String,
+    /// The figures of each round.
+    pub rounds: Vec<Figures>,
 }
 
 /// How a cell shows the rounds' figures.
 #[derive(Clone, Copy)]
-pub(crate) enum Show {
+pub enum Show {
     /// The median, with so many decimals.
     Median(usize),
     /// From the smallest to the largest.
@@ -29,10 +31,13 @@ pub(crate) enum Show {
 }
 
 /// A column of a table.
-pub(crate) struct Column {
-    pub(crate) title: &'static str,
-    pub(crate) key: &'static str,
-    pub(crate) show: Show,
+pub struct Column {
+    /// Its title.
+    pub title: &'static str,
+    /// The name of the figure that it shows.
+    pub key: &'static str,
+    /// How it shows the figures of all rounds.
+    pub show: Show,
 }
 
 impl Row {
@@ -41,13 +46,13 @@ impl Row {
     }
 
     /// The median of a figure over all rounds.
-    pub(crate) fn median(&self, key: &str) -> Option<f64> {
+    pub fn median(&self, key: &str) -> Option<f64> {
         median(self.all(key))
     }
 }
 
 /// The figure in the middle, or the mean of the two in the middle.
-pub(crate) fn median(mut all: Vec<f64>) -> Option<f64> {
+pub fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     let upper = *all.get(middle)?;
@@ -55,12 +60,12 @@ pub(crate) fn median(mut all: Vec<f64>) -> Option<f64> {
 }
 
 /// A figure as a multiple of another one.
-pub(crate) fn times(figure: Option<f64>, other: Option<f64>) -> Option<f64> {
+pub fn times(figure: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(figure? / other.filter(|other| *other > 0.0)?)
 }
 
 /// A table in Markdown. Where a row has no figure, the cell is a dash.
-pub(crate) fn table(rows: &[Row], columns: &[Column]) -> String {
+pub fn table(rows: &[Row], columns: &[Column]) -> String {
     let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
     let mut text = format!("| | {} |\n| --- |{}\n", titles.join(" | "), " ---: |".repeat(columns.len()));
     for row in rows {
@@ -96,7 +101,7 @@ fn multiple(rows: &[Row], row: &Row, whose: &str, key: &str) -> Option<String> {
 }
 
 /// A figure as text, with commas between thousands.
-pub(crate) fn number(figure: f64, decimals: usize) -> String {
+pub fn number(figure: f64, decimals: usize) -> String {
     let text = format!("{figure:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let digits = whole.trim_start_matches('-').len();
