@@ -1,14 +1,18 @@
 //! The admin pages: what the gateway knows, as JSON, for people with curl and for programs.
 
 mod cache;
+mod compose;
 mod config;
 mod discovery;
+mod issuers;
 mod limits;
 mod metrics;
 mod query;
 mod response;
 mod services;
 mod sources;
+mod tokens;
+mod words;
 
 use std::pin::Pin;
 
@@ -74,6 +78,7 @@ fn answer(sources: &Sources, request: &Request<Bytes>, consumer: &str) -> Answer
     let query = Query(request.uri().query().unwrap_or_default());
     match (request.uri().path(), request.method()) {
         ("/admin/discovery/accept", &Method::POST) => discovery::accept(sources, &query, consumer),
+        ("/admin/tokens/revoke", &Method::POST) => tokens::revoke(sources, &query, consumer),
         _ => Answer::Now(page(sources, request)),
     }
 }
@@ -89,8 +94,12 @@ fn page(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
         ("/admin/services", true, _) => json(&services::page(sources, query.get("service").as_deref())),
         ("/admin/rate-limits", true, _) => json(&limits::page(sources, query.get("consumer").as_deref())),
         ("/admin/rate-limits/reset", _, true) => limits::reset(sources, &query),
+        ("/admin/issuers", true, _) => json(&issuers::page(sources, query.get("issuer").as_deref())),
+        ("/admin/tokens/revoked", true, _) => json(&tokens::page(sources, query.get("issuer").as_deref())),
         ("/admin/cache", true, _) => json(&cache::page(sources)),
         ("/admin/cache/clear", _, true) => cache::clear(sources, &query),
+        ("/admin/compose", true, _) => json(&compose::page(sources)),
+        (path, true, _) if path.starts_with(COMPOSE) => compose::one(sources, &path[COMPOSE.len()..]),
         ("/admin/config", true, _) => json(&config::page(sources)),
         ("/admin/metrics", true, _) => metrics::page(sources),
         (path, ..) => other_method(path),
@@ -99,6 +108,7 @@ fn page(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
 
 /// 405 for a page that is there for another method, or else 404.
 fn other_method(path: &str) -> Response<Bytes> {
+    let path = if path.starts_with(COMPOSE) { "/admin/compose" } else { path };
     let pages = PAGES.iter().filter_map(|page| page.split_once(' '));
     let mut methods = pages.filter(|(_, page)| page.split('?').next() == Some(path)).map(|(method, _)| method);
     let allow = match methods.next() {
@@ -111,14 +121,22 @@ fn other_method(path: &str) -> Response<Bytes> {
     response
 }
 
+/// What stands before the name of a compose.
+const COMPOSE: &str = "/admin/compose/";
+
 /// Every page: what `/admin` lists.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 13] = [
     "GET /admin/services?service=NAME",
     "POST /admin/discovery/accept?service=NAME",
     "GET /admin/rate-limits?consumer=NAME",
     "POST /admin/rate-limits/reset?consumer=NAME or ?address=IP",
+    "GET /admin/issuers?issuer=NAME",
+    "GET /admin/tokens/revoked?issuer=NAME",
+    "POST /admin/tokens/revoke?issuer=NAME&jti=ID or &sub=WHO, &seconds=N",
     "GET /admin/cache",
     "POST /admin/cache/clear?service=NAME&path=PREFIX",
+    "GET /admin/compose",
+    "GET /admin/compose/NAME",
     "GET /admin/config",
     "GET /admin/metrics",
 ];

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -14,17 +14,20 @@ use crate::catalog::notice;
 use crate::config::watch::Source;
 use crate::config::{self, Config, Environment, LogFormat, Overrides};
 use crate::discovery;
+use crate::filter;
 use crate::filter::cache::Cache;
 use crate::io::Door;
+use crate::issuers;
 use crate::pages;
 use crate::plane::{Handoff, Pulse, Wake};
-use crate::proxy::{Proxy, Resources, Waiting};
+use crate::proxy::{Composing, Proxy, Resources, Waiting};
 use crate::server::{self, Limits, Server};
 use crate::snapshot::{self, Current, Snapshot};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
 use crate::telemetry::output::Descriptor;
 use crate::telemetry::{Format, LAST_LINES};
+use crate::token::revoked::Revocations;
 use crate::upstream::wire::Connector;
 
 /// How many connections the admin listener may have open at once.
@@ -40,6 +43,8 @@ pub enum Error {
     Bind(server::Error),
     /// The way to a provider of services is configured wrongly.
     Discovery(discovery::Error),
+    /// What was revoked cannot be read, as a sentence for the operator.
+    Revocations(String),
     /// The system refuses a thread, a runtime or a signal handler.
     System(std::io::Error),
 }
@@ -49,6 +54,7 @@ impl fmt::Display for Error {
         match self {
             Error::Bind(error) => error.fmt(f),
             Error::Discovery(error) => error.fmt(f),
+            Error::Revocations(why) => f.write_str(why),
             Error::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -111,7 +117,9 @@ pub fn start(config: Config) -> Result<Running, Error> {
 /// What keeps it from starting, in words for the operator.
 pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // The addresses come first, so that one that is taken already is reported at once.
+    // Nobody is let in before it is known which tokens hold no longer.
+    let revoked = issuers::revocations::load(&config, SystemTime::now()).map_err(Error::Revocations)?;
+    // The addresses come early, so that one that is taken already is reported at once.
     let bound = server::bind(addresses(&config)).map_err(Error::Bind)?;
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let (&admin, public) = addresses.split_last().expect("the admin listener is always bound");
@@ -128,7 +136,8 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     let (ready, started) = oneshot::channel();
     let reload = Arc::new(Notify::new());
     let access = access(&config.log)?;
-    let inputs = Inputs { bound, own: addresses, pulse: pulse.clone(), source, reload: reload.clone(), access };
+    let inputs =
+        Inputs { bound, own: addresses, pulse: pulse.clone(), source, reload: reload.clone(), access, revoked };
     let control = std::thread::Builder::new().name("lictor-control".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -193,6 +202,8 @@ struct Inputs {
     reload: Arc<Notify>,
     /// Where access lines go, if any are wanted.
     access: Option<AccessLog>,
+    /// The tokens that were revoked before this start.
+    revoked: Revocations,
 }
 
 /// The control plane, from start to end.
@@ -202,7 +213,7 @@ async fn control(
     ready: oneshot::Sender<Result<(), Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Inputs { bound, own, pulse, source, reload, access } = inputs;
+    let Inputs { bound, own, pulse, source, reload, access, revoked } = inputs;
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
@@ -212,13 +223,15 @@ async fn control(
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
 
+    let issuers = issuers::start(&configs, revoked, &pulse.control);
+
     // What the two planes share.
     let wake = Wake::new(config.workers);
-    let current = Current::new(Snapshot::empty(config.clone()));
-    let (handoff, errands) = Handoff::new();
-    let cache = Cache::new(&config.store, config.workers);
-    let unrouted = Arc::new(Recorder::new(config.workers));
-    let (retire, retired) = mpsc::channel(RETIRED);
+    let shared = Arc::new(filter::Shared::new(Some(issuers.asker.clone()), issuers.counts.clone()));
+    let current = Current::new(Snapshot::asking(config.clone(), issuers.keys.borrow().clone(), &shared));
+    let (cache, unrouted) = (Cache::new(&config.store, config.workers), Arc::new(Recorder::new(config.workers)));
+    let composing = Arc::new(Composing::new(&config.aggregates, config.workers));
+    let ((handoff, errands), (retire, retired)) = (Handoff::new(), mpsc::channel(RETIRED));
 
     // The control plane's tasks: admin pages, reading the configuration again, writing snapshots.
     let sources = admin::Sources {
@@ -226,9 +239,11 @@ async fn control(
         cache: cache.clone(),
         discovery: discovery.status.clone(),
         notices: notices.clone(),
+        issuers: issuers.clone(),
         pulse: pulse.clone(),
         config: config_status,
         unrouted: unrouted.clone(),
+        room: composing.gauge(),
         access: access.clone(),
     };
     let keep = &pulse.control;
@@ -237,8 +252,8 @@ async fn control(
     let reader = keep.spawn("config", (source, reload, publish, report), |(source, reload, publish, report)| {
         Box::pin(config::watch::follow(source, reload, publish, report))
     });
-    let catalog = discovery.catalog.clone();
-    let writer = snapshot::Writer::new(current.clone(), configs, catalog, wake.clone(), retired, keep.clone());
+    let inputs = (configs, discovery.catalog.clone(), issuers.keys.clone());
+    let writer = snapshot::Writer::new(current.clone(), inputs, wake.clone(), retired, keep.clone());
     let writer = keep.spawn(snapshot::WRITER, writer, |writer| Box::pin(writer.run()));
 
     // The workers, each with a proxy of its own.
@@ -252,6 +267,7 @@ async fn control(
         connector: Connector::Tcp,
         cache: cache.clone(),
         waiting: Waiting::default(),
+        composing,
         unrouted,
     };
     let lines = access.clone();
@@ -268,18 +284,23 @@ async fn control(
     // Connections to the Consul agent close first: it limits them per client address, and a successor on this machine needs its
     // own.
     discovery.stop();
+    issuers.stop();
     reader.abort();
-    let config::Shutdown { announce, deadline } = current.load().config.shutdown.clone();
-    tracing::info!("stopping: serving {announce:?} more while /ready says so, then draining");
-    tokio::time::sleep(announce).await;
-    if !server.drain(deadline).await {
-        tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");
-    }
+    drain(server, current.load().config.shutdown.clone()).await;
     writer.abort();
     admin.abort();
     // The workers have handed over their last lines.
     if let Some(access) = access {
         access.flush(LAST_LINES);
+    }
+}
+
+/// Serves a while longer, so that everybody can learn of the end, then lets requests in flight end.
+async fn drain(server: Server, config::Shutdown { announce, deadline }: config::Shutdown) {
+    tracing::info!("stopping: serving {announce:?} more while /ready says so, then draining");
+    tokio::time::sleep(announce).await;
+    if !server.drain(deadline).await {
+        tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");
     }
 }
 
@@ -299,6 +320,20 @@ pub fn examine(config: &Config, source: &str) -> Result<pages::doctor::Page, Err
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(discovery::consul::doctor::examine(config, source)))
+}
+
+/// What a gateway of a configuration says of a token, and why.
+///
+/// # Errors
+/// The system refuses a runtime.
+pub fn explain(config: &Config, token: &[u8]) -> Result<issuers::explain::Explanation, Error> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (_keep, configs) = watch::channel(Arc::new(config.clone()));
+    Ok(runtime.block_on(async {
+        let followed = issuers::start(&configs, Revocations::default(), &Default::default());
+        issuers::explain::explain(config, &followed, token).await
+    }))
 }
 
 /// How log lines look on a stream.

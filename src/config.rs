@@ -1,8 +1,10 @@
 //! The configuration: checked and complete, with a value for everything that has a default.
 
 mod check;
+pub mod compose;
 mod env;
 mod file;
+pub mod identity;
 pub mod policy;
 pub mod reference;
 pub mod routes;
@@ -10,7 +12,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use ipnet::IpNet;
 
 use crate::catalog::ServiceName;
 
-pub use check::{Errors, Overrides, digest, is_key, parse};
+pub use check::{Errors, Overrides, digest, hash_password, is_key, parse};
 pub use env::{Environment, trimmed};
 pub use file::Mistake;
 pub use policy::{Breaker, Budget, LimitSet, Policy, Retry, Timeouts};
@@ -41,6 +43,10 @@ pub struct Config {
     pub services: Vec<StaticService>,
     /// Who may call.
     pub consumers: Vec<Consumer>,
+    /// Who vouches for callers with tokens.
+    pub issuers: Vec<Arc<identity::Issuer>>,
+    /// The origin that clients call, as `https://api.example.com`: proofs of possession name it.
+    pub public_url: Option<String>,
     /// How often groups of consumers may call.
     pub plans: Vec<Arc<LimitSet>>,
     /// When an instance trips, unless its service says otherwise.
@@ -51,6 +57,10 @@ pub struct Config {
     pub policy: Policy,
     /// Which requests go where; `/api/{service}/{path}` is one of them.
     pub routes: Vec<Arc<Route>>,
+    /// Which calls make one answer together; routes hold those that they use.
+    pub composes: Vec<Arc<compose::Compose>>,
+    /// What all aggregates under way may take together.
+    pub aggregates: compose::Aggregates,
     /// Connections that are kept to instances.
     pub pool: Pool,
     /// How the use of limits is counted and told to clients.
@@ -94,6 +104,10 @@ pub struct Admin {
     pub address: SocketAddr,
     /// `/admin` is on the public listeners, too.
     pub public: bool,
+    /// What tokens that open it must be for: one of these; none: tokens do not.
+    pub audience: Vec<Arc<str>>,
+    /// The file that keeps what was revoked for the next start, where there is one.
+    pub revocations: Option<PathBuf>,
 }
 
 /// Which services of Consul are exposed.
@@ -151,13 +165,6 @@ pub struct SavedCatalog {
     pub file: PathBuf,
     /// Older than this, it is not used: an address may be somebody else's by then.
     pub max_age: Duration,
-}
-
-impl SavedCatalog {
-    /// The directory that it lies in.
-    pub fn directory(&self) -> &Path {
-        self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
 }
 
 /// A secret. It is never printed; one from a file is read anew each time that it is used.
@@ -218,12 +225,24 @@ pub struct Consumer {
     pub name: String,
     /// SHA-256 digests of its keys.
     pub keys: Vec<[u8; 32]>,
+    /// What its password is compared with, for HTTP Basic authentication.
+    pub password: Option<PasswordHash>,
     /// May see `/admin`.
     pub admin: bool,
     /// May steer the gateway; nothing asks for this role yet.
     pub operator: bool,
     /// How often it may call.
     pub plan: Option<Arc<LimitSet>>,
+}
+
+/// A password's argon2id hash, as a PHC text: `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hash)")
+    }
 }
 
 /// Connections that are kept to instances.

@@ -29,6 +29,11 @@ pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What a client's limits are (the same draft).
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// The nonce that proofs of possession must have (RFC 9449 section 9).
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// What is missing of an aggregate: a list of its calls, each with the `reason` (RFC 9651 section 3.1).
+pub const LICTOR_PARTIAL: HeaderName = HeaderName::from_static("lictor-partial");
 
 /// What a field is: any of the constants below, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +105,7 @@ pub const TABLE: &[(&str, Traits)] = &{
         ("content-type", FRAMING.and(BODY)),
         ("cookie", CREDENTIAL),
         ("date", T::PROTECTED),
+        ("dpop", T::PROTECTED.and(T::ONE_SPELLING).and(T::NO_TRAILER)),
         ("etag", T::PROTECTED),
         ("expect", T::ENDS_HERE.and(T::ONE_SPELLING)),
         ("expires", T::NO_TRAILER),
@@ -206,6 +212,12 @@ pub fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
 /// A name as servers read it that know neither `_` nor `.` in names: `x_request.id` is `x-request-id`.
 pub fn usual_spelling(name: &str) -> String {
     name.replace(['_', '.'], "-")
+}
+
+/// Whether a field is one of these, in this spelling or in one that servers take for it. Their own names have no other spellings.
+pub fn is_spelt(name: &HeaderName, of: &[HeaderName]) -> bool {
+    let alias = name.as_str().contains(['_', '.']);
+    of.iter().any(|own| own == name || (alias && usual_spelling(name.as_str()) == own.as_str()))
 }
 
 /// How many names in `Connection` are looked at. A request that names more is refused; that an answer does is its instance's fault.

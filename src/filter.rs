@@ -11,6 +11,8 @@ pub mod cache;
 pub mod cors;
 pub mod limit;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +23,9 @@ use crate::config::Config;
 use crate::config::routes::Route;
 use crate::io::Client;
 use crate::request::Facts;
+use crate::token::KeySets;
 use auth::Auth;
+pub use auth::{Local, Shared};
 use limit::Limits;
 
 /// A step that requests pass.
@@ -48,7 +52,6 @@ pub struct Filters {
 }
 
 /// A request as a filter sees it.
-#[derive(Debug)]
 pub struct Passing<'a> {
     /// Its head, as the client sent it.
     pub head: &'a Parts,
@@ -60,6 +63,15 @@ pub struct Passing<'a> {
     pub facts: &'a mut Facts,
     /// What filters remember of it until its answer passes.
     pub notes: &'a mut Notes,
+    /// What its worker remembers.
+    pub local: &'a Local,
+}
+
+/// Without its head: there are credentials in it.
+impl fmt::Debug for Passing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passing").field("route", &self.route.name).field("facts", &self.facts).finish_non_exhaustive()
+    }
 }
 
 /// What filters remember of one request until its answer passes.
@@ -67,6 +79,8 @@ pub struct Passing<'a> {
 pub struct Notes {
     /// Of cross-origin sharing, where the route has a word on that.
     pub cors: Option<cors::Notes>,
+    /// What is asked about its token.
+    pub auth: Option<Box<auth::Waiting>>,
     /// Of limits.
     pub limit: [Option<limit::Remaining>; 2],
     /// How often it has waited.
@@ -98,8 +112,10 @@ pub struct Refusal {
     pub detail: &'static str,
     /// When it is worth to ask again.
     pub retry_after: Option<Duration>,
-    /// How to authenticate, as `WWW-Authenticate` says it (RFC 9110 section 11.6.1).
-    pub challenge: Option<HeaderValue>,
+    /// How to authenticate, one for each method, as `WWW-Authenticate` says it (RFC 9110 section 11.6.1).
+    pub challenges: Vec<HeaderValue>,
+    /// What the next proof of possession must have (RFC 9449 section 9), as `DPoP-Nonce` says it.
+    pub nonce: Option<HeaderValue>,
 }
 
 impl Filter {
@@ -117,8 +133,10 @@ impl Filter {
                 Some(cors) => cors::before(cors, passing),
                 None => Step::Continue,
             },
-            Filter::Auth if !passing.route.policy.auth => Step::Continue,
-            Filter::Auth => auth::before(&filters.auth, passing),
+            Filter::Auth => match passing.route.policy.auth.as_deref() {
+                Some(demand) => auth::before(&filters.auth, demand, passing),
+                None => Step::Continue,
+            },
             Filter::Limit => limit::before(&filters.limits, passing),
             #[cfg(test)]
             Filter::Pause(nth) if passing.head.headers.contains_key("x-pause") && passing.notes.paused < nth => {
@@ -130,14 +148,19 @@ impl Filter {
     }
 
     /// Waits for what `before` asked to wait for. Then `before` is asked again.
-    pub async fn wait(self, _notes: &mut Notes) {
+    pub async fn wait(self, notes: &mut Notes) {
         match self {
             // They know all they need: from the configuration, and from memory.
-            Filter::Cors | Filter::Auth | Filter::Limit => {}
+            Filter::Cors | Filter::Limit => {}
+            Filter::Auth => {
+                if let Some(waiting) = &mut notes.auth {
+                    waiting.end().await;
+                }
+            }
             #[cfg(test)]
             Filter::Pause(_) => {
                 tokio::time::sleep(Duration::from_secs(1)).await; // paused time: the waiting itself
-                _notes.paused += 1;
+                notes.paused += 1;
             }
         }
     }
@@ -159,9 +182,9 @@ impl Filter {
 }
 
 impl Filters {
-    /// For a configuration. What clients have used of limits that stay as they are, stays used.
-    pub fn new(config: &Config, before: Option<&Filters>) -> Filters {
+    /// For a configuration, and the keys that its issuers have. What clients have used of limits that stay as they are, stays used.
+    pub fn new(config: &Config, keys: &Arc<KeySets>, shared: &Arc<Shared>, before: Option<&Filters>) -> Filters {
         let limits = Limits::new(config, before.map(|before| &before.limits));
-        Filters { auth: Auth::new(&config.consumers), limits }
+        Filters { auth: Auth::new(config, keys, shared), limits }
     }
 }

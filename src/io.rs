@@ -73,6 +73,8 @@ pub struct Client {
     pub forwarded_for: HeaderValue,
     /// The last valid key that it sent.
     pub learnt: Learnt,
+    /// The last valid token that it sent.
+    pub learnt_token: Learnt,
     /// Set where the client is a trusted proxy, whose `X-Forwarded-For` is believed: the networks of all trusted proxies.
     pub trusted: Option<Arc<[IpNet]>>,
 }
@@ -83,7 +85,15 @@ impl Client {
         let ip = address.ip().to_canonical();
         let trusted = trusted.iter().any(|network| network.contains(&ip)).then(|| trusted.clone());
         let forwarded_for = text(ip);
-        Client { address, local, door, forwarded_for, learnt: Learnt::default(), trusted }
+        Client {
+            address,
+            local,
+            door,
+            forwarded_for,
+            learnt: Learnt::default(),
+            learnt_token: Learnt::default(),
+            trusted,
+        }
     }
 
     /// Its IP. An IPv4-mapped IPv6 address is returned as the IPv4 address.

@@ -7,16 +7,19 @@ pub mod catalog;
 pub mod config;
 pub mod fields;
 pub mod io;
+pub mod own_file;
 pub mod pages;
 pub mod plane;
 pub mod request;
 pub mod shape;
 pub mod supervisor;
 pub mod telemetry;
+pub mod token;
 pub mod worker;
 
 // -- before the snapshot: what exists --
 pub mod discovery;
+pub mod issuers;
 
 // -- the snapshot --
 pub mod snapshot;

@@ -72,6 +72,20 @@ enum Command {
         #[command(flatten)]
         admin: AdminOptions,
     },
+    /// Show the issuers of tokens of a running gateway, their keys, and what became of tokens.
+    Issuers {
+        /// Only this one.
+        issuer: Option<String>,
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
+    /// Show the aggregates of a running gateway, or try one.
+    Compose {
+        #[command(subcommand)]
+        what: ComposeCommand,
+    },
     /// Show or clear the cache of a running gateway.
     Cache {
         #[command(subcommand)]
@@ -83,6 +97,43 @@ enum Command {
     Schema,
     /// Print what stands in the configuration for an API key, read from the standard input.
     HashKey,
+    /// Print what stands in the configuration for a password, read from the standard input.
+    HashPassword,
+    /// Find out about tokens.
+    Token {
+        #[command(subcommand)]
+        what: TokenCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Say what a gateway of this configuration says of a token, read from the standard input, and why: exit code 0, or 1 when it refuses
+    /// it. The token goes nowhere; its issuer's keys are fetched.
+    Explain {
+        /// The configuration; else $LICTOR_CONFIG.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ComposeCommand {
+    /// Which calls run at once, what needs what, and how that went.
+    Show {
+        /// Only this one, with its last answers.
+        compose: Option<String>,
+        /// Ask for one, as a client would, and show when each part began and how long it took.
+        #[arg(long = "try", value_name = "URL or PATH", conflicts_with = "watch")]
+        target: Option<String>,
+        /// A header of that request; more than one may be said. Without Authorization and X-Api-Key the key goes along.
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", requires = "target")]
+        headers: Vec<String>,
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
 }
 
 #[derive(Subcommand)]
@@ -153,6 +204,14 @@ fn main() -> ExitCode {
         }
         Command::Services { service, live, admin } => ask(&Ask::Services(service), live.watch, admin, &env),
         Command::Limits { consumer, live, admin } => ask(&Ask::Limits(consumer), live.watch, admin, &env),
+        Command::Issuers { issuer, live, admin } => ask(&Ask::Issuers(issuer), live.watch, admin, &env),
+        Command::Compose { what: ComposeCommand::Show { compose, target: None, live, admin, .. } } => {
+            ask(&Ask::Compose(compose), live.watch, admin, &env)
+        }
+        Command::Compose { what: ComposeCommand::Show { compose, target: Some(target), headers, admin, .. } } => {
+            let trial = terminal::Trial { compose, target, headers };
+            shown(options(false, admin, &env).and_then(|options| terminal::try_out(&trial, &options)))
+        }
         Command::Cache { what: CacheCommand::Show { live, admin } } => ask(&Ask::Cache, live.watch, admin, &env),
         Command::Cache { what: CacheCommand::Clear { service, path, admin } } => {
             ask(&Ask::ClearCache { service, path }, false, admin, &env)
@@ -160,6 +219,13 @@ fn main() -> ExitCode {
         Command::Defaults => print(config::reference::DEFAULTS),
         Command::Schema => print(&format!("{:#}\n", config::reference::schema())),
         Command::HashKey => hash_key(),
+        Command::HashPassword => hash_password(),
+        Command::Token { what: TokenCommand::Explain { config } } => {
+            match Source::new(config, Overrides::default(), &env).load() {
+                Ok(config) => explain(&config),
+                Err(errors) => fail(&errors),
+            }
+        }
     }
 }
 
@@ -207,6 +273,25 @@ fn has_colour(env: &Environment) -> bool {
     env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb")
 }
 
+/// Explains a token that is typed, or comes through a pipe.
+fn explain(config: &Config) -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        telemetry::tell(&"Paste the token, then Enter and Ctrl-D:");
+    }
+    let mut token = String::new();
+    if let Err(error) = std::io::stdin().lock().take(65_536).read_to_string(&mut token) {
+        return fail(&error);
+    }
+    match lictor::app::explain(config, config::trimmed(&token).as_bytes()) {
+        Ok(said) => {
+            let lines: String = said.lines.iter().map(|(what, text)| format!("{what:<10}{text}\n")).collect();
+            let printed = print(&lines);
+            if said.holds { printed } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(&error),
+    }
+}
+
 /// Prints the digest of a key that is typed, or comes through a pipe.
 fn hash_key() -> ExitCode {
     if std::io::stdin().is_terminal() {
@@ -224,24 +309,51 @@ fn hash_key() -> ExitCode {
     print(&format!("sha256:{digits}\n"))
 }
 
+/// Prints the hash of a password that is typed, or comes through a pipe.
+fn hash_password() -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        telemetry::tell(&"Type the password, then Enter and Ctrl-D:");
+    }
+    let mut password = String::new();
+    if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut password) {
+        return fail(&error);
+    }
+    let password = config::trimmed(&password);
+    if password.is_empty() {
+        return fail(&"an empty password opens nothing: type one");
+    }
+    match config::hash_password(password) {
+        Ok(hash) => print(&format!("{hash}\n")),
+        Err(why) => fail(&why),
+    }
+}
+
 /// Asks a running gateway, and shows its answer.
-fn ask(command: &terminal::Command, watch: bool, options: AdminOptions, env: &Environment) -> ExitCode {
+fn ask(command: &terminal::Command, watch: bool, admin: AdminOptions, env: &Environment) -> ExitCode {
+    shown(options(watch, admin, env).and_then(|options| terminal::run(command, &options)))
+}
+
+/// Which gateway is asked, with which key.
+fn options(watch: bool, options: AdminOptions, env: &Environment) -> Result<terminal::Options, String> {
     let AdminOptions { admin, key_file, json } = options;
     let key = match &key_file {
-        Some(file) => match config::Secret::File(file.clone()).read() {
-            Ok(key) => Some(key),
-            Err(error) => return fail(&format!("{}: {error}", file.display())),
-        },
+        Some(file) => {
+            let read = config::Secret::File(file.clone()).read();
+            Some(read.map_err(|error| format!("{}: {error}", file.display()))?)
+        }
         None => env.secret("LICTOR_API_KEY").map(str::to_owned),
     };
-    let options = terminal::Options {
+    Ok(terminal::Options {
         admin: admin.or_else(|| env.get("LICTOR_ADMIN").map(str::to_owned)),
         key,
         json,
         watch,
         colour: has_colour(env),
-    };
-    match terminal::run(command, &options) {
+    })
+}
+
+fn shown(ended: Result<(), String>) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }

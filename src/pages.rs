@@ -6,8 +6,10 @@
 //! asks: it ignores fields that it does not know, and takes a default for each that is missing.
 
 pub mod cache;
+pub mod compose;
 pub mod config;
 pub mod doctor;
+pub mod issuers;
 pub mod limits;
 pub mod services;
 

@@ -1,5 +1,7 @@
 //! How the workers of the data plane and the control plane meet: what a worker runs (`Handler`), its signs of life (`Pulse`), how
-//! it learns of news (`Wake`), and how it has the control plane answer a request (`Handoff`).
+//! it learns of news (`Wake`), how it has the control plane answer a request (`Handoff`), and what aggregates hold (`room`).
+
+pub mod room;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +29,16 @@ pub enum MaybeFuture<S> {
     /// The request waits, for instance for an instance. The future is boxed where it is made, because it is large and every move
     /// would copy it.
     Pending(Pin<Box<dyn Future<Output = S>>>),
+}
+
+impl<S> MaybeFuture<S> {
+    /// The result.
+    pub async fn end(self) -> S {
+        match self {
+            MaybeFuture::Ready(result) => result,
+            MaybeFuture::Pending(future) => future.await,
+        }
+    }
 }
 
 /// What a worker runs for its connections. One per worker, so it may be `!Send`.

@@ -3,6 +3,8 @@
 
 mod builtin;
 mod call;
+mod compose;
+mod credentials;
 mod error;
 mod exchange;
 mod fetch;
@@ -12,6 +14,7 @@ mod forwarded;
 mod head;
 mod respond;
 mod rewrite;
+mod room;
 mod tee;
 mod tunnel;
 mod upload;
@@ -20,35 +23,36 @@ mod websocket;
 use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::config::routes::{Action, Target};
+use crate::config::routes::Action;
 use crate::fields::X_REQUEST_ID;
-use crate::filter::{Filter, Notes, Passing, Step, cors};
+use crate::filter::{Filter, Notes, Passing, Step};
 use crate::io::body::Body;
 use crate::io::{Client, Door};
 use crate::plane::{Handler, MaybeFuture};
 use crate::request::{Facts, RequestId};
-use crate::route::{self, Found, Lookup};
+use crate::route::Found;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessWriter;
-use crate::upstream::{LocalService, verdict};
 use crate::worker::WorkerId;
 use builtin::{Builtin, Errand};
-use call::Request;
+use call::{Goal, Request};
 use error::Error;
 use exchange::{Effects, Exchange, Worker};
 pub use exchange::{Resources, Waiting};
 use fetch::{Fetched, Wanted};
 pub use respond::Sent;
 use respond::{Outcome, respond};
+pub use room::Composing;
 
-/// What the access line says of a client that left before any answer; no client ever sees it.
-const CLIENT_CLOSED: u16 = 499;
+/// How long a request for a page of ours waits until it is known who asks: as long as an issuer may take to answer, and a password in its queue.
+const KNOWN: Duration = Duration::from_secs(5);
 
 /// One worker's proxy.
 #[derive(Debug)]
@@ -67,17 +71,7 @@ impl Handler for Proxy {
     fn call(&self, head: Parts, body: Body, client: &Rc<Client>) -> MaybeFuture<Sent> {
         let snapshot = newest(&self.0);
         let received = receive(Exchange::begin(&self.0, head, body, client), &snapshot);
-        let admitted =
-            received.and_then(|received| received.route(&snapshot)).and_then(|routed| routed.admit(&snapshot));
-        match admitted {
-            Ok(admitted) => {
-                let now = admitted.exchange.facts.began;
-                admitted.fetch(now)
-            }
-            Err(Halt::Answered(answered)) => MaybeFuture::Ready(answered.send()),
-            Err(Halt::Errand(exchange, errand)) => MaybeFuture::Pending(Box::pin(run(exchange, *errand))),
-            Err(Halt::Waits(routed, filter)) => MaybeFuture::Pending(Box::pin(resume(*routed, filter))),
-        }
+        go_on(received.and_then(|received| received.admit(&snapshot)), None)
     }
 
     fn woken(&self) {
@@ -102,17 +96,18 @@ impl Handler for Proxy {
 /// A request whose head was checked: its target is in canonical form.
 struct Received(Box<Exchange>);
 
-/// A request that has a route.
+/// A request that has a route of a configuration.
 struct Routed {
     exchange: Box<Exchange>,
     found: Found,
+    config: u64,
 }
 
-/// A request that passed all filters, and the service that it is for.
+/// A request that passed all filters, and who brings its answer.
 struct Admitted {
     exchange: Box<Exchange>,
     found: Found,
-    service: Rc<LocalService>,
+    goal: Goal,
 }
 
 /// A request that is answered before it comes to its service.
@@ -129,6 +124,8 @@ enum Halt {
     Errand(Box<Exchange>, Box<Errand>),
     /// This filter makes it wait.
     Waits(Box<Routed>, Filter),
+    /// It asks for a page of ours, and who asks is not known yet.
+    Unknown(Box<Exchange>),
 }
 
 impl Answered {
@@ -167,175 +164,6 @@ fn newest(worker: &Worker) -> Ref<'_, Arc<Snapshot>> {
     worker.seen.borrow()
 }
 
-/// Checks a head. A path of our own is answered here.
-fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received, Halt> {
-    match head::check(&exchange.request.head, &snapshot.config.request) {
-        Ok(target) => exchange.request.target = target,
-        Err(error) => return Err(Answered::failed(exchange, error).into()),
-    }
-    let path = exchange.request.target.path();
-    // The paths of `builtin::page`, which other requests need not ask.
-    let ours = matches!(path, "/health" | "/ready" | "*") || path.starts_with("/admin");
-    if !ours && exchange.client.door == Door::Public {
-        return Ok(Received(exchange));
-    }
-    match builtin::page(&exchange.effects.worker, snapshot, &exchange.request, &exchange.client) {
-        Ok(None) => Ok(Received(exchange)),
-        Ok(Some(Builtin::Page(page))) => Err(Answered::page(exchange, page).into()),
-        Ok(Some(Builtin::Errand(errand))) => Err(Halt::Errand(exchange, Box::new(errand))),
-        Err(error) => Err(Answered::failed(exchange, error).into()),
-    }
-}
-
-impl Received {
-    /// Finds its route.
-    fn route(self, snapshot: &Snapshot) -> Result<Routed, Halt> {
-        let Received(mut exchange) = self;
-        let found = match find(snapshot, &exchange.request, &mut exchange.notes) {
-            Ok(found) => found,
-            Err(error) => return Err(Answered::failed(exchange, error).into()),
-        };
-        exchange.effects.route = Some(found.entry.clone());
-        Ok(Routed { exchange, found })
-    }
-}
-
-impl Routed {
-    /// Passes the filters that it has not passed yet.
-    fn admit(self, snapshot: &Snapshot) -> Result<Admitted, Halt> {
-        let Routed { mut exchange, found } = self;
-        while let Some(&filter) = Filter::ORDER.get(exchange.entered) {
-            exchange.entered += 1;
-            let Exchange { request, client, facts, notes, .. } = &mut *exchange;
-            let mut passing = Passing { head: &request.head, client, route: &found.entry.route, facts, notes };
-            match filter.before(&snapshot.filters, &mut passing) {
-                Step::Continue => {}
-                Step::Answer(page) => return Err(Answered::page(exchange, page).into()),
-                Step::Refuse(refusal) => return Err(Answered::failed(exchange, refusal.into()).into()),
-                Step::Wait => return Err(Halt::Waits(Box::new(Routed { exchange, found }), filter)),
-            }
-        }
-        if let action @ (Action::Redirect { .. } | Action::Respond { .. }) = &found.entry.route.action {
-            let page = builtin::of_route(action, &exchange.request, &found);
-            return Err(Answered::page(exchange, page).into());
-        }
-        match target(&mut exchange, &found, snapshot) {
-            Ok(service) => Ok(Admitted { exchange, found, service }),
-            Err(error) => Err(Answered::failed(exchange, error).into()),
-        }
-    }
-}
-
-impl Admitted {
-    /// Fetches its answer: at once where it is at hand, else by one boxed future.
-    fn fetch(self, now: Instant) -> MaybeFuture<Sent> {
-        let Admitted { mut exchange, found, service } = self;
-        let Exchange { request, effects, facts, client, .. } = &mut *exchange;
-        match fetch::fetch(&effects.worker, request, client, (found, service), facts, now) {
-            Ok(Fetched::Now(reply)) => MaybeFuture::Ready(respond(exchange, Outcome::Fetched(reply))),
-            Ok(Fetched::Later(wanted)) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted, now))),
-            Err(error) => MaybeFuture::Ready(Answered::failed(exchange, error).send()),
-        }
-    }
-}
-
-/// Fetches what is not at hand, and sends it.
-async fn asked(mut exchange: Box<Exchange>, wanted: Wanted, now: Instant) -> Sent {
-    let Exchange { request, effects, facts, .. } = &mut *exchange;
-    let reply = fetch::ask(&effects.worker, request, facts, wanted, now).await;
-    sent(exchange, reply.map(Outcome::Fetched))
-}
-
-/// Fetches a page from the control plane, and sends it.
-async fn run(exchange: Box<Exchange>, errand: Errand) -> Sent {
-    let page = builtin::fetch(&exchange.effects.worker, errand).await;
-    sent(exchange, page.map(|page| Outcome::Page(Box::new(page))))
-}
-
-/// Waits for as long as filters ask for it, but not beyond the request's own deadline (`first_byte`, where it has none). Then it goes
-/// on at the filter that asked, by the newest snapshot.
-async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
-    loop {
-        let timeouts = &routed.found.entry.route.policy.timeouts;
-        let until = routed.exchange.facts.began + timeouts.total.unwrap_or(timeouts.first_byte);
-        let waited = tokio::time::timeout_at(until, filter.wait(&mut routed.exchange.notes)).await;
-        if waited.is_err() || until <= Instant::now() {
-            return Answered::failed(routed.exchange, Error::FilterTimeout).send();
-        }
-        // Also a wait that is over at once lets other requests go on.
-        tokio::task::yield_now().await;
-        routed.exchange.entered -= 1;
-        let worker = routed.exchange.effects.worker.clone();
-        let admitted = routed.admit(&newest(&worker));
-        match admitted {
-            Ok(admitted) => {
-                return match admitted.fetch(Instant::now()) {
-                    MaybeFuture::Ready(sent) => sent,
-                    MaybeFuture::Pending(sent) => sent.await,
-                };
-            }
-            Err(Halt::Waits(again, next)) => (routed, filter) = (*again, next),
-            Err(Halt::Errand(exchange, errand)) => return run(exchange, *errand).await,
-            Err(Halt::Answered(answered)) => return answered.send(),
-        }
-    }
-}
-
-fn sent(exchange: Box<Exchange>, outcome: Result<Outcome, Error>) -> Sent {
-    match outcome {
-        Ok(outcome) => respond(exchange, outcome),
-        Err(error) => Answered::failed(exchange, error).send(),
-    }
-}
-
-/// The route of a request. Of a preflight that the gateway answers it is the route of the method that the preflight asks about.
-fn find(snapshot: &Snapshot, request: &Request, notes: &mut Notes) -> Result<Found, Error> {
-    let Request { head, target, .. } = request;
-    let host = target.host.as_ref().and_then(|host| host.to_str().ok());
-    let (path, query) = (target.path(), target.query());
-    let lookup = Lookup { host, path, query, method: &head.method, headers: &head.headers };
-    if head.method == Method::OPTIONS
-        && let Some(method) = cors::preflight_for(head)
-        && let Ok(found) = route::find(&snapshot.routes, &Lookup { method: &method, ..lookup })
-        && found.entry.route.cors.is_some()
-    {
-        notes.cors.get_or_insert_default().preflight = Some(method);
-        return Ok(found);
-    }
-    match route::find(&snapshot.routes, &lookup) {
-        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found) => {
-            let why = "An instance may read this path as one of another route: write it without // and ;, and plainly";
-            Err(Error::BadRequest("bad_path", why))
-        }
-        Ok(found) => Ok(found),
-        Err(missed) if missed.only_by_method() => Err(Error::MethodNotOfRoute(missed)),
-        Err(_) => Err(Error::NoRoute),
-    }
-}
-
-/// The service that a request is for.
-fn target(exchange: &mut Exchange, found: &Found, snapshot: &Snapshot) -> Result<Rc<LocalService>, Error> {
-    let Exchange { request, effects, .. } = exchange;
-    let route = &found.entry.route;
-    if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&request.body).lower() > limit) {
-        return Err(Error::Attempt(verdict::Outcome::TooLarge));
-    }
-    let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
-    // From here on the request keeps its service and its route, not the snapshot.
-    let unknown = || match (snapshot.catalog.complete, &route.action) {
-        (false, _) => Error::NoCatalog,
-        // The operator says that it exists.
-        (true, Action::Forward { service: Target::Named(_), .. }) => Error::NoInstances,
-        (true, _) => Error::NoService,
-    };
-    let upstreams = &effects.worker.upstreams;
-    // However a client encoded its characters, it is the same name: the plain form is looked up where the canonical one is nobody's.
-    let decoded = || name.contains('%').then(|| route::plain(name)).and_then(|name| upstreams.named(&name));
-    let service = upstreams.named(name).or_else(decoded).ok_or_else(unknown)?;
-    effects.service = Some(service.clone());
-    Ok(service)
-}
-
 impl Exchange {
     /// A request that has just come.
     fn begin(worker: &Rc<Worker>, head: Parts, body: Body, client: &Rc<Client>) -> Box<Exchange> {
@@ -366,17 +194,7 @@ impl Effects {
     /// Counts the end of a request, and writes its line.
     fn end(&self, facts: &mut Facts) {
         let duration = facts.ended.unwrap_or_else(Instant::now) - facts.began;
-        let status = match facts.status {
-            Some(status) => status.as_u16(),
-            None if std::thread::panicking() => {
-                facts.because("panic", "gateway");
-                StatusCode::INTERNAL_SERVER_ERROR.as_u16()
-            }
-            None => {
-                facts.because("client_gone", "client");
-                CLIENT_CLOSED
-            }
-        };
+        let status = facts.status.map_or_else(|| exchange::unanswered(facts), |status| status.as_u16());
         let (worker, took) = (self.worker.id, (!facts.stream).then_some(duration));
         let recorder = self.route.as_ref().map_or(&self.worker.resources.unrouted, |entry| &entry.recorder);
         recorder.record(worker, status, took);
@@ -392,6 +210,182 @@ impl Effects {
             let tried: Vec<_> = facts.attempts.earlier().iter().map(exchange::tried).collect();
             access.line(&exchange::line(self, facts, &tried, status, duration));
         }
+    }
+}
+
+/// Checks a head. A path of our own is answered here.
+fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received, Halt> {
+    match head::check(&exchange.request.head, &snapshot.config.request) {
+        Ok(target) => exchange.request.target = target,
+        Err(error) => return Err(Answered::failed(exchange, error).into()),
+    }
+    let path = exchange.request.target.path();
+    // The paths of `builtin::page`, which other requests need not ask.
+    let ours = matches!(path, "/health" | "/ready" | "*" | builtin::METADATA) || path.starts_with("/admin");
+    if !ours && exchange.client.door == Door::Public {
+        return Ok(Received(exchange));
+    }
+    builtin(exchange, snapshot)
+}
+
+/// Answers what is for a path of our own.
+fn builtin(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received, Halt> {
+    let Exchange { effects, request, client, facts, notes, .. } = &mut *exchange;
+    match builtin::page(&effects.worker, snapshot, request, (client, facts.client), notes) {
+        Ok(None) => Ok(Received(exchange)),
+        Ok(Some(Builtin::Page(page))) => Err(Answered::page(exchange, page).into()),
+        Ok(Some(Builtin::Errand(errand))) => Err(Halt::Errand(exchange, Box::new(errand))),
+        Ok(Some(Builtin::Wait)) => Err(Halt::Unknown(exchange)),
+        Err(error) => Err(Answered::failed(exchange, error).into()),
+    }
+}
+
+impl Received {
+    /// Finds its route, and passes all filters.
+    #[inline]
+    fn admit(self, snapshot: &Snapshot) -> Result<Admitted, Halt> {
+        self.route(snapshot)?.admit(snapshot)
+    }
+
+    /// Finds its route.
+    fn route(self, snapshot: &Snapshot) -> Result<Routed, Halt> {
+        let Received(mut exchange) = self;
+        let found = match head::find(snapshot, &exchange.request.head, &exchange.request.target, &mut exchange.notes) {
+            Ok(found) => found,
+            Err(error) => return Err(Answered::failed(exchange, error).into()),
+        };
+        exchange.effects.route = Some(found.entry.clone());
+        Ok(Routed { exchange, found, config: snapshot.config.version })
+    }
+}
+
+impl Routed {
+    /// Goes on at the filter that let it wait. Where the configuration is another one, its route may be, too: then it begins anew, so that
+    /// none of its filters goes by another one's words.
+    fn again(self, snapshot: &Snapshot) -> Result<Admitted, Halt> {
+        let mut routed = self;
+        if routed.config == snapshot.config.version {
+            routed.exchange.entered -= 1;
+            return routed.admit(snapshot);
+        }
+        (routed.exchange.entered, routed.exchange.notes.cors) = (0, None);
+        Received(routed.exchange).admit(snapshot)
+    }
+
+    /// Passes the filters that it has not passed yet.
+    fn admit(self, snapshot: &Snapshot) -> Result<Admitted, Halt> {
+        let Routed { mut exchange, found, config } = self;
+        while let Some(&filter) = Filter::ORDER.get(exchange.entered) {
+            exchange.entered += 1;
+            let Exchange { request, client, facts, notes, effects, .. } = &mut *exchange;
+            let (head, local, route) = (&request.head, &effects.worker.local, &found.entry.route);
+            let mut passing = Passing { head, client, route, facts, notes, local };
+            match filter.before(&snapshot.filters, &mut passing) {
+                Step::Continue => {}
+                Step::Answer(page) => return Err(Answered::page(exchange, page).into()),
+                Step::Refuse(refusal) => return Err(Answered::failed(exchange, refusal.into()).into()),
+                Step::Wait => return Err(Halt::Waits(Box::new(Routed { exchange, found, config }), filter)),
+            }
+        }
+        if found.entry.route.strips {
+            credentials::end_here(&mut exchange.request.head.headers, &found.entry.route);
+        }
+        if let action @ (Action::Redirect { .. } | Action::Respond { .. }) = &found.entry.route.action {
+            let page = builtin::of_route(action, &exchange.request, &found);
+            return Err(Answered::page(exchange, page).into());
+        }
+        match fetch::goal(&mut exchange, &found, snapshot, compose::aggregate) {
+            Ok(goal) => Ok(Admitted { exchange, found, goal }),
+            Err(error) => Err(Answered::failed(exchange, error).into()),
+        }
+    }
+}
+
+impl Admitted {
+    /// Fetches its answer: at once where it is at hand, else by one boxed future.
+    fn fetch(self, now: Instant) -> MaybeFuture<Sent> {
+        let Admitted { mut exchange, found, goal } = self;
+        let Exchange { request, effects, facts, client, .. } = &mut *exchange;
+        match fetch::fetch(&effects.worker, request, client, (found, goal), facts, now) {
+            Ok(Fetched::Now(reply)) => MaybeFuture::Ready(respond(exchange, Outcome::Fetched(reply))),
+            Ok(Fetched::Later(wanted)) => MaybeFuture::Pending(Box::pin(asked(exchange, wanted, now))),
+            Err(error) => MaybeFuture::Ready(Answered::failed(exchange, error).send()),
+        }
+    }
+}
+
+/// Fetches what is not at hand, and sends it.
+async fn asked(mut exchange: Box<Exchange>, wanted: Wanted, now: Instant) -> Sent {
+    let Exchange { request, effects, facts, .. } = &mut *exchange;
+    let reply = fetch::ask(&effects.worker, request, facts, wanted, now).await;
+    sent(exchange, reply.map(Outcome::Fetched))
+}
+
+/// Fetches a page from the control plane, and sends it.
+async fn run(exchange: Box<Exchange>, errand: Errand) -> Sent {
+    let page = builtin::fetch(&exchange.effects.worker, errand).await;
+    sent(exchange, page.map(|page| Outcome::Page(Box::new(page))))
+}
+
+/// Takes a request on: at once where nobody need wait, else by one boxed future. `now`: the time, if the request has waited.
+#[inline]
+fn go_on(admitted: Result<Admitted, Halt>, now: Option<Instant>) -> MaybeFuture<Sent> {
+    match admitted {
+        Ok(admitted) => {
+            let now = now.unwrap_or(admitted.exchange.facts.began);
+            admitted.fetch(now)
+        }
+        Err(Halt::Answered(answered)) => MaybeFuture::Ready(answered.send()),
+        Err(Halt::Errand(exchange, errand)) => MaybeFuture::Pending(Box::pin(run(exchange, *errand))),
+        Err(Halt::Waits(routed, filter)) => MaybeFuture::Pending(Box::pin(resume(*routed, filter))),
+        Err(Halt::Unknown(exchange)) => MaybeFuture::Pending(Box::pin(known(exchange))),
+    }
+}
+
+/// Waits for as long as a filter asks for it, but not beyond that time: then it says so. Also a wait that is over at once lets other requests
+/// go on.
+async fn waited(exchange: &mut Exchange, filter: Filter, until: Instant) -> bool {
+    let waited = tokio::time::timeout_at(until, filter.wait(&mut exchange.notes)).await;
+    tokio::task::yield_now().await;
+    waited.is_ok() && Instant::now() < until
+}
+
+/// Waits until it is known who asks for a page of ours. Then it goes on there, by the newest snapshot.
+async fn known(mut exchange: Box<Exchange>) -> Sent {
+    let until = exchange.facts.began + KNOWN;
+    if !waited(&mut exchange, Filter::Auth, until).await {
+        return Answered::failed(exchange, Error::FilterTimeout).send();
+    }
+    let worker = exchange.effects.worker.clone();
+    let admitted = {
+        let snapshot = newest(&worker);
+        builtin(exchange, &snapshot).and_then(|received| received.admit(&snapshot))
+    };
+    go_on(admitted, Some(Instant::now())).end().await
+}
+
+/// Waits for as long as filters ask for it, but not beyond the request's own deadline (`first_byte`, where it has none). Then it goes
+/// on at the filter that asked, by the newest snapshot.
+async fn resume(mut routed: Routed, mut filter: Filter) -> Sent {
+    loop {
+        let timeouts = &routed.found.entry.route.policy.timeouts;
+        let until = routed.exchange.facts.began + timeouts.total.unwrap_or(timeouts.first_byte);
+        if !waited(&mut routed.exchange, filter, until).await {
+            return Answered::failed(routed.exchange, Error::FilterTimeout).send();
+        }
+        let worker = routed.exchange.effects.worker.clone();
+        let admitted = routed.again(&newest(&worker));
+        match admitted {
+            Err(Halt::Waits(again, next)) => (routed, filter) = (*again, next),
+            admitted => return go_on(admitted, Some(Instant::now())).end().await,
+        }
+    }
+}
+
+fn sent(exchange: Box<Exchange>, outcome: Result<Outcome, Error>) -> Sent {
+    match outcome {
+        Ok(outcome) => respond(exchange, outcome),
+        Err(error) => Answered::failed(exchange, error).send(),
     }
 }
 

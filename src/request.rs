@@ -1,17 +1,21 @@
 //! What is known of one request, as plain data: who asks, and what became of it. Written by the stages of a request, read by
 //! filters while it goes on, and by the access line and the metrics when it is over.
 
+pub mod parts;
 pub mod trace;
+mod vouched;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use http::{HeaderValue, Method, StatusCode, Uri};
+use parts::Parts;
 use tokio::time::Instant;
 use trace::Parent;
+pub use vouched::Vouched;
 
 /// Everything that is known of a request. Names and figures only: what has to be done when it ends is kept elsewhere.
 #[derive(Debug)]
@@ -28,8 +32,12 @@ pub struct Facts {
     pub method: Method,
     /// Its target as the client wrote it; only where an access line will want it.
     pub target: Option<Uri>,
-    /// Who calls.
+    /// Who calls: the user, where both a user and an app are known.
     pub consumer: Option<Arc<Consumer>>,
+    /// By which app a user calls, where that has a credential of its own.
+    pub app: Option<Arc<Consumer>>,
+    /// What the caller's token says besides.
+    pub token: Option<Arc<Vouched>>,
     /// The tries at instances.
     pub attempts: Attempts,
     /// The answer's status; `None` until there is an answer.
@@ -57,6 +65,8 @@ impl Facts {
             method,
             target,
             consumer: None,
+            app: None,
+            token: None,
             attempts: Attempts::default(),
             status: None,
             bytes: 0,
@@ -78,6 +88,8 @@ impl Facts {
 pub struct Attempts {
     earlier: Vec<Attempt>,
     last: Option<Attempt>,
+    /// What was asked of services instead, where the answer is an aggregate.
+    pub parts: Option<Arc<Parts>>,
 }
 
 /// One try at one instance.
@@ -238,9 +250,9 @@ pub struct Consumer {
 /// What a consumer may do in `/admin`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
-    /// See its pages.
+    /// See its pages, and do what they offer: clear the cache, reset limits, accept what discovery suspects, revoke tokens.
     pub admin: bool,
-    /// Steer the gateway.
+    /// Steer the gateway: there is nothing yet that asks for it.
     pub operator: bool,
 }
 
@@ -257,6 +269,22 @@ impl LimitsKey {
         first.copy_from_slice(&digest.as_ref()[..16]);
         LimitsKey(u128::from_be_bytes(first))
     }
+
+    /// The key of what an issuer's claim says: the first 16 bytes of a SHA-256 digest of all three, each with its length before it, so that
+    /// no two triples are one text. The issuer is its name, and what its token says in `iss` where each tenant says something else there.
+    pub fn of_claim((issuer, tenant): (&str, Option<&str>), claim: &[Arc<str>], value: &str) -> LimitsKey {
+        let mut context = Context::new(&SHA256);
+        let count = claim.len().to_string();
+        let names = claim.iter().map(|name| &**name);
+        let issuer = [Source::Token.tag(), issuer, tenant.unwrap_or_default(), &count];
+        for part in issuer.into_iter().chain(names).chain([value]) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut first = [0; 16];
+        first.copy_from_slice(&context.finish().as_ref()[..16]);
+        LimitsKey(u128::from_be_bytes(first))
+    }
 }
 
 /// What says who a consumer is.
@@ -264,6 +292,8 @@ impl LimitsKey {
 pub enum Source {
     /// A `[[consumer]]` of the configuration.
     Configuration,
+    /// A token: its issuer, a claim, and what the claim says.
+    Token,
 }
 
 impl Source {
@@ -271,6 +301,7 @@ impl Source {
     fn tag(self) -> &'static str {
         match self {
             Source::Configuration => "configuration",
+            Source::Token => "token",
         }
     }
 }
@@ -318,5 +349,27 @@ mod tests {
         // printf 'configuration\0shop' | sha256sum
         assert_eq!(format!("{:032x}", key.0), "cce07862eea31f7a0987565637e930ac");
         assert_ne!(key, LimitsKey::of(Source::Configuration, "shop2"));
+    }
+
+    #[test]
+    fn consumers_of_tokens_are_told_apart_by_issuer_claim_and_value_and_from_those_of_the_configuration() {
+        let of = |(issuer, tenant), claim: &[&str], value| {
+            let claim: Vec<Arc<str>> = claim.iter().map(|name| (*name).into()).collect();
+            LimitsKey::of_claim((issuer, tenant), &claim, value)
+        };
+        let all = [
+            of(("corp", None), &["sub"], "shop"),
+            of(("corps", None), &["ub"], "shop"),
+            of(("corp", None), &["client_id"], "shop"),
+            of(("corp", None), &["sub", "shop"], ""),
+            of(("corp", None), &["sub"], "shop\0"),
+            of(("other", None), &["sub"], "shop"),
+            of(("corp", Some("a")), &["sub"], "shop"),
+            of(("corp", Some("b")), &["sub"], "shop"),
+            LimitsKey::of(Source::Configuration, "shop"),
+            LimitsKey::of(Source::Token, "shop"),
+        ];
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
     }
 }

@@ -5,11 +5,14 @@
 //! conditions. A route whose conditions do not hold is passed over for the next one. Two that would be equal are a
 //! mistake of the configuration.
 
+mod entry;
+pub mod journal;
 mod search;
 mod table;
 
+pub use entry::{Composed, Entry, Front, makes};
 pub use search::{Found, Lookup, Missed, find, is_ambiguous, plain};
-pub use table::{Entry, Table};
+pub use table::Table;
 
 #[cfg(test)]
 mod tests;

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use imbl::OrdSet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::catalog::{ByName, Catalog, ServiceName};
 use crate::config::Config;
-use crate::filter::Filters;
+use crate::filter::{Filters, Shared};
 use crate::plane::Wake;
 use crate::route::Table;
 use crate::supervisor::{Supervisor, caught};
+use crate::token::KeySets;
+use crate::token::counts::Counts;
 use crate::upstream::Service;
 
 pub use next::{Effect, Next};
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// What exists.
     pub catalog: Arc<Catalog>,
+    /// The keys of issuers.
+    pub keys: Arc<KeySets>,
     /// Which requests go to which service.
     pub routes: Arc<Table>,
     /// What requests pass.
@@ -61,6 +65,8 @@ pub struct Inputs {
     pub config: Arc<Config>,
     /// What exists.
     pub catalog: Arc<Catalog>,
+    /// The keys of issuers.
+    pub keys: Arc<KeySets>,
     /// When this is.
     pub now: Instant,
 }
@@ -68,11 +74,18 @@ pub struct Inputs {
 impl Snapshot {
     /// Before anything is known: every service is 503 `no_catalog`.
     pub fn empty(config: Arc<Config>) -> Snapshot {
+        let shared = Arc::new(Shared::new(None, Counts::new(config.workers)));
+        Snapshot::asking(config, Arc::default(), &shared)
+    }
+
+    /// The same, where filters have somebody to ask about tokens, and know by these keys which ones are revoked.
+    pub fn asking(config: Arc<Config>, keys: Arc<KeySets>, shared: &Arc<Shared>) -> Snapshot {
         Snapshot {
             version: 0,
             taken: Instant::now(),
             routes: Arc::new(Table::new(&config.routes, config.workers)),
-            filters: Arc::new(Filters::new(&config, None)),
+            filters: Arc::new(Filters::new(&config, &keys, shared, None)),
+            keys,
             config,
             catalog: Arc::default(),
             services: ByName::new(),
@@ -95,6 +108,7 @@ impl Snapshot {
             taken: inputs.now,
             config: inputs.config.clone(),
             catalog: inputs.catalog.clone(),
+            keys: inputs.keys.clone(),
             routes: previous.routes.clone(),
             filters: previous.filters.clone(),
             services: previous.services.clone(),
@@ -103,7 +117,9 @@ impl Snapshot {
         };
         let mut next = Next { snapshot, effects: Vec::new(), changes: Vec::new(), visited: 0, due: None };
         if !Arc::ptr_eq(&inputs.config, &previous.config) {
-            next.reconfigure(&inputs.config, previous);
+            next.reconfigure(inputs, previous);
+        } else if !Arc::ptr_eq(&inputs.keys, &previous.keys) {
+            next.refilter(inputs, previous);
         }
         next.take_in(inputs, previous);
         next.expire(inputs.now);
@@ -113,27 +129,51 @@ impl Snapshot {
 
 /// Where the snapshot is published.
 #[derive(Clone, Debug)]
-pub struct Current(Arc<ArcSwap<Snapshot>>);
+pub struct Current {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Told of each swap.
+    swapped: Arc<Notify>,
+}
 
 impl Current {
     /// Starts with this one.
     pub fn new(snapshot: Snapshot) -> Current {
-        Current(Arc::new(ArcSwap::from_pointee(snapshot)))
+        Current { snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), swapped: Arc::default() }
     }
 
     /// The newest, for whoever asks rarely.
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
+    }
+
+    /// Waits until the newest is such a one: requests that begin from then on use it, or a later one.
+    pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) {
+        loop {
+            // It is told of swaps from here on, so that none is missed between the look and the wait.
+            let swapped = self.swapped.notified();
+            if wanted(&self.load()) {
+                return;
+            }
+            swapped.await;
+        }
+    }
+
+    fn swap(&self, next: Snapshot) {
+        self.snapshot.store(Arc::new(next));
+        self.swapped.notify_waiters();
     }
 
     /// A worker's reader.
     pub fn reader(&self) -> Reader {
-        Cache::new(self.0.clone())
+        Cache::new(self.snapshot.clone())
     }
 }
 
 /// A worker's way to the newest snapshot: one load and a compare for each look.
 pub type Reader = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
+
+/// Where the writer's inputs come from.
+type Received = (watch::Receiver<Arc<Config>>, watch::Receiver<Arc<Catalog>>, watch::Receiver<Arc<KeySets>>);
 
 /// What the supervisor calls the writer.
 pub const WRITER: &str = "snapshot";
@@ -145,6 +185,7 @@ pub struct Writer {
     current: Current,
     config: watch::Receiver<Arc<Config>>,
     catalog: watch::Receiver<Arc<Catalog>>,
+    keys: watch::Receiver<Arc<KeySets>>,
     wake: Wake,
     /// Workers hand over what they let go of: freeing a big snapshot is no work for them.
     old: mpsc::Receiver<Arc<Snapshot>>,
@@ -161,14 +202,13 @@ impl Writer {
     /// A writer of what `current` publishes.
     pub fn new(
         current: Current,
-        config: watch::Receiver<Arc<Config>>,
-        catalog: watch::Receiver<Arc<Catalog>>,
+        (config, catalog, keys): Received,
         wake: Wake,
         old: mpsc::Receiver<Arc<Snapshot>>,
         supervisor: Supervisor,
     ) -> Writer {
         let (due, skipped) = (None, Vec::new());
-        Writer { current, config, catalog, wake, old, supervisor, next: Snapshot::next, due, skipped }
+        Writer { current, config, catalog, keys, wake, old, supervisor, next: Snapshot::next, due, skipped }
     }
 
     /// Writes for as long as the returned future lives.
@@ -180,6 +220,7 @@ impl Writer {
                 tokio::select! {
                     Ok(()) = self.catalog.changed() => break,
                     Ok(()) = self.config.changed() => break,
+                    Ok(()) = self.keys.changed() => break,
                     () = tokio::time::sleep_until(until) => break,
                     Some(snapshot) = self.old.recv() => drop(snapshot),
                 }
@@ -200,10 +241,10 @@ impl Writer {
         let without_config = Inputs { config: standing.config.clone(), ..newest.clone() };
         let time_alone = Inputs { catalog: standing.catalog.clone(), ..without_config.clone() };
         for inputs in [&newest, &without_config, &time_alone] {
-            if self.skipped.iter().any(|skipped| inputs.are_those(&skipped.config, &skipped.catalog)) {
+            if self.skipped.iter().any(|skipped| inputs.are_those(skipped)) {
                 continue;
             }
-            if inputs.are_those(&standing.config, &standing.catalog) && self.due.is_none_or(|due| due > now) {
+            if inputs.are_standing(&standing) && self.due.is_none_or(|due| due > now) {
                 break;
             }
             match caught(|| (self.next)(inputs, &standing)) {
@@ -222,7 +263,7 @@ impl Writer {
         // What could not be done when it was due waits for the next change.
         self.due = self.due.filter(|due| *due > now);
         let in_force = self.current.load();
-        let behind = !newest.are_those(&in_force.config, &in_force.catalog);
+        let behind = !newest.are_standing(&in_force);
         let fault =
             "the newest configuration or catalog is not in force: no snapshot could be made of it; the log says why";
         self.supervisor.fault(WRITER, behind.then_some(fault));
@@ -231,9 +272,10 @@ impl Writer {
     fn newest(&mut self, standing: &Snapshot) -> Inputs {
         let catalog = self.catalog.borrow_and_update().clone();
         let config = self.config.borrow_and_update().clone();
+        let keys = self.keys.borrow_and_update().clone();
         // The file's services come by the catalog: a configuration and what it lists change in one swap.
         let listed = catalog.config_version >= config.version;
-        Inputs { config: if listed { config } else { standing.config.clone() }, catalog, now: Instant::now() }
+        Inputs { config: if listed { config } else { standing.config.clone() }, catalog, keys, now: Instant::now() }
     }
 
     fn publish(&self, next: Next) {
@@ -248,7 +290,7 @@ impl Writer {
             }
         }
         let version = next.snapshot.version;
-        self.current.0.store(Arc::new(next.snapshot));
+        self.current.swap(next.snapshot);
         self.wake.all();
         for change in &next.changes {
             tracing::info!(snapshot = version, "{change}");
@@ -257,8 +299,17 @@ impl Writer {
 }
 
 impl Inputs {
-    fn are_those(&self, config: &Arc<Config>, catalog: &Arc<Catalog>) -> bool {
-        Arc::ptr_eq(&self.config, config) && Arc::ptr_eq(&self.catalog, catalog)
+    fn are_those(&self, other: &Inputs) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+            && Arc::ptr_eq(&self.catalog, &other.catalog)
+            && Arc::ptr_eq(&self.keys, &other.keys)
+    }
+
+    /// Whether a snapshot was made of these.
+    fn are_standing(&self, snapshot: &Snapshot) -> bool {
+        Arc::ptr_eq(&self.config, &snapshot.config)
+            && Arc::ptr_eq(&self.catalog, &snapshot.catalog)
+            && Arc::ptr_eq(&self.keys, &snapshot.keys)
     }
 }
 

@@ -1,23 +1,29 @@
 //! The operator's terminal: the admin pages of a running gateway as tables.
 
+mod canvas;
 mod client;
+mod compose;
 mod doctor;
+mod issuers;
 mod plain;
 mod table;
+mod trial;
+mod waterfall;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use client::Client;
+use canvas::Canvas;
+use client::{Client, page};
 use plain::{clean, clean_json};
 use table::Style;
 
 use crate::pages;
 
 pub use client::Command;
+pub use trial::Trial;
 
 /// Where the admin pages are by default.
 const ADMIN: &str = "http://127.0.0.1:5001";
@@ -48,11 +54,7 @@ pub struct Options {
 /// # Errors
 /// Why there is no answer, as a sentence for the operator.
 pub fn run(command: &Command, options: &Options) -> Result<(), String> {
-    let Some(key) = &options.key else {
-        return Err("whose key? Set LICTOR_API_KEY, or say --key-file; its consumer needs the role admin".into());
-    };
-    let client = Client::new(options.admin.as_deref().unwrap_or(ADMIN), key)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let (client, runtime) = begin(options)?;
     let ended = runtime.block_on(async {
         if !options.watch {
             return write(&show(&client.send(command).await?, command, options)?, options);
@@ -74,7 +76,36 @@ pub fn run(command: &Command, options: &Options) -> Result<(), String> {
             tokio::time::sleep(INTERVAL).await;
         }
     });
-    // A reader that has left, as `head` does, is an ordinary end.
+    ended_well(ended)
+}
+
+/// Asks a gateway for an aggregate, and shows what became of its parts.
+///
+/// # Errors
+/// Why there is no answer, as a sentence for the operator.
+pub fn try_out(trial: &Trial, options: &Options) -> Result<(), String> {
+    let (client, runtime) = begin(options)?;
+    ended_well(runtime.block_on(trial::made(trial, &client)).and_then(|tried| {
+        let text = match options.json {
+            true => clean_json(&format!("{:#}\n", serde_json::to_value(&tried).map_err(|why| why.to_string())?)),
+            false => waterfall::waterfall(&tried, Canvas::of_stdout(options.colour)),
+        };
+        write(&text, options)
+    }))
+}
+
+/// A client of the gateway, and what it runs on.
+fn begin(options: &Options) -> Result<(Client, tokio::runtime::Runtime), String> {
+    let Some(key) = &options.key else {
+        return Err("whose key? Set LICTOR_API_KEY, or say --key-file; its consumer needs the role admin".into());
+    };
+    let client = Client::new(options.admin.as_deref().unwrap_or(ADMIN), key)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    Ok((client, runtime))
+}
+
+/// A reader that has left, as `head` does, is an ordinary end.
+fn ended_well(ended: Result<(), String>) -> Result<(), String> {
     match ended {
         Err(why) if why == CLOSED => Ok(()),
         ended => ended.map_err(|why| clean(&why)),
@@ -96,19 +127,12 @@ fn show(answer: &Value, command: &Command, options: &Options) -> Result<String, 
     Ok(match command {
         Command::Services(_) => table::services(&page(answer, "services")?, style),
         Command::Limits(_) => table::limits(&page(answer, "limits")?, style),
+        Command::Issuers(_) => issuers::issuers(&page(answer, "issuers")?, style),
+        Command::Compose(None) => compose::all(&page(answer, "composes")?, Canvas::of_stdout(options.colour)),
+        Command::Compose(Some(_)) => compose::one(&page(answer, "calls")?, Canvas::of_stdout(options.colour)),
         Command::Cache => table::cache(&page(answer, "entries")?, style),
         Command::ClearCache { .. } => table::cleared(&page(answer, "cleared")?),
     })
-}
-
-/// The page that an answer holds. A page may lack what its gateway is too old for, but not `main`, which all have.
-fn page<T: DeserializeOwned>(answer: &Value, main: &str) -> Result<T, String> {
-    let page = if answer.get(main).is_some() {
-        T::deserialize(answer).map_err(|why| why.to_string())
-    } else {
-        Err(format!("it has no `{main}`"))
-    };
-    page.map_err(|why| format!("the answer is not this page of a Lictor ({why}): --json shows it as it is"))
 }
 
 fn write(text: &str, options: &Options) -> Result<(), String> {

@@ -54,7 +54,7 @@ fn timed(requests: impl Future<Output = Result<(), Box<dyn Error>>>) -> Duration
 }
 
 async fn ours(requests: u64) -> Result<(), Box<dyn Error>> {
-    let resources = rig::parts(&Arc::new(rig::config(CONFIGURATION)?));
+    let resources = rig::parts(&Arc::new(rig::config(CONFIGURATION)?), Arc::default());
     let (connector, snapshot) = (resources.connector, resources.current.load());
     let upstreams = Upstreams::new(WorkerId(0), Settings { connector, idle: 1, idle_age: Duration::from_secs(60) });
     upstreams.follow(&snapshot.services);

@@ -115,11 +115,11 @@ fn keys_and_limits(criterion: &mut Criterion) {
         criterion.bench_function(&format!("limit/take one of {whose}, with what is left as a header"), |b| {
             b.iter(|| {
                 let mut remaining = [None, None];
-                snapshot.filters.limits.take(route, consumer, CLIENT, now, &mut remaining).map(|()| remaining)
+                snapshot.filters.limits.take(route, (consumer, None), CLIENT, now, &mut remaining).map(|()| remaining)
             });
         });
         let mut remaining = [None, None];
-        snapshot.filters.limits.take(route, consumer, CLIENT, now, &mut remaining).expect("it is not used up");
+        snapshot.filters.limits.take(route, (consumer, None), CLIENT, now, &mut remaining).expect("it is not used up");
         assert_eq!(remaining.iter().flatten().count(), 1);
     }
 }
@@ -128,7 +128,8 @@ fn cache(criterion: &mut Criterion) {
     let config = config("[api]\ncache = { ttl = \"1h\" }\n");
     let cache = Cache::new(&config.store, config.workers);
     let (headers, path, host) = (request(), "/api/orders/1", "shop.example.com");
-    let place = Place { scheme: "http", host, told: None, path, query: Some("page=2"), form: "1", has_body: false };
+    let place =
+        Place { scheme: "http", host, told: None, path, query: Some("page=2"), form: "1", claims: "", has_body: false };
     let now = Instant::now();
     let find = || cache.find(&Method::GET, &headers, &place, now);
     let Found::Fetch(fetch) = find() else { panic!("nothing is stored yet") };
@@ -200,7 +201,7 @@ fn request() -> HeaderMap {
 }
 
 fn next(config: &Arc<Config>, catalog: &Arc<Catalog>, previous: &Snapshot) -> Next {
-    let inputs = Inputs { config: config.clone(), catalog: catalog.clone(), now: Instant::now() };
+    let inputs = Inputs { config: config.clone(), catalog: catalog.clone(), keys: Arc::default(), now: Instant::now() };
     Snapshot::next(&inputs, previous)
 }
 

@@ -4,10 +4,13 @@ pub mod agent;
 pub mod client;
 pub mod examples;
 pub mod fake_agent;
+pub mod instance;
+pub mod jmespath;
 #[cfg(all(target_os = "linux", feature = "measure"))]
 pub mod measure;
 pub mod process;
 pub mod program;
+pub mod provider;
 pub mod training;
 mod waiting;
 pub mod websocket;

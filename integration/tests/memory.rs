@@ -73,7 +73,7 @@ fn an_instance_that_no_request_was_sent_to_takes_no_more_memory_than_recorded() 
         };
         let catalog = catalog();
         let known = taken();
-        let inputs = Inputs { config, catalog, now: tokio::time::Instant::now() };
+        let inputs = Inputs { config, catalog, keys: Arc::default(), now: tokio::time::Instant::now() };
         let next = Snapshot::next(&inputs, &empty);
         assert_eq!(next.changes.len(), SERVICES);
         let snapshot = next.snapshot;

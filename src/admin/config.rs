@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::sources::Sources;
+use crate::config::identity::{self, Condition, Demanded, Method, Methods};
 use crate::config::{self, Expose, routes};
-use crate::pages::config::{Consul, Page, Route, Snapshot};
+use crate::pages::config::{Claim, Consul, Demand, Page, Route, Snapshot};
 use crate::telemetry::access::rfc3339;
 
 /// How the configuration fares.
@@ -62,8 +63,40 @@ fn route(route: &routes::Route) -> Route {
         path: route.path.to_string(),
         methods: route.methods.iter().map(ToString::to_string).collect(),
         conditions: (route.headers.len() + route.query.len()) as u64,
-        auth: route.policy.auth,
+        auth: route.policy.auth.as_deref().map(demand),
         cached: route.policy.cache.enabled,
         limits: route.policy.limits.as_ref().map(|set| set.name.to_string()),
     }
+}
+
+fn demand(demand: &identity::Demand) -> Demand {
+    let name = |method: &Method| match method {
+        Method::Key => "key".to_owned(),
+        Method::Basic => "basic".to_owned(),
+        Method::Issuer(name) => name.to_string(),
+    };
+    let (any, all): (&[Method], &[Method]) = match &demand.methods {
+        Methods::Any(methods) => (methods, &[]),
+        Methods::All(methods) => (&[], methods),
+    };
+    Demand {
+        any: any.iter().map(name).collect(),
+        all: all.iter().map(name).collect(),
+        optional: demand.optional,
+        scopes: demand.scopes.clone(),
+        audience: demand.audience.iter().map(ToString::to_string).collect(),
+        claims: demand.claims.iter().map(claim).collect(),
+        cookie: demand.cookie.as_ref().map(|cookie| cookie.name.clone()),
+        origins: demand.cookie.as_ref().map(|cookie| cookie.origins.clone()).unwrap_or_default(),
+        pass: demand.pass,
+    }
+}
+
+/// A demand on a claim.
+pub(super) fn claim(Demanded { claim, condition }: &Demanded) -> Claim {
+    let (is, has) = match condition {
+        Condition::OneOf(values) => (values.clone(), None),
+        Condition::Has(member) => (Vec::new(), Some(member.clone())),
+    };
+    Claim { claim: claim.0.iter().map(ToString::to_string).collect(), is, has }
 }

@@ -46,6 +46,8 @@ pub(super) fn page(sources: &Sources, consumer: Option<&str>) -> Page {
 fn by(by: By) -> &'static str {
     match by {
         By::Consumer => "consumer",
+        By::User => "user",
+        By::App => "app",
         By::Address => "address",
         By::Everyone => "everyone",
     }

@@ -1,7 +1,9 @@
-//! `/admin/metrics`: everything that is counted, for Prometheus. Labels are routes of the configuration, services and
+//! `/admin/metrics`: everything that is counted, for Prometheus. Labels are routes, issuers, and aggregates with their calls of the configuration, services and
 //! instances of the catalog, limits and workers: nothing that a client sends becomes a label, so that their
 //! number is bounded.
 
+mod compose;
+mod issuers;
 mod requests;
 mod services;
 
@@ -25,7 +27,9 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     services::describe(&mut page, &sources.current.load());
     limits(&mut page, sources);
     cache(&mut page, sources);
+    compose::describe(&mut page, sources);
     discovery(&mut page, sources);
+    issuers::describe(&mut page, sources);
     config(&mut page, sources);
     gateway(&mut page, sources);
     tasks(&mut page, sources);

@@ -23,6 +23,13 @@ pub(super) fn bad_request(error: impl Into<String>) -> Response<Bytes> {
     response
 }
 
+/// 404, with a sentence that says what there is.
+pub(super) fn not_found(error: impl Into<String>) -> Response<Bytes> {
+    let mut response = json(&Refusal { error: Some(error.into()), detail: None });
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
 /// 503, with a sentence that says what is missing.
 pub(super) fn unavailable(error: impl Into<String>) -> Response<Bytes> {
     let mut response = json(&Refusal { error: Some(error.into()), detail: None });

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::*;
@@ -11,11 +11,16 @@ use crate::catalog::{self, Catalog, DiscoveryStatus, Endpoint, Health, Key, Prov
 use crate::config::watch::Status;
 use crate::config::{Config, Environment, Overrides, parse};
 use crate::filter::cache::{Cache, Event};
+use crate::plane::room::Gauge;
 use crate::plane::{Handoff, Pulse};
 use crate::request::{Consumer, LimitsKey, Roles, Source};
 use crate::snapshot::{Current, Inputs, Snapshot};
+use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Recorder;
 use crate::worker::WorkerId;
+
+mod compose;
+mod issuers;
 
 const CONFIG: &str = r#"
 workers = 2
@@ -53,14 +58,19 @@ fn sources(config: Config) -> (Sources, Heard) {
     };
     let (notices, heard) = notice::channel();
     let pulse = Pulse::new(config.workers);
+    let config = std::sync::Arc::new(config);
+    let room = std::sync::Arc::new(Gauge::default());
+    room.follow(1024, [Semaphore::new(6).into(), Semaphore::new(2).into()]);
     let sources = Sources {
         cache: Cache::new(&config.store, config.workers),
         unrouted: std::sync::Arc::new(Recorder::new(config.workers)),
-        current: Current::new(Snapshot::empty(config.into())),
+        current: Current::new(Snapshot::empty(config.clone())),
         discovery: watch::channel(Default::default()).1,
         notices,
+        issuers: crate::issuers::start(&watch::channel(config).1, Default::default(), &Supervisor::default()),
         pulse,
         config: watch::channel(status).1,
+        room,
         access: None,
     };
     (sources, heard)
@@ -112,7 +122,7 @@ async fn the_page_of_limits_shows_each_limit_and_who_used_it() {
     let client = "10.0.0.9".parse().expect("an address");
     for _ in 0..3 {
         let now = Instant::now();
-        let _ = snapshot.filters.limits.take(route.as_deref(), Some(&consumer), client, now, &mut [None, None]);
+        let _ = snapshot.filters.limits.take(route.as_deref(), (Some(&consumer), None), client, now, &mut [None, None]);
     }
     let page = limits::page(&sources, None);
     let limits: Vec<_> =
@@ -147,7 +157,45 @@ async fn the_page_of_the_configuration_shows_each_count_under_its_name() {
         (&route.hosts, &route.methods),
         (&vec!["shop.example".to_owned()], &vec!["GET".to_owned(), "HEAD".into()])
     );
-    assert_eq!((route.auth, route.cached, route.limits.as_deref()), (false, true, Some("search")));
+    assert_eq!((&route.auth, route.cached, route.limits.as_deref()), (&None, true, Some("search")));
+    let api = page.routes.iter().find(|route| route.name == "api").and_then(|api| api.auth.clone()).expect("a key");
+    assert_eq!((api.any, api.all.len(), api.optional, api.pass), (vec!["key".to_owned()], 0, false, false));
+}
+
+#[tokio::test]
+async fn the_page_of_the_configuration_shows_all_that_a_route_demands_in_the_words_of_the_file() {
+    let issuer = "[[issuer]]\nname = \"corp\"\nissuer = \"https://a.example\"\naudience = [\"a\", \"b\"]\n";
+    let demands = [
+        "all = [\"key\", \"corp\"], scopes = [\"orders:read\"], audience = [\"b\"], pass = true, \
+         claims = { org = \"acme\", level = [1, 2], roles = { has = \"boss\" } }",
+        "any = [\"basic\", \"corp\"], optional = true, cookie = \"session\", origins = [\"https://shop.example\"]",
+    ];
+    let shown = demands.map(|demand| {
+        let auth = "auth = false\n";
+        let text = CONFIG.replace(auth, &format!("auth = {{ {demand} }}\n{issuer}"));
+        let password = crate::config::hash_password("open sesame").expect("a hash");
+        let text = text.replace("plan = \"silver\"\n", &format!("plan = \"silver\"\npassword = \"{password}\"\n"));
+        let config = parse(Some(&text), "test", Overrides::default(), &Environment::of(&[])).expect("it is valid");
+        let page = config::page(&sources(config).0);
+        let route = page.routes.into_iter().find(|route| route.name == "search").expect("it is there");
+        serde_json::to_value(route.auth).expect("JSON")
+    });
+    let expected = [
+        serde_json::json!({
+            "all": ["key", "corp"], "optional": false, "scopes": ["orders:read"], "audience": ["b"],
+            "claims": [
+                { "claim": ["level"], "is": [1, 2] },
+                { "claim": ["org"], "is": ["acme"] },
+                { "claim": ["roles"], "has": "boss" },
+            ],
+            "cookie": null, "origins": [], "pass": true,
+        }),
+        serde_json::json!({
+            "any": ["basic", "corp"], "optional": true, "scopes": [], "audience": [], "claims": [],
+            "cookie": "session", "origins": ["https://shop.example"], "pass": false,
+        }),
+    ];
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]
@@ -275,7 +323,7 @@ async fn suspects_are_counted_and_each_says_why_it_is_held() {
     let services = catalog::Services::unit(name, orders.into());
     let catalog = std::sync::Arc::new(Catalog { services, complete: true, ..Catalog::default() });
     let config = std::sync::Arc::new(crate::config::for_tests());
-    let inputs = Inputs { config: config.clone(), catalog, now: Instant::now() };
+    let inputs = Inputs { config: config.clone(), catalog, keys: Default::default(), now: Instant::now() };
     let consul = ProviderStatus { name: "consul", ..provider() };
     let sources = Sources {
         current: Current::new(Snapshot::next(&inputs, &Snapshot::empty(config)).snapshot),

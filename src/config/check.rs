@@ -1,15 +1,19 @@
 //! From what is written to what is meant: every section is read and checked, and every mistake is reported at once.
 
 mod actions;
+mod compose;
 mod consul;
 mod consumers;
+mod demands;
+mod issuers;
+mod own_files;
 mod paths;
 mod policy;
 mod routes;
 mod services;
+mod urls;
 
-pub(super) use consul::objection;
-pub use consumers::{digest, is_key};
+pub use consumers::{digest, hash_password, is_key};
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,6 +25,7 @@ use ipnet::IpNet;
 
 use super::env::Environment;
 use super::file::{Document, Known, Mistake, Section, Written};
+use super::identity::{Demand, Method};
 use super::routes::Action;
 use super::{Admin, Config, Listener, Log, LogFormat, Pool, RateLimits, Shutdown, StaticService};
 
@@ -115,16 +120,25 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
     let consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
     // Which requests there are, and who may send them: somebody must have a key if any route asks for one.
     let plans = consumers::plans(&root);
-    let routes = routes::routes(&root, &policy);
-    let key_needed = routes.iter().any(|route| route.policy.auth);
+    let public_url = urls::public_url(&root);
+    let admin = admin(root.section("admin"), overrides);
+    let issuers = issuers::issuers(&root, &plans, &admin.audience, public_url.as_deref(), env);
+    warnings.extend(issuers::without_admins(&issuers, &admin.audience));
+    let composed = compose::composes(&root, &policy, &issuers);
+    let routes = routes::routes(&root, &policy, &issuers, &plans, &composed, &mut warnings);
+    let key_needed = routes.iter().any(|route| demands::needs(&route.policy.auth, &Method::Key));
     let (consumers, generated_key) = consumers::consumers(&root, from_file, key_needed, &plans, env, &mut warnings);
+    let basic = routes.iter().any(|route| demands::needs(&route.policy.auth, &Method::Basic));
+    if basic && consumers.iter().all(|consumer| consumer.password.is_none()) {
+        root.mistake("consumer", 0, "a password is asked for, but nobody has one: lictor hash-password makes them");
+    }
     // Where the gateway listens, and whether that agrees with the rest.
     let listeners = listeners(&root, overrides);
-    let admin = admin(root.section("admin"), overrides);
     clashes(&root, &listeners, &admin, &services);
     if consul.is_none() {
         warnings.extend(routes::unprovided(&routes, &services));
     }
+    warnings.extend(compose::idle(&composed, &routes, consul.is_none().then_some(&services)));
     let config = Config {
         version: 0,
         workers: root.number("workers", cores as u64, 1..=1024) as usize,
@@ -133,11 +147,15 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
         consul,
         services,
         consumers,
+        issuers,
+        public_url,
         plans,
         breaker,
         breakers,
         policy,
         routes,
+        aggregates: compose::aggregates(root.section("aggregates"), &composed, &mut warnings),
+        composes: compose::complete(&composed),
         pool: pool(root.section("pool")),
         request,
         rate_limits: rate_limits(root.section("rate_limits")),
@@ -232,8 +250,12 @@ fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
         address.set_port(port);
     }
     let public = section.flag("public", false);
+    let audience = section.texts("audience").into_iter().map(|text| text.value.into()).collect();
+    let kept = section.section("revocations");
+    let revocations = own_files::own_file(&kept, "/var/lib/lictor/revocations.json");
+    kept.end();
     section.end();
-    Admin { address, public }
+    Admin { address, public, audience, revocations }
 }
 
 /// Mistakes that open the gateway to more clients than the operator may know: a route that asks for no key, or the
@@ -241,12 +263,13 @@ fn admin(section: Section<'_>, overrides: Overrides) -> Admin {
 pub(super) fn exposure(config: &Config) -> Vec<Mistake> {
     let public = config.listeners.iter().map(|listener| listener.address).find(is_exposed);
     let mut mistakes = Vec::new();
-    for route in config.routes.iter().filter(|route| !route.policy.auth && !route.open_to_everyone) {
-        let forwards = matches!(route.action, Action::Forward { .. });
+    let anonymous = |auth: &Option<Arc<Demand>>| auth.as_ref().is_none_or(|demand| demand.optional);
+    for route in config.routes.iter().filter(|route| anonymous(&route.policy.auth) && !route.open_to_everyone) {
+        let forwards = matches!(route.action, Action::Forward { .. } | Action::Compose { .. });
         let Some(address) = public.filter(|_| forwards) else { continue };
         let key = if &*route.name == "api" { "api.auth".to_owned() } else { format!("route `{}`.auth", route.name) };
         let remedy = "set auth = true, or write open_to_everyone = true beside it if that is meant";
-        let message = format!("no key is asked for, and {address} is not loopback: {remedy}");
+        let message = format!("no credential is asked for, and {address} is not loopback: {remedy}");
         mistakes.push(Mistake { line: 0, key, message });
     }
     let demo = digest("test-api-key");

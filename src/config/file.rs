@@ -9,5 +9,5 @@ mod values;
 pub(super) use document::Document;
 pub use document::Mistake;
 pub(super) use known::{Kind, Known};
-pub(super) use section::{Section, Switch, Written};
+pub(super) use section::{ReadClaims, ReadJson, Section, Switch, TextOrSection, TextOrSections, Written};
 pub(super) use values::{format_duration, format_size, parse_duration};

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::identity::Demand;
+
 /// What holds for the requests of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Requests need an API key.
-    pub auth: bool,
+    /// What is demanded of callers; `None`: nothing, everybody is let in.
+    pub auth: Option<Arc<Demand>>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// When another attempt is made.
@@ -112,6 +114,10 @@ pub struct Limit {
 pub enum By {
     /// Those of one consumer; of a client without one, those of its address.
     Consumer,
+    /// Those of one user: the token's consumer where a key is sent besides, else as [`By::Consumer`].
+    User,
+    /// Those of one app: the key's consumer where a token is sent besides, else as [`By::Consumer`].
+    App,
     /// Those of one client address.
     Address,
     /// Those of all clients.

@@ -64,6 +64,13 @@ impl Node {
             Kind::Switch => json!({ "anyOf": [{ "type": "boolean" }, self.object(path, descriptions)] }),
             Kind::Text { example: "" } => text(),
             Kind::Text { example } => json!({ "type": "string", "examples": [example] }),
+            Kind::TextOrSection => json!({ "anyOf": [text(), self.object(path, descriptions)] }),
+            Kind::TextOrSections => {
+                json!({ "anyOf": [text(), { "type": "array", "items": self.object(path, descriptions) }] })
+            }
+            Kind::Claims => json!({ "anyOf": [text(), { "type": "array" }] }),
+            Kind::ClaimTable => json!({ "type": "object" }),
+            Kind::Json => json!({}),
             Kind::Texts => json!({ "anyOf": [text(), { "type": "array", "items": text() }] }),
             Kind::Flag { default } => json!({ "type": "boolean", "default": default }),
             // The default of `workers` is the number of this machine's cores: no default of the schema.
@@ -119,10 +126,10 @@ fn with_none(mut value: Value, or_none: bool, default: Option<String>) -> Value 
 
 /// The description of a key: its own, or that of the same key at the top of the file or of a route.
 fn description<'d>(descriptions: &'d [(String, String)], path: &str) -> Option<&'d str> {
-    let below = path.split_once('.').map(|(_, below)| below);
-    let paths = [Some(path.to_owned()), below.map(str::to_owned), below.map(|below| format!("route.{below}"))];
+    let parts = std::iter::successors(path.split_once('.'), |(_, below)| below.split_once('.'));
+    let paths = parts.map(|(_, below)| below).flat_map(|below| [below.to_owned(), format!("route.{below}")]);
     let found = |path: String| descriptions.iter().find(|(known, _)| *known == path);
-    paths.into_iter().flatten().find_map(found).map(|(_, text)| text.as_str())
+    [path.to_owned()].into_iter().chain(paths).find_map(found).map(|(_, text)| text.as_str())
 }
 
 /// The comments of the annotated file, by key: at the end of its line, or above a section.

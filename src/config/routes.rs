@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::compose::{Answer, Compose};
 use super::policy::Policy;
 use crate::catalog::ServiceName;
 
@@ -35,6 +36,10 @@ pub struct Route {
     pub response_headers: HeaderRules,
     /// Which pages of other origins may use it in a browser.
     pub cors: Option<Cors>,
+    /// The fields in which instances get to see claims of tokens, on whichever route: nobody else may set them.
+    pub claimed: Arc<[HeaderName]>,
+    /// Some of what clients send is to be taken off: credentials besides keys, or what is claimed.
+    pub strips: bool,
 }
 
 /// A host condition, in lower case.
@@ -76,7 +81,7 @@ pub struct Condition<N> {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// It goes to a service.
     Forward {
@@ -84,6 +89,20 @@ pub enum Action {
         service: Target,
         /// What the instance sees of its path.
         path: PathChange,
+    },
+    /// Calls to several services make its answer.
+    Compose {
+        /// The calls.
+        compose: Arc<Compose>,
+        /// Where each of [`Compose::parameters`] stands among the pattern's parameters, in their order.
+        parameters: Vec<usize>,
+        /// The shapes of the answer for this route's callers: the first that fits a caller counts. Where none does, and where
+        /// there is none, the answer has the compose's own shape ([`Compose::answer`]). What is stored for one caller may
+        /// have the wrong shape for another.
+        answers: Vec<Answer>,
+        /// Clients may say which members of the answer they want, as in `?fields=id,buyer.name`. No value of the compose's
+        /// calls names this parameter then.
+        fields: bool,
     },
     /// The client is sent elsewhere.
     Redirect {

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::check::{Errors, Overrides, exposure, objection, parse};
+use super::check::{Errors, Overrides, exposure, parse};
 use super::env::Environment;
 use super::{Admin, Config, RateLimits};
+use crate::own_file::objection;
 use crate::supervisor::caught;
 
 /// How often the file is looked at. Its content is compared, not its time, so that a file that was swapped through a
@@ -123,8 +124,11 @@ impl Source {
 
 /// Adds warnings of what the configuration names and this machine does not have as it should be.
 fn with_objections(mut config: Config) -> Config {
-    let saved = config.consul.as_ref().and_then(|consul| consul.saved.as_ref());
-    config.warnings.extend(saved.and_then(objection));
+    let saved = config.consul.as_ref().and_then(|consul| consul.saved.as_ref()).map(|saved| &saved.file);
+    for (key, file) in [("[consul] snapshot", saved), ("[admin] revocations", config.admin.revocations.as_ref())] {
+        let why = file.and_then(|file| objection(file));
+        config.warnings.extend(why.map(|why| format!("{key}: {why}")));
+    }
     config
 }
 
@@ -231,11 +235,15 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         // These hold at once. `[timeouts] idle` also does, except for the listeners: see `load_beside`.
         services: _,
         consumers: _,
+        issuers: _,
+        public_url: _,
         plans: _,
         breaker: _,
         breakers: _,
         policy: _,
         routes: _,
+        composes: _,
+        aggregates: _,
         request: _,
         shutdown: _,
         // These are no keys of the file.
@@ -243,8 +251,8 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         warnings: _,
         generated_key: _,
     } = old;
-    // The address is bound at the start; whether public listeners have `/admin`, too, holds at once.
-    let Admin { address, public: _ } = admin;
+    // The address is bound, and what was revoked is read, at the start; whether public listeners have `/admin`, too, holds at once.
+    let Admin { address, public: _, audience: _, revocations } = admin;
     // The memory is allocated at the start; whether answers carry the headers holds at once.
     let RateLimits { memory, headers: _ } = rate_limits;
 
@@ -252,6 +260,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     restore("workers", workers, &mut new.workers, &mut changed);
     restore("[[listener]]", listeners, &mut new.listeners, &mut changed);
     restore("[admin] address", address, &mut new.admin.address, &mut changed);
+    restore("[admin] revocations", revocations, &mut new.admin.revocations, &mut changed);
     restore("[consul]", consul, &mut new.consul, &mut changed);
     restore("[pool]", pool, &mut new.pool, &mut changed);
     restore("[log]", log, &mut new.log, &mut changed);

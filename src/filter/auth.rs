@@ -1,96 +1,125 @@
-//! Who calls: finds the consumer whose API key a request carries.
+//! Who calls: finds the consumer whose credential a request carries. Where a route asks for API keys alone, as most do, no more than this
+//! file is asked.
 
+mod challenge;
+mod demanded;
+mod denied;
+mod nonces;
+mod passwords;
+mod presented;
+mod proofs;
+mod remembered;
+mod tokens;
 mod unknown_keys;
+mod verified;
+mod waiting;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderMap;
+use http::request::Parts;
 
 use super::{Passing, Refusal, Step};
 use tokio::time::Instant;
 
-use crate::config;
-use crate::io::Learnt;
+use crate::config::identity::{Demand, Issuer, Method, Methods};
+use crate::config::{self, Config};
+use crate::io::{Client, Learnt};
 use crate::request::{Consumer, LimitsKey, Roles, Source};
+use crate::token::KeySets;
+use crate::token::asking::Asker;
+use crate::token::counts::{Counted, Counts};
+use crate::worker::WorkerId;
+use demanded::Identity;
+pub use denied::Denied;
+use presented::SCHEME;
+pub use presented::is_api_key;
+use proofs::Proofs;
+use remembered::{Remembered, Version};
+use tokens::{Asking, Halt, Named};
 use unknown_keys::UnknownKeys;
+pub use waiting::Waiting;
 
-/// The scheme of an `Authorization` with a key (RFC 9110 section 11.1).
-const SCHEME: &[u8] = b"ApiKey";
+/// Where clients find out which issuers count (RFC 9728 section 3).
+pub const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// Keys of more bytes than this are unknown without a look: nobody has such a key, and to digest it would cost time.
 const LONGEST: usize = 256;
 
-/// The consumers of a configuration, by the SHA-256 digests of their keys.
+/// Whose credentials count: the consumers of a configuration by the SHA-256 digests of their keys, and its issuers with the keys that they
+/// have now.
 #[derive(Debug)]
 pub struct Auth {
     keys: HashMap<[u8; 32], Arc<Consumer>, foldhash::fast::RandomState>,
-    unknown_keys: UnknownKeys,
+    issuers: Vec<Arc<Issuer>>,
+    /// The counts of each issuer, in the same order.
+    counted: Vec<Arc<Counted>>,
+    sets: Arc<KeySets>,
+    version: Version,
+    public_url: Option<String>,
+    /// Where the metadata of this resource lies, if it is served (RFC 9728).
+    metadata: Option<String>,
+    /// What `/admin` demands, where tokens open it, too.
+    admin: Option<Demand>,
+    /// Who has a password.
+    holders: passwords::Holders,
+    shared: Arc<Shared>,
 }
 
-/// Why a request is refused before it reaches its route's action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// No key was sent.
-    NoKey,
-    /// No consumer has this key.
-    UnknownKey,
-    /// More than one key was sent.
-    SeveralKeys,
-    /// This address has sent too many unknown keys; after so long it may try again.
-    TooManyUnknown(Duration),
-    /// The key is known, but its consumer lacks the role.
-    NoRole,
+/// Who asks for a page of `/admin`.
+#[derive(Debug)]
+pub struct Caller {
+    /// They.
+    pub consumer: Arc<Consumer>,
+    /// The issuer of their token, if they came with one.
+    pub issuer: Option<Arc<str>>,
 }
 
-impl Denied {
-    /// The status of the answer.
-    pub fn status(&self) -> u16 {
-        match self {
-            Denied::NoKey | Denied::UnknownKey => 401,
-            Denied::SeveralKeys => 400,
-            Denied::TooManyUnknown(_) => 429,
-            Denied::NoRole => 403,
-        }
-    }
+/// What outlives configurations and keys.
+#[derive(Debug)]
+pub struct Shared {
+    /// Who is asked for what is not known here; `None`: nobody.
+    asker: Option<Asker>,
+    counts: Counts,
+    unknown_keys: Arc<UnknownKeys>,
+    proofs: Proofs,
+    passwords: passwords::Passwords,
+}
 
-    /// A stable word for the access line and the problem page.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Denied::NoKey => "no_key",
-            Denied::UnknownKey => "unknown_key",
-            Denied::SeveralKeys => "several_keys",
-            Denied::TooManyUnknown(_) => "too_many_unknown_keys",
-            Denied::NoRole => "no_role",
-        }
-    }
+/// What one worker remembers.
+#[derive(Debug)]
+pub struct Local {
+    /// Which one it is.
+    worker: WorkerId,
+    tokens: RefCell<Remembered>,
+    passwords: RefCell<passwords::Known>,
+}
 
-    /// A sentence for the caller.
-    pub fn detail(&self) -> &'static str {
-        match self {
-            Denied::NoKey => "An API key is needed in the header X-API-Key",
-            Denied::UnknownKey => "The key in the header X-API-Key is not known",
-            Denied::SeveralKeys => "One API key is enough, more than one was sent",
-            Denied::TooManyUnknown(_) => "Too many unknown keys came from this address",
-            Denied::NoRole => "This key's consumer lacks the role that is needed here",
-        }
+impl Local {
+    /// Of a worker that has seen nothing yet.
+    pub fn new(worker: WorkerId) -> Local {
+        Local { worker, tokens: RefCell::default(), passwords: RefCell::default() }
     }
+}
 
-    /// After how long another request may succeed, where waiting helps.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Denied::TooManyUnknown(wait) => Some(*wait),
-            _ => None,
-        }
+impl Shared {
+    /// Nobody has shown anything yet. `counts` counts tokens.
+    pub fn new(asker: Option<Asker>, counts: Counts) -> Shared {
+        let (unknown_keys, proofs, passwords) = Default::default();
+        Shared { asker, counts, unknown_keys, proofs, passwords }
     }
 }
 
 /// Finds out who asks.
-pub(super) fn before(auth: &Auth, passing: &mut Passing<'_>) -> Step {
+pub(super) fn before(auth: &Auth, demand: &Demand, passing: &mut Passing<'_>) -> Step {
+    if !is_key_alone(demand) {
+        return demanded::before(auth, demand, passing);
+    }
     let Passing { head, client, facts, .. } = passing;
     match auth.check(&head.headers, &client.learnt, facts.client, facts.began) {
         Ok(consumer) => {
@@ -101,28 +130,31 @@ pub(super) fn before(auth: &Auth, passing: &mut Passing<'_>) -> Step {
     }
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Refusal {
-        let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-        let challenge = HeaderValue::from_static("ApiKey header=\"X-API-Key\"");
-        Refusal {
-            status,
-            reason: denied.reason(),
-            detail: denied.detail(),
-            retry_after: denied.retry_after(),
-            challenge: (status == StatusCode::UNAUTHORIZED).then_some(challenge),
-        }
-    }
+/// Whether nothing but an API key counts, and nobody comes without.
+fn is_key_alone(demand: &Demand) -> bool {
+    let (Methods::Any(methods) | Methods::All(methods)) = &demand.methods;
+    matches!(&methods[..], [Method::Key]) && !demand.optional
 }
 
 impl Auth {
-    /// Takes the consumers of a configuration.
-    pub fn new(consumers: &[config::Consumer]) -> Auth {
-        let keys = consumers.iter().flat_map(|written| {
+    /// Takes the consumers and the issuers of a configuration, with the keys that they have now.
+    pub fn new(config: &Config, sets: &Arc<KeySets>, shared: &Arc<Shared>) -> Auth {
+        let keys = config.consumers.iter().flat_map(|written| {
             let consumer = Arc::new(identity(written));
             written.keys.iter().map(move |digest| (*digest, consumer.clone()))
         });
-        Auth { keys: keys.collect(), unknown_keys: UnknownKeys::default() }
+        Auth {
+            keys: keys.collect(),
+            counted: config.issuers.iter().map(|issuer| shared.counts.of(&issuer.name)).collect(),
+            issuers: config.issuers.clone(),
+            sets: sets.clone(),
+            version: Version { keys: sets.version(), config: config.version },
+            public_url: config.public_url.clone(),
+            metadata: metadata(config),
+            admin: admin(config),
+            holders: config.consumers.iter().filter_map(holder).collect(),
+            shared: shared.clone(),
+        }
     }
 
     /// The consumer whose key a request carries, in `X-API-Key` or `Authorization: ApiKey`.
@@ -137,10 +169,57 @@ impl Auth {
         now: Instant,
     ) -> Result<&Arc<Consumer>, Denied> {
         let key = presented(headers)?.ok_or(Denied::NoKey)?;
-        self.known(key, learnt).ok_or_else(|| match self.unknown_keys.count(client, now) {
+        self.holder(key, learnt, client, now)
+    }
+
+    /// The consumer of a key. One that is unknown is counted for the client's address.
+    #[inline]
+    fn holder(&self, key: &[u8], learnt: &Learnt, client: IpAddr, now: Instant) -> Result<&Arc<Consumer>, Denied> {
+        self.known(key, learnt).ok_or_else(|| match self.shared.unknown_keys.count(client, now) {
             Some(wait) => Denied::TooManyUnknown(wait),
             None => Denied::UnknownKey,
         })
+    }
+
+    /// Who asks for a page of `/admin`, whose role is yet to be looked at. `None`: something must be asked first, for which the request is
+    /// to wait before it comes here again.
+    ///
+    /// # Errors
+    /// When no credential names them.
+    pub fn of_admin(
+        &self,
+        head: &Parts,
+        (client, address): (&Client, IpAddr),
+        local: &Local,
+        waiting: &mut Option<Box<Waiting>>,
+    ) -> Result<Option<Caller>, Refusal> {
+        let began = Instant::now();
+        let Some(demand) = &self.admin else {
+            let consumer = self.check(&head.headers, &client.learnt, address, began)?.clone();
+            return Ok(Some(Caller { consumer, issuer: None }));
+        };
+        let named = Named::default();
+        let mut asking = Asking { head, client, address, began, waiting, local, for_admin: true, named };
+        let denied = match demanded::identity(self, demand, &mut asking) {
+            Ok(Identity { consumer: Some(consumer), token, .. }) => {
+                return Ok(Some(Caller { consumer, issuer: token.map(|token| token.issuer.clone()) }));
+            }
+            Ok(_) => Denied::NoCredential,
+            Err(Halt::Wait) => return Ok(None),
+            Err(Halt::Denied(denied)) => denied,
+        };
+        Err(challenge::refusal(denied, demand, &self.issuers, self.metadata.as_deref()))
+    }
+
+    /// What the next one shares with it.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The counts of an issuer of this configuration.
+    fn counted(&self, issuer: &Arc<Issuer>) -> &Arc<Counted> {
+        let place = self.issuers.iter().position(|own| Arc::ptr_eq(own, issuer));
+        place.and_then(|place| self.counted.get(place)).unwrap_or_else(|| self.shared.counts.of_nobody())
     }
 
     /// The consumer of a key. Of each connection's last key the digest is kept, so that only another key is digested.
@@ -159,6 +238,29 @@ impl Auth {
         }
         Some(consumer)
     }
+}
+
+/// Where the metadata of this resource lies: nowhere, unless the configuration says by which URL clients call it.
+fn metadata(config: &Config) -> Option<String> {
+    let url = config.public_url.as_ref().filter(|_| !config.issuers.is_empty())?;
+    Some(format!("{url}{METADATA}"))
+}
+
+/// What `/admin` demands where tokens open it: a key, or a token that is for it, of an issuer that says who may.
+fn admin(config: &Config) -> Option<Demand> {
+    let issuers = config.issuers.iter().filter(|issuer| issuer.opens_admin());
+    let methods = issuers.map(|issuer| Method::Issuer(issuer.name.clone()));
+    let methods = Methods::Any([Method::Key].into_iter().chain(methods).collect());
+    let audience = config.admin.audience.clone();
+    let (scopes, claims) = (Vec::new(), Vec::new());
+    let demand = Demand { methods, optional: false, scopes, audience, claims, cookie: None, pass: false };
+    (!demand.audience.is_empty()).then_some(demand)
+}
+
+/// The name of a consumer with a password, and what it is compared with.
+fn holder(written: &config::Consumer) -> Option<(Box<str>, passwords::Holder)> {
+    let hash = written.password.as_ref()?.0.as_str().into();
+    Some((written.name.as_str().into(), (hash, Arc::new(identity(written)))))
 }
 
 /// A consumer as the configuration describes them.
@@ -189,95 +291,5 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
     Ok(key)
 }
 
-/// Whether an `Authorization` is meant for the gateway, also one without a key: then it is not forwarded. A scheme ends with a space, or
-/// with what some take for one.
-pub fn is_api_key(value: &HeaderValue) -> bool {
-    let (scheme, rest) = value.as_bytes().split_at(SCHEME.len().min(value.len()));
-    scheme.eq_ignore_ascii_case(SCHEME) && matches!(rest, [] | [b' ' | b'\t', ..])
-}
-
 #[cfg(test)]
-mod tests {
-    use http::HeaderName;
-
-    use super::*;
-    use crate::fields::X_API_KEY;
-
-    fn auth() -> Auth {
-        let key: [u8; 32] = digest(&SHA256, b"right").as_ref().try_into().expect("32 bytes");
-        let consumer =
-            config::Consumer { name: "shop".into(), keys: vec![key], admin: false, operator: false, plan: None };
-        Auth::new(&[consumer])
-    }
-
-    fn check(auth: &Auth, lines: &[(&'static str, &str)]) -> Result<String, Denied> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(HeaderName::from_static(name), value.parse().expect("a header value"));
-        }
-        auth.check(&headers, &Learnt::default(), [10, 0, 0, 1].into(), Instant::now())
-            .map(|consumer| consumer.name.to_string())
-    }
-
-    #[test]
-    fn a_known_key_names_its_consumer_in_either_header() {
-        let auth = auth();
-        assert_eq!(check(&auth, &[("x-api-key", "right")]), Ok("shop".into()));
-        assert_eq!(check(&auth, &[("authorization", "ApiKey right")]), Ok("shop".into()));
-        assert_eq!(check(&auth, &[("authorization", "apikey  right")]), Ok("shop".into()));
-        assert_eq!(check(&auth, &[("authorization", "APIKEY\tright")]), Ok("shop".into()));
-        assert_eq!(check(&auth, &[("authorization", "Bearer right"), ("x-api-key", "right")]), Ok("shop".into()));
-    }
-
-    #[test]
-    fn a_consumer_is_an_identity_of_its_own_with_its_plans_name_its_roles_and_a_limits_key_by_its_name() {
-        let plan = config::LimitSet { name: "silver".into(), limits: Vec::new() };
-        let key: [u8; 32] = digest(&SHA256, b"right").as_ref().try_into().expect("32 bytes");
-        let written = config::Consumer {
-            name: "shop".into(),
-            keys: vec![key],
-            admin: false,
-            operator: true,
-            plan: Some(Arc::new(plan)),
-        };
-        let auth = Auth::new(&[written]);
-        let headers = HeaderMap::from_iter([(X_API_KEY, HeaderValue::from_static("right"))]);
-        let found = auth.check(&headers, &Learnt::default(), [10, 0, 0, 1].into(), Instant::now());
-        let expected = Consumer {
-            name: "shop".into(),
-            tenant: None,
-            plan: Some("silver".into()),
-            roles: Roles { admin: false, operator: true },
-            limits_key: LimitsKey::of(Source::Configuration, "shop"),
-            source: Source::Configuration,
-        };
-        assert_eq!(**found.expect("it is known"), expected);
-    }
-
-    #[test]
-    fn no_key_a_wrong_one_an_endless_one_and_two_are_told_apart() {
-        let auth = auth();
-        assert_eq!(check(&auth, &[]), Err(Denied::NoKey));
-        assert_eq!(check(&auth, &[("authorization", "Bearer right")]), Err(Denied::NoKey));
-        assert_eq!(check(&auth, &[("authorization", "ApiKey")]), Err(Denied::UnknownKey));
-        assert_eq!(check(&auth, &[("authorization", "ApiKeys right")]), Err(Denied::NoKey));
-        assert_eq!(check(&auth, &[("x-api-key", "wrong")]), Err(Denied::UnknownKey));
-        assert_eq!(check(&auth, &[("x-api-key", "")]), Err(Denied::UnknownKey));
-        assert_eq!(check(&auth, &[("x-api-key", &"k".repeat(257))]), Err(Denied::UnknownKey));
-        assert_eq!(check(&auth, &[("x-api-key", "right"), ("x-api-key", "right")]), Err(Denied::SeveralKeys));
-        assert_eq!(
-            check(&auth, &[("x-api-key", "right"), ("authorization", "ApiKey right")]),
-            Err(Denied::SeveralKeys)
-        );
-    }
-
-    #[test]
-    fn after_twenty_unknown_keys_an_address_gets_429_and_its_known_key_still_passes() {
-        let auth = auth();
-        for _ in 0..20 {
-            assert_eq!(check(&auth, &[("x-api-key", "wrong")]), Err(Denied::UnknownKey));
-        }
-        assert!(matches!(check(&auth, &[("x-api-key", "wrong")]), Err(Denied::TooManyUnknown(_))));
-        assert_eq!(check(&auth, &[("x-api-key", "right")]), Ok("shop".into()));
-    }
-}
+mod tests;

@@ -29,7 +29,7 @@ pub use figures::{Event, Figures};
 use key::signature;
 pub use key::{Epoch, Key, Place};
 use memory::{Memory, Share};
-pub use policy::Forward;
+pub use policy::{Forward, Lifetime, lifetime, not_modified as is_known};
 use policy::{Life, Wish};
 use store::{Store, Stored, Vary};
 
@@ -145,6 +145,19 @@ impl Cache {
         let base: Box<str> = base.into();
         let full = full.unwrap_or_else(|| base.clone());
         Found::Fetch(Fetch { key: Key { base, full, epoch }, why, stale, vary: varies })
+    }
+
+    /// What is stored for a request with these fields, however old; nothing that was changed since.
+    pub fn stored(&self, headers: &HeaderMap, place: &Place<'_>) -> Option<Arc<Entry>> {
+        let base = place.base();
+        let found = match self.store.get(&base)? {
+            Stored::Vary(vary) => self.store.get(&vary.variant(&base, headers)?)?,
+            found => found,
+        };
+        match found {
+            Stored::Answer(entry) if self.is_unchanged(&entry.epoch) => Some(entry),
+            _ => None,
+        }
     }
 
     /// Prepares the request that fills: it asks for the whole, or whether what is stored still holds.
@@ -275,7 +288,8 @@ impl Cache {
         // Fills under way were asked for before this: they are not stored either.
         self.clears.fetch_add(1, Ordering::AcqRel);
         self.store.clear(|at, entry| {
-            service.is_none_or(|service| *entry.service == *service) && path.is_none_or(|path| key::is_below(at, path))
+            service.is_none_or(|service| entry.service.split(' ').any(|own| own == service))
+                && path.is_none_or(|path| key::is_below(at, path))
         })
     }
 

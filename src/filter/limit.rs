@@ -88,16 +88,18 @@ type Meters = HashMap<Arc<str>, Arc<Meter>, FixedState>;
 
 /// Takes one request of each limit that holds for it.
 pub(super) fn before(limits: &Limits, passing: &mut Passing<'_>) -> Step {
-    let Facts { consumer, client, began, .. } = &*passing.facts;
+    let Facts { consumer, app, client, began, .. } = &*passing.facts;
+    let callers = (consumer.as_deref(), app.as_deref());
     let route = passing.route.policy.limits.as_deref();
-    match limits.take(route, consumer.as_deref(), *client, *began, &mut passing.notes.limit) {
+    match limits.take(route, callers, *client, *began, &mut passing.notes.limit) {
         Ok(()) => Step::Continue,
         Err(wait) => Step::Refuse(Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             reason: "rate_limited",
             detail: "The limit is used up; RateLimit says which, Retry-After until when",
             retry_after: Some(wait),
-            challenge: None,
+            challenges: Vec::new(),
+            nonce: None,
         }),
     }
 }
@@ -138,21 +140,22 @@ impl Limits {
         }
     }
 
-    /// Takes one request from each limit that holds for it: those of the consumer's plan, and those of its route. `remaining` gets
-    /// what the answer says of the plan, and of the route, where answers say what is left.
+    /// Takes one request from each limit that holds for it: those of the consumer's plan, or else of the plan of the app by which they call,
+    /// and those of its route. `remaining` gets what the answer says of the plan, and of the route, where answers say what is left.
     ///
     /// # Errors
     /// How long to wait, when a limit lets no more through. Then nothing was taken of any limit, and `remaining` says what each has left.
     pub fn take(
         &self,
         route: Option<&LimitSet>,
-        consumer: Option<&Consumer>,
+        (consumer, app): (Option<&Consumer>, Option<&Consumer>),
         client: IpAddr,
         now: Instant,
         remaining: &mut [Option<Remaining>; 2],
     ) -> Result<(), Duration> {
         let known = consumer.and_then(|consumer| self.known.get(&consumer.limits_key));
-        let named = consumer.and_then(|consumer| consumer.plan.as_ref());
+        let planned = consumer.filter(|consumer| consumer.plan.is_some()).or(app);
+        let named = planned.and_then(|planned| planned.plan.as_ref());
         let plan = named.and_then(|name| match known.and_then(|known| known.plan.as_ref()) {
             Some(meter) if meter.set.name == *name => Some(meter),
             _ => self.plans.get(name),
@@ -175,6 +178,7 @@ impl Limits {
                 Some(key) => Owner::Consumer(key),
                 None => Owner::Address(client),
             },
+            app: app.map(|app| (self.slot(app.limits_key), Owner::Consumer(app.limits_key))),
             address: client,
         };
         let (now, table) = (self.shared.ns(now), &self.shared.table);
@@ -199,6 +203,11 @@ impl Limits {
             remaining[index] = left.map(|left| Remaining { policy: meter.policy.clone(), left: value(left) });
         }
         Ok(())
+    }
+
+    /// Where a consumer of the configuration has its counters.
+    fn slot(&self, key: LimitsKey) -> Option<u32> {
+        self.consumers.get(&key).map(|listed| listed.slot)
     }
 
     /// All that is used now, and all that has ever refused a consumer; the nearest to their limits first. Of addresses only the

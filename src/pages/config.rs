@@ -1,6 +1,7 @@
 //! `/admin/config`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Where the configuration comes from, and whether all of it holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,10 +91,50 @@ pub struct Route {
     pub methods: Vec<String>,
     /// How many headers and query parameters a request must have.
     pub conditions: u64,
-    /// Whether requests need a key.
-    pub auth: bool,
+    /// What requests must show; `null` where they need nothing.
+    pub auth: Option<Demand>,
     /// Whether answers may be stored.
     pub cached: bool,
     /// The name of its limits; `null` where there are none.
     pub limits: Option<String>,
+}
+
+/// What a route demands of its callers, in the words of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Demand {
+    /// The credentials of which one is enough: `key`, `basic`, and the names of issuers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub any: Vec<String>,
+    /// Those of which each is needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub all: Vec<String>,
+    /// Who shows none of them is anonymous.
+    pub optional: bool,
+    /// Scopes that a token must have, each of them.
+    pub scopes: Vec<String>,
+    /// What a token must be for: one of these; an empty list means whatever its issuer allows.
+    pub audience: Vec<String>,
+    /// Claims that must be so.
+    pub claims: Vec<Claim>,
+    /// The cookie that may carry a token.
+    pub cookie: Option<String>,
+    /// The origins whose pages may use that.
+    pub origins: Vec<String>,
+    /// Instances get the credential, too.
+    pub pass: bool,
+}
+
+/// A demand on a claim.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claim {
+    /// The way to it: the names of members from the outermost.
+    pub claim: Vec<String>,
+    /// It must be one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub is: Vec<Value>,
+    /// It must be a list with this member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has: Option<Value>,
 }

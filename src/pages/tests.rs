@@ -196,7 +196,12 @@ fn the_page_of_the_configuration_keeps_its_keys_their_order_and_its_nulls() {
         path: "/orders/*".into(),
         methods: texts(&["GET", "HEAD"]),
         conditions: 2,
-        auth: true,
+        auth: Some(config::Demand {
+            any: texts(&["key", "corp"]),
+            scopes: texts(&["orders:read"]),
+            claims: vec![config::Claim { claim: texts(&["org"]), is: vec!["acme".into()], has: None }],
+            ..config::Demand::default()
+        }),
         cached: false,
         limits: Some("orders".into()),
     };
@@ -208,7 +213,7 @@ fn the_page_of_the_configuration_keeps_its_keys_their_order_and_its_nulls() {
         errors: texts(&["lictor.toml:1: workers: is a whole number from 1 to 1024, not 0"]),
         needs_restart: texts(&["workers", "[pool]"]),
         warnings: Vec::new(),
-        routes: vec![route.clone(), config::Route { limits: None, ..route }],
+        routes: vec![route.clone(), config::Route { auth: None, limits: None, ..route }],
         consul: Some(config::Consul {
             addresses: texts(&["unix:///run/consul.sock", "https://consul.example.com:8501"]),
             token: true,
@@ -240,4 +245,127 @@ fn fields_of_a_newer_gateway_are_ignored_and_those_that_an_older_one_lacks_have_
     let page: cache::Page = serde_json::from_str(text).expect("the page");
     let orders = cache::Service { service: "orders".into(), ..cache::Service::default() };
     assert_eq!(page, cache::Page { entries: 1, services: vec![orders], ..cache::Page::default() });
+}
+
+#[test]
+fn the_page_of_issuers_keeps_its_keys_and_their_order() {
+    let key = issuers::Key { kid: Some("k1".into()), kty: "RSA 2048".into(), alg: texts(&["RS256"]), usage: None };
+    let set = issuers::KeySet {
+        issuer: "https://corp.example".into(),
+        source: "discovery".into(),
+        keys: vec![key],
+        age_ms: Some(5),
+        fetches: 2,
+        ..issuers::KeySet::default()
+    };
+    let corp = issuers::Issuer {
+        name: "corp".into(),
+        accepted: 3,
+        refused: BTreeMap::from([("expired".into(), 1)]),
+        key_sets: vec![set],
+        introspection: None,
+    };
+    let page = issuers::Page { issuers: vec![corp], refused: BTreeMap::new(), revocations: 0 };
+    let text = r#"{
+  "issuers": [
+    {
+      "name": "corp",
+      "accepted": 3,
+      "refused": {
+        "expired": 1
+      },
+      "key_sets": [
+        {
+          "issuer": "https://corp.example",
+          "source": "discovery",
+          "keys": [
+            {
+              "kid": "k1",
+              "kty": "RSA 2048",
+              "alg": [
+                "RS256"
+              ],
+              "use": null
+            }
+          ],
+          "left_out": [],
+          "age_ms": 5,
+          "changed": null,
+          "next_refresh_ms": null,
+          "error": null,
+          "fetches": 2,
+          "failures": 0
+        }
+      ]
+    }
+  ],
+  "refused": {},
+  "revocations": 0
+}"#;
+    golden(&page, text);
+}
+
+#[test]
+fn the_pages_of_aggregates_keep_their_keys_their_order_and_their_nulls() {
+    let call = compose::Call {
+        name: "products".into(),
+        service: "product_service".into(),
+        method: "GET".into(),
+        path: "/products/{item.id}".into(),
+        needs: texts(&["order"]),
+        each: Some(compose::Each { list: "order.items".into(), most: 32, at_once: 8 }),
+        when: None,
+        on_error: "404: null, else: fail".into(),
+        cached: true,
+        answered: 1,
+        stored: 2,
+        failed: 3,
+        mean_ms: Some(1.5),
+    };
+    let orders = compose::Compose {
+        name: "order_page".into(),
+        deadline_ms: 2000,
+        size: 4096,
+        answers: compose::Answers { complete: 4, partial: 5, failed: 6 },
+        of_late: Some(compose::OfLate {
+            since: "2026-01-02T03:04:05.678Z".into(),
+            count: 7,
+            partial: 2,
+            failed: 1,
+            median_ms: 8.5,
+            longest_ms: 9.25,
+        }),
+        routes: vec![compose::Route {
+            name: "phone".into(),
+            path: "/orders/{id}".into(),
+            fields: true,
+            fronts: vec![compose::Front {
+                plan: Some("gold".into()),
+                claims: vec![config::Claim { claim: texts(&["org"]), is: vec!["acme".into()], has: None }],
+                shape: Some("order".into()),
+                not_made: texts(&["products"]),
+            }],
+        }],
+        rounds: vec![texts(&["order"]), texts(&["products"])],
+        calls: vec![call],
+    };
+    let memory = compose::Memory { bound: 1, held: 2, waiting: 3, waited: 4, refused: 5 };
+    let bare = compose::Compose { name: "bare".into(), ..compose::Compose::default() };
+    let listeners = texts(&["127.0.0.1:5000"]);
+    let page = compose::Page { listeners, memory, composes: vec![orders, bare.clone()] };
+    golden(&page, include_str!("tests/compose.json").trim_end());
+    let part = compose::Part {
+        call: "order".into(),
+        began_ms: 0.1,
+        took_ms: 12.0,
+        status: Some(503),
+        reason: Some("status".into()),
+        instance: Some("10.0.0.1:8080".into()),
+        attempts: 1,
+        bytes: 9,
+        ..compose::Part::default()
+    };
+    let run = compose::Run { id: "ab".into(), outcome: "failed".into(), parts: vec![part], ..compose::Run::default() };
+    let detail = compose::Detail { compose: bare, runs: vec![run] };
+    golden(&detail, include_str!("tests/compose_one.json").trim_end());
 }

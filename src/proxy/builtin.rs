@@ -1,5 +1,6 @@
 //! The pages that the gateway answers by itself: health, readiness, and admin pages through the control plane.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::call::Request;
 use super::error::Error;
 use super::exchange::Worker;
+use crate::config::identity::{Dpop, Iss};
 use crate::config::routes::Action;
-use crate::filter::Refusal;
-use crate::filter::auth::Denied;
+use crate::filter::auth::{Caller, Denied};
+use crate::filter::{Notes, Refusal};
 use crate::io::{Client, Door};
 use crate::route::Found;
 use crate::snapshot::Snapshot;
@@ -22,12 +23,17 @@ use crate::snapshot::Snapshot;
 /// A worker that did not turn for this long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
 
+/// Where clients find out which issuers count (RFC 9728 section 3).
+pub(super) const METADATA: &str = crate::filter::auth::METADATA;
+
 /// A builtin page.
 pub(super) enum Builtin {
     /// Here it is.
     Page(Response<Bytes>),
     /// The control plane has it.
     Errand(Errand),
+    /// Who asks for it is not known yet: [`crate::filter::Filter::Auth`] waits for that.
+    Wait,
 }
 
 /// A page that the control plane is asked for.
@@ -44,17 +50,22 @@ pub(super) fn page(
     worker: &Worker,
     snapshot: &Snapshot,
     request: &Request,
-    client: &Client,
+    (client, address): (&Client, IpAddr),
+    notes: &mut Notes,
 ) -> Result<Option<Builtin>, Error> {
     let page = match request.target.path() {
         "/health" => health(worker),
         "/ready" => ready(worker, snapshot),
         "*" => options(),
+        METADATA if client.door == Door::Public => match metadata(snapshot) {
+            Some(page) => page,
+            None => return Ok(None),
+        },
         path if path == "/admin" || path.starts_with("/admin/") => {
             if client.door != Door::Admin && !snapshot.config.admin.public {
                 return Ok(None);
             }
-            return admin(snapshot, request, client).map(|errand| Some(Builtin::Errand(errand)));
+            return admin(worker, snapshot, request, (client, address), notes).map(Some);
         }
         _ if client.door == Door::Admin => return Err(Error::NoRoute),
         _ => return Ok(None),
@@ -111,7 +122,8 @@ pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<By
     let Errand { request, consumer } = errand;
     let answer = worker.resources.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
     match answer.status() {
-        StatusCode::NOT_FOUND => Err(Error::NoRoute),
+        // One with a body says itself what there is.
+        StatusCode::NOT_FOUND if answer.body().is_empty() => Err(Error::NoRoute),
         StatusCode::INTERNAL_SERVER_ERROR => Err(Error::Panicked),
         StatusCode::METHOD_NOT_ALLOWED => {
             let written = answer.headers().get(header::ALLOW).is_some_and(|allow| allow == "POST");
@@ -145,6 +157,11 @@ pub(super) fn hint(worker: &Worker, error: &Error, request: &Request, client: &C
         Error::NoService => {
             "It must be registered in Consul and exposed; /admin/services lists what is, and why what is not.".into()
         }
+        Error::Part(failed) => match failed.answered {
+            Some(status) if failed.reason == "status" => format!("{}: status {}.", failed.call, status.as_u16()),
+            Some(status) => format!("{}: {}, status {}.", failed.call, failed.reason, status.as_u16()),
+            None => format!("{}: {}.", failed.call, failed.reason),
+        },
         _ => String::new(),
     }
 }
@@ -168,15 +185,50 @@ fn is_on_this_host(request: &Request, client: &Client) -> bool {
 }
 
 /// An admin page, for whoever may see it.
-fn admin(snapshot: &Snapshot, request: &Request, client: &Client) -> Result<Errand, Error> {
+fn admin(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    request: &Request,
+    (client, address): (&Client, IpAddr),
+    notes: &mut Notes,
+) -> Result<Builtin, Error> {
     let Request { head, target, .. } = request;
-    let checked = snapshot.filters.auth.check(&head.headers, &client.learnt, client.ip(), Instant::now());
-    let consumer = checked.map_err(Refusal::from)?;
+    let auth = &snapshot.filters.auth;
+    let Some(Caller { consumer, issuer }) = auth.of_admin(head, (client, address), &worker.local, &mut notes.auth)?
+    else {
+        return Ok(Builtin::Wait);
+    };
     if !consumer.roles.admin {
         return Err(Refusal::from(Denied::NoRole).into());
     }
     let request = http::Request::builder().method(&head.method).uri(target.as_str()).body(Bytes::new());
-    Ok(Errand { request: request.or(Err(Error::NoRoute))?, consumer: consumer.name.to_string() })
+    // Whom a token names may be called as somebody else is in the configuration.
+    let consumer = issuer.map_or_else(|| consumer.name.to_string(), |issuer| format!("{} of {issuer}", consumer.name));
+    Ok(Builtin::Errand(Errand { request: request.or(Err(Error::NoRoute))?, consumer }))
+}
+
+/// What this gateway is as a protected resource (RFC 9728 section 2), where the configuration says by which URL clients call it.
+fn metadata(snapshot: &Snapshot) -> Option<Response<Bytes>> {
+    let config = &snapshot.config;
+    let resource = config.public_url.as_deref().filter(|_| !config.issuers.is_empty())?;
+    let issuers = config.issuers.iter().filter_map(|issuer| match &issuer.iss {
+        Iss::Exact(iss) => Some(&**iss),
+        Iss::Pattern { .. } => None,
+    });
+    let issuers: Vec<&str> = issuers.filter(|iss| iss.starts_with("https://")).collect();
+    let demands = config.routes.iter().filter_map(|route| route.policy.auth.as_deref());
+    let scopes: BTreeSet<&str> = demands.flat_map(|demand| &demand.scopes).map(String::as_str).collect();
+    let mut words = json!({ "resource": resource, "bearer_methods_supported": ["header"] });
+    if !issuers.is_empty() {
+        words["authorization_servers"] = json!(issuers);
+    }
+    if !scopes.is_empty() {
+        words["scopes_supported"] = json!(scopes);
+    }
+    if config.issuers.iter().all(|issuer| issuer.dpop == Dpop::Require) {
+        words["dpop_bound_access_tokens_required"] = json!(true);
+    }
+    Some(json_page(StatusCode::OK, &words))
 }
 
 fn options() -> Response<Bytes> {
@@ -200,7 +252,7 @@ pub(super) fn of_route(action: &Action, request: &Request, found: &Found) -> Res
     let target = &request.target;
     let mut response = Response::new(Bytes::new());
     match action {
-        Action::Forward { .. } => {}
+        Action::Forward { .. } | Action::Compose { .. } => {}
         Action::Respond { status, content_type, body } => {
             *response.status_mut() = *status;
             *response.body_mut() = Bytes::copy_from_slice(body.as_bytes());

@@ -1,21 +1,24 @@
-//! What a service is asked and what comes of it, as data: the same for a client's request, for a fill of the cache, and later for a
-//! part of an aggregate.
+//! What a service is asked and what comes of it, as data: the same for a client's request, for a fill of the cache, and for a part of
+//! an aggregate. An aggregate is asked for in the same way.
 
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::forwarded::Forwarded;
 use super::head::Target;
 use super::upload::Progress;
 use crate::filter::cache::{Entry, Forward};
 use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
-use crate::request::RequestId;
+use crate::request::{Attempts, RequestId, Vouched};
 use crate::upstream::LocalService;
 use crate::upstream::instance::{InFlight, Lease, Permit};
 
@@ -35,8 +38,8 @@ pub(super) struct Request {
 pub(super) struct Call {
     /// Its route.
     pub(super) route: Arc<crate::route::Entry>,
-    /// Its service.
-    pub(super) service: Rc<LocalService>,
+    /// Who brings its answer.
+    pub(super) goal: Goal,
     /// What the route makes of its target.
     pub(super) path: Path,
     /// Who asked, over what, and for which host.
@@ -45,8 +48,51 @@ pub(super) struct Call {
     pub(super) total: Option<Instant>,
     /// Its id.
     pub(super) id: RequestId,
+    /// What its caller's token says.
+    pub(super) token: Option<Arc<Vouched>>,
     /// What a 101 must say, and the client's connection, when it asks for a WebSocket.
     pub(super) upgrade: Option<(HeaderValue, Upgrade)>,
+    /// How `Via` names us in a part of an aggregate.
+    pub(super) via: Option<Arc<str>>,
+}
+
+/// Who brings an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Goal {
+    /// An instance of a service.
+    Service(Rc<LocalService>),
+    /// Calls to several services.
+    Aggregate(Rc<dyn Composing>),
+}
+
+impl Goal {
+    /// The service that its answer comes from, or those, with a space between them.
+    pub(super) fn services(&self) -> Arc<str> {
+        match self {
+            Goal::Service(service) => service.shared.name.shared(),
+            Goal::Aggregate(aggregate) => aggregate.services(),
+        }
+    }
+}
+
+/// An answer that is made of the answers to calls.
+pub(super) trait Composing: Debug {
+    /// The services of its calls, with a space between them.
+    fn services(&self) -> Arc<str>;
+
+    /// Until when it may come from who asked for the same before, so that there is time to make it without them.
+    fn patience(&self, call: &Call) -> Instant;
+
+    /// Makes the calls, and an answer of what they bring.
+    ///
+    /// # Errors
+    /// When the whole fails: with a call, for want of room, or because its shape does not fit.
+    fn answer<'a>(
+        &'a self,
+        request: &'a mut Request,
+        call: &'a Call,
+        attempts: &'a mut Attempts,
+    ) -> LocalBoxFuture<'a, Result<Box<Passed>, Error>>;
 }
 
 /// What a route makes of a target.
@@ -87,13 +133,13 @@ pub(super) enum Given {
     Revalidated(Forward),
 }
 
-/// The answer of an instance, its head made for the client.
+/// An answer that was fetched, its head made for the client.
 pub(super) struct Passed {
     pub(super) response: Response<Body>,
     /// When its head had come.
     pub(super) answered: Instant,
-    /// What is settled when its body ends.
-    pub(super) settlement: Settlement,
+    /// What is settled when its body ends; `None` where no instance gave it.
+    pub(super) settlement: Option<Settlement>,
     /// How long its body may take.
     pub(super) pace: Pace,
     /// The client's connection, when both ends change to WebSocket.

@@ -1,11 +1,13 @@
 //! Everything that the gateway answers by itself when something is wrong: one match for status, reason and blame.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
+use crate::fields::DPOP_NONCE;
 use crate::filter::Refusal;
 use crate::request::RequestId;
 use crate::route::Missed;
@@ -50,8 +52,33 @@ pub(super) enum Error {
     Attempt(Outcome),
     /// What a filter waited for did not come in time.
     FilterTimeout,
+    /// A call of an aggregate failed, and the whole with it.
+    Part(Box<PartFailed>),
+    /// An aggregate was asked for by a call of its own, or of too many others in a row.
+    Loop,
+    /// The shape of an aggregate does not fit what its parts brought.
+    NotShaped,
+    /// An aggregate is larger than its limit.
+    AnswerTooLarge,
     /// A panic, caught.
     Panicked,
+}
+
+/// A call with which an aggregate failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartFailed {
+    /// The call's name.
+    pub(super) call: Arc<str>,
+    /// Why it failed.
+    pub(super) reason: &'static str,
+    /// The status of its answer, if there was one.
+    pub(super) answered: Option<StatusCode>,
+    /// The status of the whole.
+    pub(super) status: StatusCode,
+    /// When it is worth to ask again, in seconds.
+    pub(super) retry_after: Option<u64>,
+    /// What credentials the call's service asks for, where the whole has its status.
+    pub(super) challenges: Vec<HeaderValue>,
 }
 
 impl From<Refusal> for Error {
@@ -96,7 +123,10 @@ impl Error {
                 "The header fields are more or larger than [request] fields and head allow, or Connection names more than 100",
             ),
             Error::CodingUnknown => is(501, "coding_unknown", Client, "The only transfer coding understood is chunked"),
-            Error::Refused(refusal) => Meaning(refusal.status, refusal.reason, Client, refusal.detail),
+            Error::Refused(refusal) => {
+                let blame = if refusal.status.is_server_error() { Gateway } else { Client };
+                Meaning(refusal.status, refusal.reason, blame, refusal.detail)
+            }
             Error::NoRoute => is(404, "no_route", Client, "Nothing is served at this path"),
             Error::NoService => is(404, "no_route", Client, "No service of this name is known"),
             Error::NoCatalog => is(503, "no_catalog", Gateway, "The catalog of services has not been read yet"),
@@ -114,6 +144,15 @@ impl Error {
             Error::FilterTimeout => {
                 is(504, "filter_timeout", Gateway, "What the gateway needed to know before did not come in time")
             }
+            Error::Part(failed) => {
+                let blame = if failed.status.is_client_error() { Client } else { Upstream };
+                Meaning(failed.status, "part_failed", blame, "A part of this answer could not be had")
+            }
+            Error::Loop => {
+                is(508, "loop", Client, "This aggregate was asked for by a call of its own, or of many others")
+            }
+            Error::NotShaped => is(502, "bad_shape", Upstream, "What the services answered does not fit the shape"),
+            Error::AnswerTooLarge => is(502, "answer_too_large", Gateway, "The answer is larger than its limit"),
             Error::Panicked => is(500, "panic", Gateway, "The gateway failed on this request; its log says where"),
         }
     }
@@ -121,6 +160,11 @@ impl Error {
     /// One stable word: access line, `type` and `reason` of the page.
     pub(super) fn reason(&self) -> &'static str {
         self.meaning().1
+    }
+
+    /// The status of its page.
+    pub(super) fn status(&self) -> StatusCode {
+        self.meaning().0
     }
 
     /// Whose doing it is.
@@ -135,6 +179,7 @@ impl Error {
             Error::AllTripped(wait) => Some(whole(*wait).max(1)),
             Error::NoCatalog | Error::Overloaded | Error::Attempt(Outcome::Shortage) => Some(1),
             Error::NoInstances => Some(5),
+            Error::Part(failed) => failed.retry_after,
             Error::Refused(refusal) => refusal.retry_after.map(|wait| whole(wait).max(1)),
             _ => None,
         }
@@ -151,6 +196,9 @@ struct Problem<'a> {
     detail: String,
     reason: &'a str,
     request_id: &'a str,
+    /// The call that failed, where it is an aggregate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<&'a str>,
 }
 
 /// The page for an error. `hint` follows the detail: what exists instead, where to look.
@@ -163,6 +211,7 @@ pub(super) fn page(error: &Error, id: &RequestId, hint: &str) -> Response<Bytes>
         detail: if hint.is_empty() { format!("{detail}.") } else { format!("{detail}. {hint}") },
         reason,
         request_id: id.as_str(),
+        call: if let Error::Part(failed) = error { Some(&failed.call) } else { None },
     };
     let mut text = serde_json::to_vec(&problem).expect("a problem is plain text and numbers");
     text.push(b'\n');
@@ -175,7 +224,19 @@ pub(super) fn page(error: &Error, id: &RequestId, hint: &str) -> Response<Bytes>
     }
     match error {
         Error::Refused(refusal) => {
-            headers.extend(refusal.challenge.clone().map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
+            for challenge in &refusal.challenges {
+                headers.append(header::WWW_AUTHENTICATE, challenge.clone());
+            }
+            if let Some(nonce) = &refusal.nonce {
+                headers.insert(DPOP_NONCE, nonce.clone());
+                // Of one moment, and for one client (RFC 9449 section 8).
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+        Error::Part(failed) => {
+            for challenge in &failed.challenges {
+                headers.append(header::WWW_AUTHENTICATE, challenge.clone());
+            }
         }
         Error::MethodNotOfRoute(missed) => {
             headers.extend(HeaderValue::from_str(&missed.allowed()).map(|allowed| (header::ALLOW, allowed)));
@@ -190,4 +251,30 @@ pub(super) fn page(error: &Error, id: &RequestId, hint: &str) -> Response<Bytes>
         _ => {}
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_that_a_refusal_demands_reaches_the_client_and_no_store() {
+        let refusal = Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            reason: "dpop_nonce",
+            detail: "A nonce is needed",
+            retry_after: None,
+            challenges: vec![HeaderValue::from_static("DPoP error=\"use_dpop_nonce\"")],
+            nonce: Some(HeaderValue::from_static("n-1")),
+        };
+        let id = RequestId::new(&mut fastrand::Rng::with_seed(1));
+        let said = |refusal: Refusal| {
+            let headers = page(&refusal.into(), &id, "").into_parts().0.headers;
+            let names = ["dpop-nonce", "cache-control", "www-authenticate"];
+            names.map(|name| headers.get(name).map(|value| value.to_str().expect("ASCII").to_owned()))
+        };
+        let challenge = Some("DPoP error=\"use_dpop_nonce\"".to_owned());
+        assert_eq!(said(refusal.clone()), [Some("n-1".into()), Some("no-store".into()), challenge.clone()]);
+        assert_eq!(said(Refusal { nonce: None, ..refusal }), [None, None, challenge]);
+    }
 }

@@ -5,27 +5,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Uri;
+use http::{StatusCode, Uri};
 use tokio::sync::{mpsc, watch};
 
 use super::call::Request;
 use super::error::Error;
+use super::room::Composing;
 use crate::catalog::DiscoveryStatus;
 use crate::catalog::notice::Notices;
-use crate::filter::Notes;
 use crate::filter::cache::Cache;
 use crate::filter::cache::fills::Fills;
+use crate::filter::{Local, Notes};
 use crate::io::Client;
 use crate::plane::{Handoff, Pulse};
+use crate::request::parts::Parts;
 use crate::request::{Attempt, Facts};
 use crate::route::Entry;
 use crate::snapshot::{Current, Reader, Snapshot};
-use crate::telemetry::access::{AccessWriter, EarlierAttempt, Line};
+use crate::telemetry::access::{self, AccessWriter, EarlierAttempt, Line};
 use crate::telemetry::metrics::Recorder;
 use crate::upstream::instance::Settings;
 use crate::upstream::wire::{Connector, Memory};
 use crate::upstream::{LocalService, Upstreams};
 use crate::worker::WorkerId;
+
+/// What the access line says of a client that left before any answer; no client ever sees it.
+pub(super) const CLIENT_CLOSED: u16 = 499;
 
 /// What every worker's proxy is made from.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub struct Resources {
     pub cache: Arc<Cache>,
     /// Fills of the cache under way.
     pub waiting: Waiting,
+    /// What aggregates share.
+    pub composing: Arc<Composing>,
     /// Counts the requests that no route claims.
     pub unrouted: Arc<Recorder>,
 }
@@ -65,6 +72,8 @@ pub(super) struct Worker {
     /// The snapshot that its own state follows.
     pub(super) seen: RefCell<Arc<Snapshot>>,
     pub(super) upstreams: Upstreams,
+    /// What filters remember on this worker.
+    pub(super) local: Local,
     pub(super) random: RefCell<fastrand::Rng>,
     /// Where access lines go, if any are wanted.
     pub(super) access: Option<RefCell<AccessWriter>>,
@@ -119,6 +128,7 @@ impl Worker {
             reader: RefCell::new(reader),
             seen: RefCell::new(seen),
             upstreams,
+            local: Local::new(id),
             random: RefCell::new(fastrand::Rng::new()),
             access: access.map(RefCell::new),
             memory: Memory::default(),
@@ -148,15 +158,35 @@ pub(super) fn line<'a>(
         instance: facts.attempts.last().map(|attempt| attempt.instance),
         attempts: facts.attempts.count(),
         tried,
+        parts: facts.attempts.parts.as_deref().map(parts),
         consumer: facts.consumer.as_ref().map(|consumer| &*consumer.name).unwrap_or_default(),
+        app: facts.app.as_ref().map(|app| &*app.name).unwrap_or_default(),
+        issuer: facts.token.as_ref().map(|token| &*token.issuer).unwrap_or_default(),
+        kid: facts.token.as_ref().and_then(|token| token.kid.as_deref()).unwrap_or_default(),
         cache: facts.cache,
         reason: facts.reason,
         blame: facts.blame,
     }
 }
 
+/// What the access line says of an aggregate's parts.
+fn parts(parts: &Parts) -> access::Parts<'_> {
+    let slowest = parts.slowest().map(|part| (&*part.call, part.took));
+    access::Parts { count: parts.all.len(), slowest, failed: parts.failed.as_deref() }
+}
+
 /// What the access line says of an attempt after which there was another one.
 pub(super) fn tried(attempt: &Attempt) -> EarlierAttempt {
     let Attempt { instance, took, outcome, .. } = *attempt;
     EarlierAttempt { instance, duration: took.unwrap_or_default(), why: outcome }
+}
+
+/// What the access line says of a request that ends without an answer, and why it does.
+pub(super) fn unanswered(facts: &mut Facts) -> u16 {
+    if std::thread::panicking() {
+        facts.because("panic", "gateway");
+        return StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+    }
+    facts.because("client_gone", "client");
+    CLIENT_CLOSED
 }

@@ -1,5 +1,5 @@
-//! Where an answer comes from: the store, a fill that serves all who wait for it, or an instance, for this request alone. Requests ask
-//! by [`fetch`], and so will the parts of an aggregate. What is not at hand is asked for by [`ask`].
+//! Where an answer comes from: the store, a fill that serves all who wait for it, or, for this request alone, an instance or the calls of
+//! an aggregate. Requests ask by [`fetch`], and so do the parts of an aggregate. What is not at hand is asked for by [`ask`].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,22 +9,25 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::call::{Call, Given, Passed, Reply, Request};
+use super::call::{Call, Composing, Given, Goal, Passed, Reply, Request};
 use super::error::Error;
-use super::exchange::Worker;
+use super::exchange::{Exchange, Worker};
 use super::fill::{Brought, Fill, Led};
-use super::forward::forward;
+use super::forward::bring;
 use super::forwarded::{self, Forwarded};
 use super::head::Target;
 use super::{rewrite, websocket};
+use crate::config::RequestLimits;
+use crate::config::routes::{Action, Target as Named};
 use crate::filter::cache::fills::{Lead, Outcome, Role};
 use crate::filter::cache::{Answer, Entry, Event, Fetch, Forward, Found as Cached, Place};
 use crate::io::Client;
 use crate::io::body::Body;
 use crate::io::upgrade::Upgrade;
-use crate::request::Facts;
-use crate::route::Found;
-use crate::upstream::{LocalService, verdict};
+use crate::request::{Facts, Vouched};
+use crate::route::{self, Composed, Found};
+use crate::snapshot::Snapshot;
+use crate::upstream::verdict;
 
 /// How often a request waits for another's answer that turns out not to be for it, before it asks for its own.
 const ROUNDS: usize = 2;
@@ -45,12 +48,54 @@ pub(super) enum Wanted {
     Shared(Box<Shared>),
 }
 
+impl Wanted {
+    /// What is asked.
+    pub(super) fn call_mut(&mut self) -> &mut Call {
+        match self {
+            Wanted::Alone(call, _) => call,
+            Wanted::Shared(shared) => &mut shared.call,
+        }
+    }
+}
+
 /// An answer that is asked for on behalf of all who wait for it.
 pub(super) struct Shared {
     call: Box<Call>,
     fetch: Fetch,
     /// The client's fields: the answer may depend on them, and the request's own change on its way.
     headers: HeaderMap,
+}
+
+/// Who brings a request's answer: its service, or the calls of its aggregate.
+/// `aggregate` makes it of the latter.
+pub(super) fn goal(
+    exchange: &mut Exchange,
+    found: &Found,
+    snapshot: &Snapshot,
+    aggregate: impl FnOnce(&Exchange, &Found, &Arc<Composed>, &RequestLimits) -> Result<Rc<dyn Composing>, Error>,
+) -> Result<Goal, Error> {
+    let route = &found.entry.route;
+    if route.policy.body.is_some_and(|limit| http_body::Body::size_hint(&exchange.request.body).lower() > limit) {
+        return Err(Error::Attempt(verdict::Outcome::TooLarge));
+    }
+    if let Some(composed) = &found.entry.composed {
+        return aggregate(exchange, found, composed, &snapshot.config.request).map(Goal::Aggregate);
+    }
+    let Exchange { request, effects, .. } = exchange;
+    let Some(name) = found.service(request.target.path()) else { return Err(Error::NoRoute) };
+    // From here on the request keeps its service and its route, not the snapshot.
+    let unknown = || match (snapshot.catalog.complete, &route.action) {
+        (false, _) => Error::NoCatalog,
+        // The operator says that it exists.
+        (true, Action::Forward { service: Named::Named(_), .. }) => Error::NoInstances,
+        (true, _) => Error::NoService,
+    };
+    let upstreams = &effects.worker.upstreams;
+    // However a client encoded its characters, it is the same name: the plain form is looked up where the canonical one is nobody's.
+    let decoded = || name.contains('%').then(|| route::plain(name)).and_then(|name| upstreams.named(&name));
+    let service = upstreams.named(name).or_else(decoded).ok_or_else(unknown)?;
+    effects.service = Some(service.clone());
+    Ok(Goal::Service(service))
 }
 
 /// What there is for a request of this route and service: from the store, or to be asked for.
@@ -60,8 +105,8 @@ pub(super) struct Shared {
 pub(super) fn fetch(
     worker: &Worker,
     request: &mut Request,
-    client: &Client,
-    (found, service): (Found, Rc<LocalService>),
+    client: &Rc<Client>,
+    (found, goal): (Found, Goal),
     facts: &mut Facts,
     now: Instant,
 ) -> Result<Fetched, Error> {
@@ -74,7 +119,8 @@ pub(super) fn fetch(
             Some(_) => forwarded::asked(client, headers),
             None => ("http", None),
         };
-        let address = Address { scheme, told: told.as_ref(), form: &found.entry.form };
+        let claims = facts.token.as_ref().map(|token| &*token.digest).unwrap_or_default();
+        let address = Address { scheme, told: told.as_ref(), form: &found.entry.form, claims };
         match look(worker, request, address, headers, now) {
             Cached::Fresh(entry) => return Ok(Fetched::Now(hit(worker, entry, headers, now))),
             Cached::NotCached => return Err(Error::NotCached),
@@ -91,7 +137,9 @@ pub(super) fn fetch(
         Some(_) => Forwarded::of(client, headers),
         None => Forwarded { scheme: "http", host: None, chain: client.forwarded_for.clone(), told: None },
     };
-    let call = Box::new(Call { route: found.entry, service, path, forwarded, total, id: facts.id.clone(), upgrade });
+    let (id, token) = (facts.id.clone(), facts.token.clone());
+    let via = None;
+    let call = Box::new(Call { route: found.entry, goal, path, forwarded, total, id, token, upgrade, via });
     Ok(Fetched::Later(match shared {
         None => Wanted::Alone(call, past_for),
         Some((fetch, headers)) => Wanted::Shared(Box::new(Shared { call, fetch, headers })),
@@ -106,13 +154,16 @@ struct Address<'a> {
     told: Option<&'a HeaderValue>,
     /// What of its route decides on its answers.
     form: &'a str,
+    /// A digest of the claims that its instance gets to see.
+    claims: &'a str,
 }
 
 impl<'a> Address<'a> {
     fn of(call: &'a Call) -> Address<'a> {
         let Call { forwarded, route, .. } = call;
         let told = forwarded.told.as_ref().and_then(|told| told.place.as_ref());
-        Address { scheme: forwarded.scheme, told, form: &route.form }
+        let claims = call.token.as_ref().map(|token| &*token.digest).unwrap_or_default();
+        Address { scheme: forwarded.scheme, told, form: &route.form, claims }
     }
 }
 
@@ -136,15 +187,15 @@ pub(super) async fn ask(
     }
 }
 
-/// Asks an instance on behalf of this request alone.
+/// Asks on behalf of this request alone.
 async fn alone(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     request: &mut Request,
     call: &mut Call,
     facts: &mut Facts,
     now: Instant,
 ) -> Result<Box<Passed>, Error> {
-    let mut passed = forward(worker, request, call, now, &mut facts.attempts).await?;
+    let mut passed = bring(worker, request, call, now, &mut facts.attempts).await?;
     if passed.response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         passed.upgrade = call.upgrade.take().map(|(_, client)| client);
     }
@@ -160,18 +211,35 @@ async fn alone(
 
 /// What the cache has for a request with these fields.
 fn look(worker: &Worker, request: &Request, address: Address<'_>, headers: &HeaderMap, now: Instant) -> Cached {
-    let Request { head, body, target } = request;
+    worker.resources.cache.find(&request.head.method, headers, &place(request, address), now)
+}
+
+/// Where the answer to a request belongs.
+fn place<'a>(request: &'a Request, address: Address<'a>) -> Place<'a> {
+    let Request { body, target, .. } = request;
     let host = text(target.host.as_ref()).unwrap_or_default();
-    let place = Place {
+    Place {
         scheme: address.scheme,
         told: text(address.told).filter(|told| !told.eq_ignore_ascii_case(host)),
         host,
         path: target.path(),
         query: target.query(),
         form: address.form,
+        claims: address.claims,
         has_body: !http_body::Body::is_end_stream(body),
-    };
-    worker.resources.cache.find(&head.method, headers, &place, now)
+    }
+}
+
+/// The stored answer to a request of a call, however old. Its client is that of the whole, and what it says of who asks is `token`.
+pub(super) fn stored(
+    worker: &Worker,
+    request: &Request,
+    (whole, entry): (&Call, &route::Entry),
+    token: Option<&Vouched>,
+) -> Option<Arc<Entry>> {
+    let claims = token.map(|token| &*token.digest).unwrap_or_default();
+    let address = Address { form: &entry.form, claims, ..Address::of(whole) };
+    worker.resources.cache.stored(&request.head.headers, &place(request, address))
 }
 
 fn text(host: Option<&HeaderValue>) -> Option<&str> {
@@ -226,8 +294,10 @@ async fn together(
     }
     past(worker, facts);
     // The instances of its service may have changed while it waited.
-    if let Some(newest) = worker.upstreams.named(call.service.shared.name.as_str()) {
-        call.service = newest;
+    if let Goal::Service(service) = &mut call.goal
+        && let Some(newest) = worker.upstreams.named(service.shared.name.as_str())
+    {
+        *service = newest;
     }
     let passed = alone(worker, request, &mut call, facts, Instant::now()).await?;
     Ok(Reply::Passed(passed, Some(fetch.why)))
@@ -296,10 +366,13 @@ enum Followed {
     Alone,
 }
 
-/// Waits for another's fill: no longer than an own answer may take to begin and to pause once.
+/// Waits for another's fill: no longer than an own answer may take to begin and to pause once, or than an aggregate has time to.
 async fn follow(mut outcome: watch::Receiver<Outcome<Error>>, call: &Call) -> Result<Followed, Error> {
     let timeouts = &call.route.route.policy.timeouts;
-    let patience = Instant::now() + timeouts.first_byte + timeouts.idle;
+    let patience = match &call.goal {
+        Goal::Service(_) => Instant::now() + timeouts.first_byte + timeouts.idle,
+        Goal::Aggregate(aggregate) => aggregate.patience(call),
+    };
     let until = call.total.map_or(patience, |total| total.min(patience));
     let done = outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending));
     let Ok(done) = tokio::time::timeout_at(until, done).await else {

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::call::{Call, Passed, Request};
 use super::error::Error;
 use super::exchange::Worker;
-use super::forward::forward;
+use super::forward::bring;
 use super::respond::{Ending, follow};
 use super::tee::Tee;
 use crate::config::policy;
+use crate::fields::LICTOR_PARTIAL;
 use crate::filter::cache::fills::{Filling, Lead, Outcome};
 use crate::filter::cache::{Answer, Cache, Entry, Fetch, Head, Key};
 use crate::io::body::{self, Body};
@@ -58,12 +59,19 @@ impl Fill {
     pub(super) async fn run(mut self, began: Instant, client: oneshot::Sender<Led>) {
         let mut attempts = Attempts::default();
         Cache::prepare(&self.fetch, &mut self.request.head.headers);
-        let passed = forward(&self.worker, &mut self.request, &self.call, Instant::now(), &mut attempts).await;
+        let passed = bring(&self.worker, &mut self.request, &self.call, Instant::now(), &mut attempts).await;
         let passed = match passed {
             Ok(passed) => passed,
             Err(error) => {
-                // Our own deadline is not that of those who wait, and what this client provoked is not theirs.
-                let own = matches!(error, Error::Attempt(verdict::Outcome::TotalTimeout | verdict::Outcome::BadAnswer));
+                // Our own deadline is not that of those who wait, and what this client provoked is not theirs: a part of an aggregate
+                // may have been refused to this one alone.
+                let own = matches!(
+                    error,
+                    Error::Attempt(verdict::Outcome::TotalTimeout | verdict::Outcome::BadAnswer)
+                        | Error::Part(_)
+                        | Error::NotShaped
+                        | Error::AnswerTooLarge
+                );
                 self.lead.tell(if own { Outcome::Again } else { Outcome::Failed(error.clone()) });
                 let _ = client.send(Led { brought: Err(error), attempts });
                 return;
@@ -86,8 +94,9 @@ impl Fill {
         };
         // An answer that may not be stored is the first client's alone.
         let Some(kept) = kept else {
-            // An error may be over by now; anything else that may not be stored will stay so for a while.
-            let lasts = status.as_u16() < 400 || matches!(status.as_u16(), 404 | 405 | 410 | 414);
+            // An error may be over by now, and so may be what kept a part away; anything else that may not be stored will stay so for a while.
+            let partial = passed.response.headers().contains_key(LICTOR_PARTIAL);
+            let lasts = (status.as_u16() < 400 && !partial) || matches!(status.as_u16(), 404 | 405 | 410 | 414);
             if lasts {
                 cache.pass(&self.fetch.key, now);
             }
@@ -120,7 +129,7 @@ impl Fill {
     fn answered(self, head: Head) -> (Storing, Filling) {
         let Fill { worker, call, fetch, lead, mut filling, .. } = self;
         filling.answered(&head);
-        (Storing { worker, key: fetch.key, lead, head, service: call.service.shared.name.shared() }, filling)
+        (Storing { worker, key: fetch.key, lead, head, service: call.goal.services() }, filling)
     }
 }
 
@@ -180,9 +189,9 @@ impl Storing {
 }
 
 /// An answer whose connection and verdict are settled when its body ends, whoever reads it.
-fn settled(passed: Box<Passed>, began: Instant) -> Response<Body> {
+pub(super) fn settled(passed: Box<Passed>, began: Instant) -> Response<Body> {
     let Passed { response, answered, settlement, pace, .. } = *passed;
-    let ending = Ending { exchange: None, began, settlement: Some(settlement) };
+    let ending = Ending { exchange: None, began, settlement };
     response.map(|body| follow(body, ending, pace, answered))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
-use super::call::{Call, Pace, Passed, Request, Settlement};
+use super::call::{Call, Goal, Pace, Passed, Request, Settlement};
 use super::error::Error;
 use super::exchange::Worker;
 use super::upload::{self, Failed, Progress};
@@ -21,7 +21,7 @@ use crate::upstream::breaker::Failure;
 use crate::upstream::instance::{InFlight, Instance, Lease, Local, Permit};
 use crate::upstream::verdict::{self, Again, Outcome, Verdict};
 use crate::upstream::wire::{ConnectError, SendError};
-use crate::upstream::{Pick, Service, Unavailable};
+use crate::upstream::{LocalService, Pick, Service, Unavailable};
 
 /// The longest that `Retry-After` can say: a date is taken as this, since clocks differ.
 const LONG: Duration = Duration::from_secs(3600);
@@ -38,12 +38,29 @@ struct Answered {
     permit: Option<Permit>,
 }
 
+/// Has an answer brought by whoever does that: an instance, or the calls of an aggregate.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) async fn bring(
+    worker: &Rc<Worker>,
+    request: &mut Request,
+    call: &Call,
+    now: Instant,
+    attempts: &mut Attempts,
+) -> Result<Box<Passed>, Error> {
+    match &call.goal {
+        Goal::Service(service) => forward(worker, request, (call, service), now, attempts).await,
+        Goal::Aggregate(aggregate) => aggregate.answer(request, call, attempts).await,
+    }
+}
+
 /// Attempts until one is answered, or the rules or the instances are used up. `now` is when it is asked for, which may be long after
 /// the request began.
 pub(super) async fn forward(
     worker: &Worker,
     request: &mut Request,
-    call: &Call,
+    (call, service): (&Call, &Rc<LocalService>),
     now: Instant,
     attempts: &mut Attempts,
 ) -> Result<Box<Passed>, Error> {
@@ -57,11 +74,11 @@ pub(super) async fn forward(
         }
     };
     let repeatable = upload.is_none() && call.upgrade.is_none() && policy.retry.methods.contains(&request.head.method);
-    let sending = Sending { worker, request, call, upload, repeatable };
+    let sending = Sending { worker, request, call, service, upload, repeatable };
     let mut tried: Vec<usize> = Vec::new();
     // What the last attempt brought: it stands when nobody else can be asked.
     let mut last: Option<Box<Result<Answered, Error>>> = None;
-    let Service { name, state, budget, .. } = &*call.service.shared;
+    let Service { name, state, budget, .. } = &*service.shared;
     budget.request(worker.id, now);
     // Discovery is told of the first request in each of its periods; the others pay for this comparison.
     let notices = &worker.resources.notices;
@@ -69,7 +86,7 @@ pub(super) async fn forward(
         notices.asked(name, &state.asked);
     }
     let brought = loop {
-        let pick = match call.service.pick(&tried) {
+        let pick = match service.pick(&tried) {
             Ok(pick) => pick,
             Err(why) => break last.map_or_else(|| Err(unavailable(why)), |last| *last),
         };
@@ -88,7 +105,7 @@ pub(super) async fn forward(
         };
         let Some(next) = next else { break brought };
         tried.push(member);
-        let another = tried.len() <= policy.retry.more as usize && call.service.has_other(&tried);
+        let another = tried.len() <= policy.retry.more as usize && service.has_other(&tried);
         if !another || !budget.try_spend() {
             break brought;
         }
@@ -96,14 +113,14 @@ pub(super) async fn forward(
         last = Some(Box::new(brought));
     };
     let (answered, upload) = (brought?, sending.upload);
-    Ok(passed(worker, request, call, answered, upload))
+    Ok(passed(worker, request, (call, service), answered, upload))
 }
 
 /// An answer as the client gets it. No further attempt follows: the memory of the request's fields is free for the next answer's.
 fn passed(
     worker: &Worker,
     request: &mut Request,
-    call: &Call,
+    (call, service): (&Call, &Rc<LocalService>),
     answered: Answered,
     upload: Option<Rc<Progress>>,
 ) -> Box<Passed> {
@@ -118,9 +135,9 @@ fn passed(
         false => Pace { idle: timeouts.idle, total: call.total, stream: false },
     };
     let deadlines = (timeouts.idle, call.total);
-    let service = call.service.clone();
+    let service = service.clone();
     let settlement = Settlement { service, permit, proven: false, upload, flight, lease, keep_alive, deadlines };
-    Box::new(Passed { response, answered: at, settlement, pace, upgrade: None })
+    Box::new(Passed { response, answered: at, settlement: Some(settlement), pace, upgrade: None })
 }
 
 /// An event stream may last for hours (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
@@ -141,6 +158,7 @@ struct Sending<'a> {
     worker: &'a Worker,
     request: &'a Request,
     call: &'a Call,
+    service: &'a LocalService,
     /// What is known of its body, when it has one.
     upload: Option<Rc<Progress>>,
     /// It may be sent again although an instance may have acted on it.
@@ -270,7 +288,7 @@ impl Sending<'_> {
             Verdict::Nothing => answered.permit = None,
             Verdict::Pause(wait) => {
                 answered.permit = None;
-                self.call.service.pause(answered.flight.instance(), wait);
+                self.service.pause(answered.flight.instance(), wait);
                 outcome = "status_503";
             }
             Verdict::Failed(failure) => {
@@ -330,7 +348,7 @@ impl Sending<'_> {
     /// A verdict against an instance, where the request gives one.
     fn blame(&self, permit: Option<Permit>, failure: Failure, flight: &InFlight) {
         match permit {
-            Some(permit) => self.call.service.failed(permit, failure, flight),
+            Some(permit) => self.service.failed(permit, failure, flight),
             None => flight.failed(),
         }
     }

@@ -1,5 +1,5 @@
 //! The rules for a request's head, checked before anything else looks at it: one canonical path for route, auth, cache,
-//! limits and the instance.
+//! limits and the instance. And which route it asks for.
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
@@ -9,6 +9,9 @@ use super::error::Error;
 use super::websocket;
 use crate::config::RequestLimits;
 use crate::fields;
+use crate::filter::{Notes, cors};
+use crate::route::{self, Found, Lookup};
+use crate::snapshot::Snapshot;
 
 /// The longest method, in bytes. The longest one that is registered has 17; who gets a longer one than it knows answers 501 (RFC 9112
 /// section 3).
@@ -46,6 +49,11 @@ impl Default for Target {
 }
 
 impl Target {
+    /// Of a request of our own, whose head has nothing special but a trace, if the client's has one.
+    pub(super) fn of_call(path_and_query: PathAndQuery, host: Option<HeaderValue>, traceparent: bool) -> Target {
+        Target { path_and_query, host, seen: Seen { traceparent, ..Seen::default() } }
+    }
+
     /// The canonical path: unreserved characters decoded, other encodings in upper case, no dot segments.
     pub(super) fn path(&self) -> &str {
         self.path_and_query.path()
@@ -307,6 +315,30 @@ fn dot_segments(path: &[u8]) -> Result<(), Error> {
     match path.split(|&b| b == b'/').any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
         true => bad("bad_path", "The path holds a . or .. segment"),
         false => Ok(()),
+    }
+}
+
+/// The route of a request. Of a preflight that the gateway answers it is the route of the method that the preflight asks about.
+pub(super) fn find(snapshot: &Snapshot, head: &Parts, target: &Target, notes: &mut Notes) -> Result<Found, Error> {
+    let host = target.host.as_ref().and_then(|host| host.to_str().ok());
+    let (path, query) = (target.path(), target.query());
+    let lookup = Lookup { host, path, query, method: &head.method, headers: &head.headers };
+    if head.method == Method::OPTIONS
+        && let Some(method) = cors::preflight_for(head)
+        && let Ok(found) = route::find(&snapshot.routes, &Lookup { method: &method, ..lookup })
+        && found.entry.route.cors.is_some()
+    {
+        notes.cors.get_or_insert_default().preflight = Some(method);
+        return Ok(found);
+    }
+    match route::find(&snapshot.routes, &lookup) {
+        Ok(found) if route::is_ambiguous(&snapshot.routes, &lookup, &found) => {
+            let why = "An instance may read this path as one of another route: write it without // and ;, and plainly";
+            Err(Error::BadRequest("bad_path", why))
+        }
+        Ok(found) => Ok(found),
+        Err(missed) if missed.only_by_method() => Err(Error::MethodNotOfRoute(missed)),
+        Err(_) => Err(Error::NoRoute),
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn respond(mut exchange: Box<Exchange>, outcome: Outcome) -> Sent {
                 return Sent(response.map(|_| Body::Empty));
             }
             let began = exchange.facts.began;
-            let ending = Ending { exchange: Some(exchange), began, settlement: Some(settlement) };
+            let ending = Ending { exchange: Some(exchange), began, settlement };
             return Sent(response.map(|body| follow(body, ending, pace, answered)));
         }
     };

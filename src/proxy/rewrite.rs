@@ -65,7 +65,7 @@ fn rewritten(target: &Target, found: &Found, stripped: usize) -> Result<Option<S
                 (add, _) => format!("{add}{rest}"),
             }
         }
-        Action::Redirect { .. } | Action::Respond { .. } => return Ok(None),
+        Action::Compose { .. } | Action::Redirect { .. } | Action::Respond { .. } => return Ok(None),
     };
     match PathAndQuery::try_from(built) {
         Ok(valid) => Ok(Some(valid.as_str().to_owned())),
@@ -151,8 +151,11 @@ impl Fields for Onward<'_> {
             None => {}
             Some(told) => told.each(prefix(call, target), &mut write),
         }
+        for (name, value) in call.token.iter().flat_map(|token| &token.fields) {
+            write(name, value.as_bytes());
+        }
         write(&X_REQUEST_ID, call.id.as_bytes());
-        write(&header::VIA, via(head.version).as_bytes());
+        write(&header::VIA, call.via.as_deref().unwrap_or_else(|| via(head.version)).as_bytes());
         write(&TRACEPARENT, &self.traceparent);
         if let Some(state) = &self.state {
             write(&TRACESTATE, state);
@@ -189,7 +192,8 @@ impl Onward<'_> {
     /// Whether a trailer of the client's goes on: by the rules that hold for a field of its head. Only what is announced does.
     fn goes_as_trailer(&self, name: &HeaderName) -> bool {
         let touched = self.rules.as_ref().is_some_and(|rules| rules.touch(name));
-        fields::may_be_trailer(name.as_str()) && !self.named.contains(name) && !touched
+        let claimed = fields::is_spelt(name, &self.call.route.route.claimed);
+        fields::may_be_trailer(name.as_str()) && !self.named.contains(name) && !touched && !claimed
     }
 }
 

@@ -2,7 +2,8 @@
 
 mod blaming;
 mod caching;
-pub(super) mod rig;
+mod explaining;
+pub(in crate::proxy) mod rig;
 mod suspecting;
 mod uploading;
 mod waiting;

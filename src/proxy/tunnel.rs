@@ -44,11 +44,11 @@ impl Tunnel {
     pub(super) fn begin(
         exchange: Box<Exchange>,
         client: Option<Upgrade>,
-        settlement: Settlement,
+        settlement: Option<Settlement>,
         idle: Duration,
         answered: Instant,
     ) {
-        let Settlement { permit, flight, lease, .. } = settlement;
+        let Some(Settlement { permit, flight, lease, .. }) = settlement else { return };
         permit.into_iter().for_each(|permit| permit.succeeded(answered));
         if let Some((client, instance)) = client.zip(lease.connection.upgrade()) {
             let tunnel = Tunnel { exchange, client, instance, flight, lease, idle };

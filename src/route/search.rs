@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::table::{Entry, Node, Table};
+use super::entry::Entry;
+use super::table::{Node, Table};
 use crate::config::routes::{Action, Condition, PathChange, Piece, Route, Target, Template};
 
 /// What of a request decides on its route.
@@ -63,12 +64,17 @@ pub struct Found {
 }
 
 impl Found {
+    /// A route that was not looked for, without parameters: that of a call.
+    pub fn of(entry: Arc<Entry>) -> Found {
+        Found { entry, places: Places::default() }
+    }
+
     /// The service that the request is for, if it is for one.
     pub fn service<'a>(&'a self, path: &'a str) -> Option<&'a str> {
         match &self.entry.route.action {
             Action::Forward { service: Target::Named(name), .. } => Some(name.as_str()),
             Action::Forward { service: Target::Parameter(place), .. } => Some(self.parameter(path, *place)),
-            Action::Redirect { .. } | Action::Respond { .. } => None,
+            Action::Compose { .. } | Action::Redirect { .. } | Action::Respond { .. } => None,
         }
     }
 
@@ -96,7 +102,8 @@ impl Found {
         template.0.iter().map(piece).collect()
     }
 
-    fn parameter<'a>(&self, path: &'a str, place: usize) -> &'a str {
+    /// The parameter at a place of the pattern, as the path has it.
+    pub fn parameter<'a>(&self, path: &'a str, place: usize) -> &'a str {
         &path[self.places.parameter(place)]
     }
 

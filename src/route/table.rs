@@ -2,11 +2,10 @@
 //! many routes there are.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use super::entry::{Composed, Entry};
 use crate::config::routes::{Action, Host, Pattern, Route, Segment, Target};
-use crate::telemetry::metrics::Recorder;
 
 pub(super) type ByName<T> = HashMap<Box<str>, T, foldhash::fast::FixedState>;
 
@@ -18,17 +17,6 @@ pub struct Table {
     pub(super) exact: ByName<Node>,
     pub(super) below: ByName<Node>,
     pub(super) any: Node,
-}
-
-/// A route, and what is kept for it.
-#[derive(Debug)]
-pub struct Entry {
-    /// The route, as configured.
-    pub route: Arc<Route>,
-    /// Counts its requests; stays when the configuration is read again, for the route of the same name.
-    pub recorder: Arc<Recorder>,
-    /// A hash of all that decides on its answers: with another one, stored answers are another route's.
-    pub form: Arc<str>,
 }
 
 /// What may follow after some segments.
@@ -45,10 +33,10 @@ pub(super) struct Node {
 impl Table {
     /// The routes of a configuration.
     pub fn new(routes: &[Arc<Route>], workers: usize) -> Table {
-        let entry = |route: &Arc<Route>| {
-            Arc::new(Entry { route: route.clone(), recorder: Arc::new(Recorder::new(workers)), form: form(route) })
-        };
-        let mut table = Table { entries: routes.iter().map(entry).collect(), ..Table::default() };
+        let mut entries: Vec<_> = routes.iter().map(|route| Arc::new(Entry::of(route.clone(), workers))).collect();
+        let first = by_compose(&entries);
+        entries.iter_mut().for_each(|entry| counting_with(entry, &first));
+        let mut table = Table { entries, ..Table::default() };
         let mut order: Vec<usize> = (0..routes.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(routes[index].conditions()));
         for index in order {
@@ -69,12 +57,13 @@ impl Table {
 
     /// The same, counting on where the routes of the same names stood before.
     pub fn keeping(mut self, before: &Table) -> Table {
-        let known: HashMap<&str, &Arc<Recorder>> =
-            before.entries.iter().map(|entry| (&*entry.route.name, &entry.recorder)).collect();
+        let known: HashMap<&str, &Arc<Entry>> =
+            before.entries.iter().map(|entry| (&*entry.route.name, entry)).collect();
+        let composed = by_compose(&before.entries);
         for entry in &mut self.entries {
-            if let Some(&recorder) = known.get(&*entry.route.name) {
-                let Entry { route, form, .. } = &**entry;
-                *entry = Arc::new(Entry { route: route.clone(), recorder: recorder.clone(), form: form.clone() });
+            counting_with(entry, &composed);
+            if let Some(&known) = known.get(&*entry.route.name) {
+                *entry = Arc::new(entry.keeping(known));
             }
         }
         self
@@ -96,10 +85,16 @@ impl Table {
         shown.join(", ")
     }
 
-    /// The routes that lead to a service, as a person reads them.
+    /// The routes that lead to a service, as a person reads them: also those whose aggregates have a call to it.
     pub fn to<'a>(&'a self, service: &'a str) -> impl Iterator<Item = String> + 'a {
         self.entries.iter().map(|entry| &entry.route).filter_map(move |route| {
-            let Action::Forward { service: target, .. } = &route.action else { return None };
+            let target = match &route.action {
+                Action::Forward { service: target, .. } => target,
+                Action::Compose { compose, .. } => {
+                    return compose.calls.iter().any(|call| call.service.as_str() == service).then(|| shown(route));
+                }
+                _ => return None,
+            };
             match target {
                 Target::Named(name) if name.as_str() == service => Some(shown(route)),
                 Target::Parameter(place) => {
@@ -116,10 +111,22 @@ impl Table {
     }
 }
 
-fn form(route: &Route) -> Arc<str> {
-    let Route { headers, query, action, request_headers, policy, .. } = route;
-    let whole = format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}", policy.cache);
-    format!("{:x}", foldhash::fast::FixedState::default().hash_one(whole)).into()
+/// The first route's aggregates of each compose.
+fn by_compose(entries: &[Arc<Entry>]) -> HashMap<Arc<str>, Arc<Composed>> {
+    let mut first = HashMap::new();
+    for composed in entries.iter().filter_map(|entry| entry.composed.as_ref()) {
+        first.entry(composed.compose.name.clone()).or_insert_with(|| composed.clone());
+    }
+    first
+}
+
+/// Lets a route count its aggregates where these count those of the same compose: what came of a compose is counted once, whichever
+/// routes come and go.
+fn counting_with(entry: &mut Arc<Entry>, others: &HashMap<Arc<str>, Arc<Composed>>) {
+    let Some(composed) = &entry.composed else { return };
+    if let Some(other) = others.get(&composed.compose.name) {
+        *entry = Arc::new(entry.composed_as(composed.beside(other)));
+    }
 }
 
 /// A route as a person reads it: `GET shop.example.com/orders/*`.

@@ -192,3 +192,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_route_leads_to_a_service_that_it_names_or_that_a_call_of_its_aggregate_does() {
+    let call = |name: &str| format!("[[compose.call]]\nname = \"{name}\"\nservice = \"{name}\"\npath = \"/\"\n");
+    let compose = format!("[[compose]]\nname = \"page\"\n{}{}", call("orders"), call("users"));
+    let route = "[[route]]\npath = { exact = \"/page\" }\ncompose = \"page\"\n";
+    let table = table(&format!("{compose}{route}{}", routes(&[("s", "", "path = { exact = \"/s\" }")])));
+    let to = |service: &str| table.to(service).collect::<Vec<_>>();
+    assert_eq!(to("users"), ["/api/users/{*path}", "GET,HEAD /page"]);
+    assert_eq!(
+        (to("s"), to("x")),
+        (vec!["/api/s/{*path}".to_owned(), "/s".to_owned()], vec!["/api/x/{*path}".to_owned()])
+    );
+}
+
+#[test]
+fn what_came_of_a_compose_is_counted_over_its_routes_and_stays_when_one_of_them_goes() {
+    use super::journal::{Ending, Outcome};
+    use crate::worker::WorkerId;
+    let compose = "[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"a\"\nservice = \"s\"\npath = \"/\"\n";
+    let route = |path: &str| format!("[[route]]\npath = {{ exact = \"{path}\" }}\ncompose = \"page\"\n");
+    let composed = |table: &Table, place: usize| {
+        let mut all = table.all().iter().filter_map(|entry| entry.composed.clone());
+        all.nth(place).expect("an aggregate")
+    };
+    let before = table(&format!("{compose}{}{}", route("/a"), route("/b")));
+    for place in [0, 1, 1] {
+        composed(&before, place).journal.count(WorkerId(0), Outcome::Complete);
+        composed(&before, place).requests[0].record(WorkerId(0), Ending::Answered, std::time::Duration::ZERO);
+    }
+    for paths in [["/a", "/c"], ["/b", "/c"], ["/c", "/d"]] {
+        let after = table(&format!("{compose}{}", paths.map(route).concat())).keeping(&before);
+        for place in [0, 1] {
+            let composed = composed(&after, place);
+            let counted = (composed.journal.counted(Outcome::Complete), composed.requests[0].count(Ending::Answered));
+            assert_eq!(counted, (3, 3), "{paths:?}");
+        }
+    }
+}

@@ -50,9 +50,10 @@ pub enum Effect {
 
 impl Next {
     /// What follows from a new configuration alone. Limits that stay share their counters with those of the previous snapshot.
-    pub(super) fn reconfigure(&mut self, config: &Config, previous: &Snapshot) {
+    pub(super) fn reconfigure(&mut self, inputs: &Inputs, previous: &Snapshot) {
+        let config: &Config = &inputs.config;
         self.snapshot.routes = Arc::new(Table::new(&config.routes, config.workers).keeping(&previous.routes));
-        self.snapshot.filters = Arc::new(Filters::new(config, Some(&previous.filters)));
+        self.refilter(inputs, previous);
         let another_budget = config.policy.retry.budget != previous.config.policy.retry.budget;
         for (name, service) in &previous.services {
             let breaker = config.breaker_of(name);
@@ -65,6 +66,12 @@ impl Next {
                 self.snapshot.services.insert(name.clone(), Arc::new(service.with_budget(budget)));
             }
         }
+    }
+
+    /// What requests pass, by another configuration or with other keys of issuers. What was used of limits, and what filters share, stays.
+    pub(super) fn refilter(&mut self, inputs: &Inputs, previous: &Snapshot) {
+        let (before, shared) = (&previous.filters, previous.filters.auth.shared());
+        self.snapshot.filters = Arc::new(Filters::new(&inputs.config, &inputs.keys, shared, Some(before)));
     }
 
     /// What differs between the catalog and the one before: services that are new, changed, or gone.

@@ -54,7 +54,8 @@ impl Story {
     }
 
     fn then(&mut self, catalog: &Arc<Catalog>) -> (Vec<Effect>, Vec<String>, Option<Instant>) {
-        let inputs = Inputs { config: self.config.clone(), catalog: catalog.clone(), now: Instant::now() };
+        let inputs =
+            Inputs { config: self.config.clone(), catalog: catalog.clone(), keys: Arc::default(), now: Instant::now() };
         let Next { snapshot, effects, changes, due, .. } = Snapshot::next(&inputs, &self.snapshot);
         self.snapshot = snapshot;
         (effects, changes, due)
@@ -143,7 +144,12 @@ async fn a_change_of_one_service_among_many_visits_that_one_and_leaves_the_other
     let (config, mut steps) = (Arc::new(crate::config::for_tests()), Vec::new());
     let mut previous = Snapshot::empty(config.clone());
     let mut step = |catalog: &Catalog| {
-        let inputs = Inputs { config: config.clone(), catalog: Arc::new(catalog.clone()), now: Instant::now() };
+        let inputs = Inputs {
+            config: config.clone(),
+            catalog: Arc::new(catalog.clone()),
+            keys: Arc::default(),
+            now: Instant::now(),
+        };
         let next = Snapshot::next(&inputs, &previous);
         let is_same = |(name, service): &(&ServiceName, &Arc<_>)| {
             previous.service(name.as_str()).is_some_and(|before| Arc::ptr_eq(before, service))
@@ -206,7 +212,7 @@ fn takes(snapshot: &Snapshot, key: &str) -> [bool; 2] {
     let consumer = snapshot.filters.auth.check(&headers, &learnt, client, now).expect("the key is known");
     let route = snapshot.config.routes[0].policy.limits.as_deref();
     [Some(&**consumer), None]
-        .map(|who| snapshot.filters.limits.take(route, who, client, now, &mut [None, None]).is_ok())
+        .map(|who| snapshot.filters.limits.take(route, (who, None), client, now, &mut [None, None]).is_ok())
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,6 +226,7 @@ async fn made_twice_the_next_snapshot_is_the_same_and_the_one_before_goes_on_as_
     let inputs = Inputs {
         config: configured("[\"3/h\", \"100/day\"]", &["app", "shop"]),
         catalog: catalog(Some(vec![endpoint(2, Health::Passing, 2)])),
+        keys: Arc::default(),
         now: Instant::now(),
     };
     let used = previous.filters.limits.usage(inputs.now);
@@ -260,10 +267,11 @@ impl Written {
         let current = Current::new(Snapshot::empty(now.clone()));
         let (config, configs) = watch::channel(now);
         let (catalog, catalogs) = watch::channel(catalog(Some(vec![endpoint(1, Health::Passing, 1)])));
+        let (_, keys) = watch::channel(Arc::default());
         let (retire, retired) = mpsc::channel(1);
         let supervisor = Supervisor::default();
         let wake = Wake::new(1);
-        let mut writer = Writer::new(current.clone(), configs, catalogs, wake, retired, supervisor.clone());
+        let mut writer = Writer::new(current.clone(), (configs, catalogs, keys), wake, retired, supervisor.clone());
         writer.next = panicking;
         supervisor.spawn(WRITER, writer, |writer| Box::pin(writer.run()));
         let written = Written { current, config, catalog, supervisor, _retire: retire };

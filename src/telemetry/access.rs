@@ -65,14 +65,33 @@ pub struct Line<'a> {
     pub attempts: u32,
     /// The attempts before the last one, in their order.
     pub tried: &'a [EarlierAttempt],
+    /// Of what the answer was made, where it is an aggregate.
+    pub parts: Option<Parts<'a>>,
     /// The consumer's name.
     pub consumer: &'a str,
+    /// The name of the app by which the consumer called, where that has a key of its own.
+    pub app: &'a str,
+    /// The name of the issuer of the token.
+    pub issuer: &'a str,
+    /// The name of the key that signed it.
+    pub kid: &'a str,
     /// What the cache did, on a route that has one: `hit`, `miss`, `revalidated`, `collapsed`, `pass`.
     pub cache: &'a str,
     /// Why it ended as it did, where something went wrong: one word, which the problem page has as its `reason`, if there is one.
     pub reason: &'a str,
     /// Whose fault that is: `client`, `upstream`, `gateway`.
     pub blame: &'a str,
+}
+
+/// Of what an aggregate was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parts<'a> {
+    /// How many requests were made for it.
+    pub count: usize,
+    /// The call of the one that took longest, and how long that was.
+    pub slowest: Option<(&'a str, Duration)>,
+    /// The call with which the whole failed, if it did.
+    pub failed: Option<&'a str>,
 }
 
 /// An attempt after which there was another one.
@@ -156,14 +175,7 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
         ",\"status\":{},\"bytes\":{},\"duration_ms\":{ms:.3},\"attempts\":{}",
         line.status, line.bytes, line.attempts
     );
-    for (key, value) in [
-        ("route", line.route),
-        ("service", line.service),
-        ("consumer", line.consumer),
-        ("cache", line.cache),
-        ("reason", line.reason),
-        ("blame", line.blame),
-    ] {
+    for (key, value) in [("route", line.route), ("service", line.service)].into_iter().chain(names(line)) {
         if !value.is_empty() {
             let _ = write!(out, ",\"{key}\":");
             quoted(out, value);
@@ -184,7 +196,21 @@ fn json(out: &mut Vec<u8>, line: &Line<'_>) {
     if !line.tried.is_empty() {
         out.push(b']');
     }
+    if let Some(parts) = &line.parts {
+        json_parts(out, parts);
+    }
     out.extend_from_slice(b"}\n");
+}
+
+/// Calls have names that need no escape.
+fn json_parts(out: &mut Vec<u8>, Parts { count, slowest, failed }: &Parts<'_>) {
+    let _ = write!(out, ",\"parts\":{count}");
+    if let Some((call, took)) = slowest {
+        let _ = write!(out, ",\"slowest\":{{\"call\":\"{call}\",\"ms\":{:.1}}}", milliseconds(*took));
+    }
+    if let Some(call) = failed {
+        let _ = write!(out, ",\"failed\":\"{call}\"");
+    }
 }
 
 fn human(out: &mut Vec<u8>, line: &Line<'_>) {
@@ -202,15 +228,26 @@ fn human(out: &mut Vec<u8>, line: &Line<'_>) {
         let _ = write!(out, "{before}{instance}({why},{:.1}ms)", milliseconds(*duration));
         before = ",";
     }
-    for (key, value) in
-        [("consumer", line.consumer), ("cache", line.cache), ("reason", line.reason), ("blame", line.blame)]
-    {
+    if let Some(parts) = &line.parts {
+        human_parts(out, parts);
+    }
+    for (key, value) in names(line) {
         if !value.is_empty() {
             let _ = write!(out, " {key}=");
             plain(out, value);
         }
     }
     let _ = writeln!(out, " {}", line.request_id);
+}
+
+fn human_parts(out: &mut Vec<u8>, Parts { count, slowest, failed }: &Parts<'_>) {
+    let _ = write!(out, " parts={count}");
+    if let Some((call, took)) = slowest {
+        let _ = write!(out, " slowest={call}:{:.1}ms", milliseconds(*took));
+    }
+    if let Some(call) = failed {
+        let _ = write!(out, " failed={call}");
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -255,117 +292,18 @@ pub fn rfc3339(time: SystemTime) -> impl std::fmt::Display {
     humantime::format_rfc3339_millis(time.max(SystemTime::UNIX_EPOCH))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(path: &str) -> Line<'_> {
-        Line {
-            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_464_000_123),
-            request_id: "ab",
-            client: [10, 0, 0, 1].into(),
-            method: "GET",
-            path,
-            status: 200,
-            bytes: 5,
-            duration: Duration::from_micros(1500),
-            route: "api",
-            service: "orders",
-            instance: Some("10.0.0.7:80".parse().expect("an address")),
-            attempts: 1,
-            tried: &[],
-            consumer: "shop",
-            cache: "",
-            reason: "",
-            blame: "",
-        }
-    }
-
-    #[test]
-    fn a_line_is_valid_json_whatever_the_path_holds() {
-        let mut out = Vec::new();
-        json(&mut out, &line("/a\"b\\c\n\u{1b}[31m\u{e4}"));
-        let read: serde_json::Value = serde_json::from_slice(&out).expect("valid JSON");
-        assert_eq!(read["path"], "/a\"b\\c\n\u{1b}[31m\u{e4}");
-        assert_eq!(read["duration_ms"], 1.5);
-        assert_eq!(read["time"], "2026-11-23T20:00:00.123Z");
-        assert_eq!(out.iter().filter(|&&b| b == b'\n').count(), 1);
-    }
-
-    #[test]
-    fn a_line_for_people_cannot_be_forged() {
-        let mut out = Vec::new();
-        human(&mut out, &line("/a\n10.0.0.2 200 \u{1b}[2J"));
-        let text = String::from_utf8(out).expect("UTF-8");
-        assert_eq!(text.lines().count(), 1);
-        assert!(!text.contains('\u{1b}'));
-    }
-
-    fn written(write: fn(&mut Vec<u8>, &Line<'_>), line: &Line<'_>) -> String {
-        let mut out = Vec::new();
-        write(&mut out, line);
-        String::from_utf8(out).expect("UTF-8")
-    }
-
-    #[test]
-    fn a_line_says_whose_fault_it_was_where_something_went_wrong() {
-        let failed = Line { status: 502, reason: "reset", blame: "upstream", ..line("/") };
-        let text = written(json, &failed);
-        assert!(text.contains(",\"reason\":\"reset\",\"blame\":\"upstream\","), "{text}");
-        assert!(written(human, &failed).ends_with(" reason=reset blame=upstream ab\n"));
-        assert!(!written(json, &line("/")).contains("blame") && !written(human, &line("/")).contains("blame"));
-    }
-
-    #[test]
-    fn a_line_names_the_attempts_before_the_last_one_and_why_each_was_not_the_last() {
-        let attempt = |instance: &str, micros, why| EarlierAttempt {
-            instance: instance.parse().expect("an address"),
-            duration: Duration::from_micros(micros),
-            why,
-        };
-        let tried = [attempt("10.0.0.5:8080", 1200, "reset"), attempt("[::1]:80", 20_040, "status_502")];
-        let third = Line { attempts: 3, tried: &tried, ..line("/") };
-        let read: serde_json::Value = serde_json::from_str(&written(json, &third)).expect("valid JSON");
-        let wanted = serde_json::json!([
-            { "instance": "10.0.0.5:8080", "ms": 1.2, "why": "reset" },
-            { "instance": "[::1]:80", "ms": 20.0, "why": "status_502" },
-        ]);
-        assert_eq!(read["tried"], wanted);
-        let text = written(human, &third);
-        assert!(text.contains(" (3) tried=10.0.0.5:8080(reset,1.2ms),[::1]:80(status_502,20.0ms) consumer="), "{text}");
-        assert!(!written(json, &line("/")).contains("tried") && !written(human, &line("/")).contains("tried"));
-    }
-
-    #[test]
-    fn a_clock_before_1970_is_no_panic() {
-        let text = rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).to_string();
-        assert_eq!(text, "1970-01-01T00:00:00.000Z");
-    }
-
-    /// A reader that takes nothing until the other end is dropped.
-    struct Stands(std::sync::mpsc::Receiver<()>);
-
-    impl Write for Stands {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            let _ = self.0.recv();
-            Ok(text.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn when_nobody_takes_the_lines_they_are_dropped_and_counted() {
-        let (stands, reader) = std::sync::mpsc::channel();
-        let log = AccessLog::start(Format::Json, Stands(reader)).expect("a thread");
-        let mut writer = log.writer();
-        for _ in 0..ROOM / CAPACITY + 2 {
-            writer.line(&line("/"));
-            writer.flush();
-        }
-        assert_eq!(log.lost(), 2);
-        drop(stands);
-    }
+/// Who asked, and why it ended as it did, by the names that both formats have for it. What is empty is left out.
+fn names<'a>(line: &Line<'a>) -> [(&'static str, &'a str); 7] {
+    [
+        ("consumer", line.consumer),
+        ("app", line.app),
+        ("issuer", line.issuer),
+        ("kid", line.kid),
+        ("cache", line.cache),
+        ("reason", line.reason),
+        ("blame", line.blame),
+    ]
 }
+
+#[cfg(test)]
+mod tests;

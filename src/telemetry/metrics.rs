@@ -1,5 +1,6 @@
 //! Counting without locks: each worker has counts of its own in every recorder; whoever asks adds them up.
 
+use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ pub const BOUNDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Statuses that are counted each on its own. Any other status counts for its class.
-const STATUSES: [u16; 34] = [
+const STATUSES: [u16; 35] = [
     101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413,
-    414, 415, 422, 429, 431, 499, 500, 501, 502, 503, 504,
+    414, 415, 422, 429, 431, 499, 500, 501, 502, 503, 504, 508,
 ];
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -81,6 +82,16 @@ impl Histogram {
             sum.sum += buckets.micros.load(Ordering::Relaxed) as f64 / 1e6;
         }
         sum
+    }
+}
+
+/// The sum of several.
+impl Sum for Histogram {
+    fn sum<I: Iterator<Item = Histogram>>(all: I) -> Histogram {
+        all.fold(Histogram::default(), |mut sum, next| {
+            sum.counts.iter_mut().zip(next.counts).for_each(|(sum, count)| *sum += count);
+            Histogram { sum: sum.sum + next.sum, ..sum }
+        })
     }
 }
 

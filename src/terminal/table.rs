@@ -20,7 +20,7 @@ impl Style {
         if self.colour && !text.is_empty() { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
     }
 
-    fn head(self, names: &[&str]) -> String {
+    pub(super) fn head(self, names: &[&str]) -> String {
         names.iter().map(|name| self.paint(name, Ansi::new().bold())).collect::<Vec<_>>().join("\t")
     }
 
@@ -201,14 +201,14 @@ fn answers(count: u64) -> String {
 }
 
 /// Rows of cells with a tab between them, as a table.
-fn aligned(rows: &[String]) -> String {
+pub(super) fn aligned(rows: &[String]) -> String {
     let mut writer = TabWriter::new(Vec::new()).padding(2).ansi(true);
     let written = writer.write_all((rows.join("\n") + "\n").as_bytes()).and_then(|()| writer.flush());
     let bytes = written.ok().and_then(|()| writer.into_inner().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     match ms {
         0 => "-".to_owned(),
         1..1000 => format!("{ms}ms"),
@@ -218,7 +218,7 @@ fn duration(ms: u64) -> String {
     }
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} B"),
         1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),

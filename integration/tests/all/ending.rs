@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use integration::client::{Client, KEY};
 use integration::eventually;
-use integration::examples;
+use integration::examples::{self, Bases};
 use integration::process::{Process, built, root};
 use integration::world::{World, service};
 use mock_services::{Kind, Mock};
@@ -148,7 +148,8 @@ async fn a_second_signal_ends_at_once() {
 async fn the_readme_shows_every_example_as_the_demo_prints_it() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
     for example in examples::ALL {
-        let command = example.command("http://localhost:5000");
+        let bases = Bases { gateway: "http://localhost:5000", issuer: "http://localhost:5002" };
+        let command = example.command(bases);
         assert!(readme.contains(&command), "the README lacks: {command}");
     }
     assert!(readme.contains(KEY));

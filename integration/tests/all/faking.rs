@@ -204,6 +204,7 @@ async fn five_thousand_services_of_ten_instances_fit_into_it() {
 async fn commands_over_http_do_what_its_methods_do() {
     let agent = std::sync::Arc::new(FakeAgent::start().await);
     let commands = FakeAgent::serve_commands(agent.clone(), SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().expect("a plain client");
     let put = async |command: &str, body: Value| {
         let answer = http.put(format!("http://{commands}/_fake/{command}")).body(body.to_string()).send().await;

@@ -68,7 +68,7 @@ async fn the_readmes_installation_does_what_the_readme_says() {
     assert_eq!(ask(Method::GET, shop, "/products", &[("x-forwarded-for", "192.0.2.2")], "").await.status, 200);
 
     // The checkout needs a key, and may be called by a page of the shop's origin.
-    let order = "{\"user_id\": 1, \"product_id\": 2}";
+    let order = "{\"user_id\": 1, \"items\": []}";
     assert_eq!(ask(Method::POST, shop, "/checkout/orders", &[], order).await.status, 401);
     let made =
         ask(Method::POST, shop, "/checkout/orders", &[key("app-key"), ("origin", "https://shop.example.com")], order)
@@ -225,6 +225,33 @@ async fn the_demos_configuration_is_valid_and_its_keys_are_those_of_the_examples
     let demo = demo.unwrap_or_else(|errors| panic!("{errors}"));
     let keys: Vec<_> = demo.consumers.iter().map(|consumer| consumer.keys[0]).collect();
     assert_eq!(keys, [digest(KEY), digest(integration::examples::GUEST)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_aggregate_is_the_demos_and_answers_as_the_readme_shows() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let section = readme.split("### Aggregates\n").nth(1).expect("a section on aggregates");
+    let aggregate = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a toml block");
+    assert!(include_str!("../../src/demo.toml").contains(aggregate), "the demo has another one");
+    let mut mocks = Vec::new();
+    let mut text = aggregate.to_owned();
+    for kind in Kind::ALL {
+        let mock = Mock::start(kind, 0).await.expect("a mock");
+        text += &service(kind.service(), &[&mock]);
+        mocks.push(mock);
+    }
+    let world = World::of(&text).await;
+    let shown = [
+        ("/api/shop/orders/1", "browser", ""),
+        ("/api/shop/orders/1", "phone", ""),
+        ("/api/shop/orders/2", "browser", "products;reason=status;status=404;count=1"),
+    ];
+    for (path, who, partial) in shown {
+        let page = world.client.ask(Method::GET, path, &[("x-api-key", KEY), ("x-client", who)], "").await;
+        assert_eq!((page.status, page.header("lictor-partial")), (200, partial), "{path}: {}", page.body);
+        assert!(readme.contains(&format!("\n{}\n", page.body)), "the README does not show {}", page.body);
+        assert!(readme.contains(&format!("lictor-partial: {partial}")), "the README does not show {partial}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,13 @@
 //! What the store takes and tells apart, from outside: memory as the process shows it, and keys whose parts look like other parts.
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::net::SocketAddr;
 
 use http::Method;
-use integration::client::{Client, KEY};
+use integration::client::KEY;
 use integration::eventually;
-use integration::process::{Process, built};
-use integration::world::{World, text};
+use integration::program::Program;
+use integration::world::World;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -38,38 +36,20 @@ async fn instance(answer: fn(&str) -> Vec<u8>) -> SocketAddr {
     address
 }
 
-/// The gateway as a program, on a socket that it inherits, with a cache in front of an instance.
-struct Program {
-    address: SocketAddr,
-    client: Client,
-    _process: Process,
+/// A gateway with a cache of this size in front of an instance.
+async fn program(instance: SocketAddr, size: &str) -> Measured {
+    let service = format!("[[service]]\nname = \"s\"\ninstances = [\"{instance}\"]\n");
+    let cache = format!("[cache]\nenabled = true\nsize = \"{size}\"\nobject = \"512KiB\"\n[api]\nauth = false\n");
+    Measured(Program::start(&format!("workers = 1\n{service}{cache}")).await)
 }
 
-impl Program {
-    async fn start(instance: SocketAddr, size: &str) -> Program {
-        let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = socket.local_addr().expect("it is bound");
-        let more = format!(
-            "workers = 1\n[[listener]]\naddress = \"{address}\"\n[[service]]\nname = \"s\"\ninstances = [\"{instance}\"]\n\
-             [cache]\nenabled = true\nsize = \"{size}\"\nobject = \"512KiB\"\n[api]\nauth = false\n[admin]\npublic = true\naddress = \"127.0.0.1:0\"\n"
-        );
-        let file = std::env::temp_dir().join(format!("lictor-storing-{}-{}.toml", std::process::id(), address.port()));
-        std::fs::write(&file, text(&more)).expect("a temporary file");
-        // LISTEN_PID must be the gateway's process id, which `exec` keeps. The first inherited descriptor is 3.
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "exec 3>&1 >/dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(lictor);
-        shell.args(["run", "--config"]).arg(&file).stderr(Stdio::null()).stdout(OwnedFd::from(socket));
-        let process = Process::start("lictor", &mut shell).expect("it starts");
-        let client = Client::new(address);
-        eventually("/ready is 200", || async { client.get("/ready").await.status == 200 }).await;
-        let _ = std::fs::remove_file(file);
-        Program { address, client, _process: process }
-    }
+/// A gateway whose memory is looked at.
+struct Measured(Program);
 
+impl Measured {
     /// Bytes of memory that the process has, and that its cache says it takes.
     async fn memory(&self) -> (f64, f64) {
-        let page = self.client.get("/admin/metrics").await.body;
+        let page = self.0.client.get("/admin/metrics").await.body;
         let sample = |name: &str| {
             let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
@@ -79,7 +59,7 @@ impl Program {
 
     /// Asks for so many paths, fifty at a time on one connection.
     async fn ask(&self, kind: &str, count: usize) {
-        let mut stream = TcpStream::connect(self.address).await.expect("it accepts");
+        let mut stream = TcpStream::connect(self.0.address).await.expect("it accepts");
         for first in (0..count).step_by(50) {
             let mut requests = String::new();
             for number in first..first + 50 {
@@ -114,7 +94,7 @@ fn little(head: &str) -> Vec<u8> {
 async fn what_the_cache_counts_is_what_the_process_grows_by_whatever_is_stored() {
     let instance = instance(little).await;
     for (kind, count) in [("small", 4600), ("fields", 700), ("vary", 1300), ("pass", 25_000)] {
-        let program = Program::start(instance, "8MiB").await;
+        let program = program(instance, "8MiB").await;
         // What a connection takes, and what the allocator keeps, is not the cache's.
         program.ask("pass", 50).await;
         let (before, _) = program.memory().await;
@@ -137,11 +117,11 @@ fn pieces(head: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_byte_by_byte_takes_its_size_and_not_a_hundred_times_as_much() {
     let instance = instance(pieces).await;
-    let program = Program::start(instance, "64MiB").await;
+    let program = program(instance, "64MiB").await;
     let (before, _) = program.memory().await;
     let mut clients = Vec::new();
     for number in 0..8 {
-        let mut stream = TcpStream::connect(program.address).await.expect("it accepts");
+        let mut stream = TcpStream::connect(program.0.address).await.expect("it accepts");
         let request = format!("GET /api/s/pieces/{number} HTTP/1.1\r\nHost: shop.example\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         clients.push(stream);

@@ -1,17 +1,22 @@
 //! Several workers: how connections are shared out, how instances are picked, and how pools follow Consul.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use http::Method;
 use integration::agent::Agent;
 use integration::client::Client;
 use integration::eventually;
 use integration::process::{Process, built};
 use integration::world::{World, service};
 use lictor::worker::WorkerId;
-use mock_services::{Kind, Mock};
+use mock_services::issuer::{Algorithm, Prover, Wanted};
+use mock_services::{Issuer, Kind, Mock};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 /// Sends a request on a connection that stays open. Returns the response as it came.
 async fn ask(stream: &mut TcpStream, path: &str) -> String {
@@ -20,6 +25,26 @@ async fn ask(stream: &mut TcpStream, path: &str) -> String {
     let mut buffer = vec![0; 65536];
     let count = stream.read(&mut buffer).await.expect("it answers");
     String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+/// Sends a request on a connection that stays open. Returns the whole response, whose body has a length.
+async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.expect("it listens");
+    let (mut got, mut piece) = (String::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut piece).await.expect("it answers");
+        assert!(count > 0, "it broke off: {got}");
+        got += std::str::from_utf8(&piece[..count]).expect("text");
+        let Some((head, body)) = got.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then_some(value)
+        });
+        let length: usize = length.and_then(|value| value.parse().ok()).expect("a length");
+        if body.len() >= length {
+            return got;
+        }
+    }
 }
 
 async fn connections(world: &World, count: usize) -> Vec<TcpStream> {
@@ -82,6 +107,60 @@ async fn soon_after_a_deregistration_no_worker_holds_an_idle_connection_to_it() 
     let gone = std::time::Instant::now();
     eventually("all are closed", || async { mock.connections() == 0 }).await;
     assert!(gone.elapsed() < std::time::Duration::from_millis(100), "{:?}", gone.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_comes_over_sixteen_connections_to_four_workers_at_once_counts_once() {
+    let (issuer, mock) =
+        (Issuer::start(0).await.expect("an issuer"), Mock::start(Kind::User, 0).await.expect("a mock"));
+    let world = World::of(&format!(
+        "workers = 4\npublic_url = \"https://api.example.com\"\n{}[api]\nauth = {{ any = [\"corp\"] }}\n\
+         [[issuer]]\nname = \"corp\"\nissuer = \"{}\"\naudience = \"https://api.example.com\"\ndpop = \"require\"\n",
+        service("user_service", &[&mock]),
+        issuer.url(),
+    ))
+    .await;
+    let prover = Prover::new(Algorithm::ES256);
+    let token = issuer.token(&Wanted::with(json!({ "sub": "alice", "cnf": { "jkt": prover.thumbprint() } })));
+    let path = "/api/user_service/users";
+    let proof = || prover.proof("GET", &format!("https://api.example.com{path}"), Some(&token));
+    let request = || {
+        let lines = format!("Authorization: DPoP {token}\r\nDPoP: {}\r\n", proof());
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+    };
+    let dpop = format!("DPoP {token}");
+    eventually("the keys are there", async || {
+        let lines = [("authorization", &*dpop), ("dpop", &*proof())];
+        world.client.ask(Method::GET, path, &lines, "").await.status == 200
+    })
+    .await;
+    let mut streams = connections(&world, 16).await;
+    for stream in &mut streams {
+        assert!(exchange(stream, &request()).await.starts_with("HTTP/1.1 200 "));
+    }
+    let pulse = world.gateway.as_ref().expect("it runs").pulse.clone();
+    let open: Vec<_> = (0..4).map(|worker| pulse.open(WorkerId(worker))).collect();
+    assert!(open.iter().all(|connections| *connections >= 2), "each worker has some: {open:?}");
+    for round in 1..=20 {
+        let (request, all, hits) = (request(), Arc::new(Barrier::new(16)), mock.hits());
+        let mut answers = JoinSet::new();
+        for mut stream in streams.drain(..) {
+            let (request, all) = (request.clone(), all.clone());
+            answers.spawn(async move {
+                all.wait().await;
+                let answer = exchange(&mut stream, &request).await;
+                (stream, answer)
+            });
+        }
+        let (back, answers): (Vec<_>, Vec<_>) = answers.join_all().await.into_iter().unzip();
+        streams = back;
+        let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.starts_with("HTTP/1.1 200 "));
+        assert_eq!((taken.len(), refused.len()), (1, 15), "round {round}");
+        for answer in refused {
+            assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("\"dpop_replayed\""), "{answer}");
+        }
+        assert_eq!(mock.hits(), hits + 1, "the instance sees it once");
+    }
 }
 
 /// The CPU time that all threads of a program have used.

@@ -10,8 +10,9 @@ use crate::config::file::{Section, Written};
 use crate::config::routes::{Action, Cors, HeaderRules, PathChange, Pattern, Piece, Target, Template};
 use crate::fields::{self, Traits};
 
-/// `service`, `redirect` or `respond`: a route has exactly one of them.
-pub(super) fn action(section: &Section<'_>, path: Option<&Pattern>) -> Option<Action> {
+/// `service`, `compose`, `redirect` or `respond`: a route has exactly one of them. `aggregate` is what `compose` says, where that
+/// is right.
+pub(super) fn action(section: &Section<'_>, path: Option<&Pattern>, aggregate: Option<Action>) -> Option<Action> {
     let service = section.text("service");
     let change = change(section, path);
     let redirect = section.section("redirect");
@@ -20,23 +21,46 @@ pub(super) fn action(section: &Section<'_>, path: Option<&Pattern>) -> Option<Ac
     // All are read, whichever counts: so that each reports its mistakes.
     let redirect = redirection(redirect, path);
     let respond = response(respond);
-    if (redirects || responds) && ["strip", "add", "rewrite"].into_iter().any(|key| section.is_written(key)) {
+    let composes = section.is_written("compose");
+    if (redirects || responds || composes) && ["strip", "add", "rewrite"].into_iter().any(|key| section.is_written(key))
+    {
         section.mistake("", 0, "strip, add and rewrite are for requests that go to a service");
     }
-    match (service, redirects, responds) {
-        (Some(name), false, false) => {
+    if composes {
+        of_calls(section);
+    }
+    match (service, composes, redirects, responds) {
+        (Some(name), false, false, false) => {
             let service = target(section, &name, path)?;
             Some(Action::Forward { service, path: change? })
         }
-        (None, true, false) => redirect,
-        (None, false, true) => respond,
-        (None, false, false) => {
-            section.mistake("service", 0, "is needed: say where requests go (or redirect, or respond)");
+        (None, true, false, false) => aggregate,
+        (None, false, true, false) => redirect,
+        (None, false, false, true) => respond,
+        (None, false, false, false) => {
+            section.mistake("service", 0, "is needed: say where requests go (or compose, redirect, or respond)");
             None
         }
         _ => {
-            section.mistake("", 0, "has more than one of service, redirect and respond: keep one");
+            section.mistake("", 0, "has more than one of service, compose, redirect and respond: keep one");
             None
+        }
+    }
+}
+
+/// Keys that are about requests to a service, of which an aggregate has none: its calls have them.
+fn of_calls(section: &Section<'_>) {
+    let why = "is about requests to a service, and those of an aggregate are its calls";
+    for key in ["retry", "breaker"].into_iter().filter(|key| section.is_written(key)) {
+        section.mistake_at(key, format!("{why}: write it in the [[compose.call]]"));
+    }
+    if section.is_written("request_headers") {
+        section.mistake_at("request_headers", format!("{why}: write headers in the [[compose.call]]"));
+    }
+    if section.is_written("timeouts") {
+        let timeouts = section.section("timeouts");
+        for key in ["connect", "first_byte", "idle", "stream_idle"].into_iter().filter(|key| timeouts.is_written(key)) {
+            timeouts.mistake_at(key, format!("{why}: write it in the [[compose.call]]; total holds for the whole"));
         }
     }
 }
@@ -188,7 +212,7 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
 }
 
 /// A header's name that rules may change: not one that belongs to a single connection, or that only the gateway sets.
-fn changeable(text: &str) -> Result<HeaderName, String> {
+pub(super) fn changeable(text: &str) -> Result<HeaderName, String> {
     let name = header_name(text)?;
     if fields::of(name.as_str()).any(Traits::FIXED) {
         return Err(format!("`{text}` is the gateway's to manage: rules cannot change it"));

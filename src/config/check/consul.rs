@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use super::own_files::own_file;
 use crate::catalog::ServiceName;
 use crate::config::env::Environment;
 use crate::config::file::{Document, Section, Written};
@@ -288,39 +288,10 @@ fn canary(section: &Section<'_>, has_consul: bool) -> Option<String> {
 /// Where what is known is kept; off unless it is written.
 fn saved(section: &Section<'_>) -> Option<SavedCatalog> {
     let snapshot = section.section("snapshot");
-    let file = snapshot.text("file");
+    let file = own_file(&snapshot, "/var/lib/lictor/catalog.json");
     let max_age = snapshot.duration("max_age", Duration::from_secs(3_600));
-    let saved = match file {
-        Some(file) if file.value.is_empty() || file.value.ends_with('/') => {
-            snapshot.mistake(
-                "file",
-                file.line,
-                "is not the path of a file: write e.g. \"/var/lib/lictor/catalog.json\"",
-            );
-            None
-        }
-        Some(file) => Some(SavedCatalog { file: file.value.into(), max_age }),
-        None if snapshot.exists() && !snapshot.is_written("file") => {
-            snapshot.mistake("file", 0, "is needed: write e.g. file = \"/var/lib/lictor/catalog.json\"");
-            None
-        }
-        None => None,
-    };
     snapshot.end();
-    saved
-}
-
-/// What is wrong with the directory of the saved catalog, as a sentence for the operator: who can write there can put another file in
-/// its place.
-pub(in crate::config) fn objection(saved: &SavedCatalog) -> Option<String> {
-    let directory = saved.directory();
-    let why = match std::fs::metadata(directory) {
-        Err(error) => error.to_string(),
-        Ok(meta) if !meta.is_dir() => "it is no directory".to_owned(),
-        Ok(meta) if meta.permissions().mode() & 0o022 != 0 => "others than its owner can write there".to_owned(),
-        Ok(_) => return None,
-    };
-    Some(format!("[consul] snapshot: {}, the directory of its file: {why}", directory.display()))
+    file.map(|file| SavedCatalog { file, max_age })
 }
 
 #[cfg(test)]

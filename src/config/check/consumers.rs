@@ -6,15 +6,18 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest as hash};
 
 use super::policy;
-use crate::config::Consumer;
 use crate::config::env::Environment;
 use crate::config::file::{Section, Written};
 use crate::config::policy::LimitSet;
+use crate::config::{Consumer, PasswordHash};
 
 /// The SHA-256 of a key.
 pub fn digest(key: &str) -> [u8; 32] {
     hash(&SHA256, key.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
+
+/// The memory that a password's hash may cost, in KiB.
+const MEMORY: std::ops::RangeInclusive<u32> = 7168..=65_536;
 
 /// What a key may be, as messages say it.
 const KEYS: &str = "a key is 1 to 256 visible ASCII characters without spaces";
@@ -83,7 +86,7 @@ fn duplicates(root: &Section<'_>, consumers: &[(usize, Consumer)]) {
 
 /// The consumer of a configuration that lists none.
 fn local(key: &str) -> Consumer {
-    Consumer { name: "local".into(), keys: vec![digest(key)], admin: true, operator: true, plan: None }
+    Consumer { name: "local".into(), keys: vec![digest(key)], password: None, admin: true, operator: true, plan: None }
 }
 
 /// 128 random bits, as text.
@@ -109,7 +112,9 @@ fn consumer(section: Section<'_>, plans: &[Arc<LimitSet>]) -> Consumer {
             ),
         }
     }
-    if keys.is_empty() {
+    let written = section.text("password");
+    let password = written.and_then(|text| section.convert("password", &text, password));
+    if keys.is_empty() && !section.is_written("password") {
         section.mistake("keys", 0, "at least one is needed: lictor hash-key makes them");
     }
     let (mut admin, mut operator) = (false, false);
@@ -121,12 +126,45 @@ fn consumer(section: Section<'_>, plans: &[Arc<LimitSet>]) -> Consumer {
         }
     }
     let plan = section.text("plan").and_then(|name| section.convert("plan", &name, |name| plan(name, plans)));
+    if password.is_some() && (name.contains(':') || name.chars().any(char::is_control)) {
+        section.mistake_at("name", "cannot stand before a password: a name has no : there (RFC 7617 section 2)");
+    }
     section.end();
-    Consumer { name, keys, admin, operator, plan }
+    Consumer { name, keys, password, admin, operator, plan }
+}
+
+/// A password as the file holds it: an argon2id hash, at the costs that OWASP recommends (19 MiB, 2 rounds).
+///
+/// # Errors
+/// When the password cannot be hashed.
+pub fn hash_password(password: &str) -> Result<String, String> {
+    use argon2::password_hash::{PasswordHasher, SaltString};
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system has no randomness".to_owned())?;
+    let salt = SaltString::encode_b64(&random).map_err(|why| why.to_string())?;
+    let hash = argon2::Argon2::default().hash_password(password.as_bytes(), &salt);
+    hash.map(|hash| hash.to_string()).map_err(|why| why.to_string())
+}
+
+/// A password's hash: argon2id, dear enough for who guesses and cheap enough for who checks.
+fn password(text: &str) -> Result<PasswordHash, String> {
+    let wrong = |why: &str| format!("{why}: lictor hash-password makes one");
+    let parsed = argon2::PasswordHash::new(text).map_err(|_| wrong("is no hash of a password"))?;
+    if parsed.algorithm != argon2::ARGON2ID_IDENT || parsed.version != Some(0x13) {
+        return Err(wrong("is not argon2id of version 19"));
+    }
+    let params = argon2::Params::try_from(&parsed).map_err(|_| wrong("has costs that argon2 does not know"))?;
+    let (memory, rounds, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    if !MEMORY.contains(&memory) || !(1..=10).contains(&rounds) || !(1..=4).contains(&lanes) {
+        let bounds = format!("m of {} to {} KiB, t of 1 to 10, p of 1 to 4", MEMORY.start(), MEMORY.end());
+        return Err(wrong(&format!("costs m={memory},t={rounds},p={lanes}, and not {bounds}")));
+    }
+    let long_enough = parsed.hash.is_some_and(|hash| hash.len() >= 16) && parsed.salt.is_some();
+    if long_enough { Ok(PasswordHash(text.to_owned())) } else { Err(wrong("has no salt, or less than 16 bytes")) }
 }
 
 /// The plan of a name.
-fn plan(name: &str, plans: &[Arc<LimitSet>]) -> Result<Arc<LimitSet>, String> {
+pub(super) fn plan(name: &str, plans: &[Arc<LimitSet>]) -> Result<Arc<LimitSet>, String> {
     let found = plans.iter().find(|plan| *plan.name == *name).cloned();
     found.ok_or_else(|| {
         let all: Vec<_> = plans.iter().map(|plan| format!("`{}`", plan.name)).collect();

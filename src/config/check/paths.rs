@@ -148,7 +148,7 @@ fn no_slash(text: &str) -> String {
 }
 
 /// One segment, which must have the canonical form in which routes see the paths of requests: else it would never match.
-fn segment(text: &str) -> Result<Box<str>, String> {
+pub(super) fn segment(text: &str) -> Result<Box<str>, String> {
     let bytes = text.as_bytes();
     if matches!(text, "." | "..") {
         return Err(format!("`{text}` is never in a path that reaches a route: requests with it are refused"));

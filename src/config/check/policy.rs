@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::demands;
 use crate::config::file::{Section, Switch, parse_duration};
+use crate::config::identity::Issuer;
 use crate::config::policy::{Breaker, Budget, By, Cache, FailureRate, Limit, LimitSet, Policy, Retry, Timeouts};
 use crate::config::{RequestLimits, Store};
 
@@ -17,13 +19,22 @@ const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 /// Methods that a route may allow to be sent again.
 const IDEMPOTENT: [Method; 5] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
 
+/// Whose requests are counted together, by the words for that.
+const BY: [(&str, By); 5] = [
+    ("consumer", By::Consumer),
+    ("user", By::User),
+    ("app", By::App),
+    ("address", By::Address),
+    ("everyone", By::Everyone),
+];
+
 /// The rate window's defaults.
 const RATE: FailureRate = FailureRate { failed: 50, of: 20, within: Duration::from_secs(10) };
 
 /// The defaults of what holds for all requests.
 fn defaults() -> Policy {
     Policy {
-        auth: true,
+        auth: Some(demands::key()),
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(30),
@@ -65,13 +76,24 @@ pub(super) fn top(root: &Section<'_>) -> (Policy, Breaker, RequestLimits, Store)
 
 /// `[api]` or a `[[route]]`: `base`, which holds at the top, with what is written here. `name` is what its limits are
 /// called.
-pub(super) fn over(section: &Section<'_>, base: &Policy, name: &str) -> Policy {
-    let retry_section = section.section("retry");
-    let retry = retry(&retry_section, &base.retry, &IDEMPOTENT);
-    retry_section.end();
+pub(super) fn over(section: &Section<'_>, base: &Policy, name: &str, issuers: &[Arc<Issuer>]) -> Policy {
     let request = section.section("request");
     let body = request.size_or_none("body", base.body);
     request.end();
+    Policy {
+        auth: demands::auth(section, &base.auth, issuers),
+        body,
+        limits: limits(section, name).or_else(|| base.limits.clone()),
+        ..of_call(section, base)
+    }
+}
+
+/// A call of a `[[compose]]`: of `base`, with what is written here, all that is about services. What is about clients - who may ask, how
+/// often, how much they may send - holds for the aggregate's request, once.
+pub(super) fn of_call(section: &Section<'_>, base: &Policy) -> Policy {
+    let retry_section = section.section("retry");
+    let retry = retry(&retry_section, &base.retry, &IDEMPOTENT);
+    retry_section.end();
     let breaker = match section.switch("breaker") {
         Switch::Absent => base.breaker,
         Switch::Flag(flag) => flag,
@@ -82,11 +104,11 @@ pub(super) fn over(section: &Section<'_>, base: &Policy, name: &str) -> Policy {
         }
     };
     Policy {
-        auth: section.flag("auth", base.auth),
+        auth: None,
         timeouts: timeouts(section.section("timeouts"), &base.timeouts),
         retry,
-        body,
-        limits: limits(section, name).or_else(|| base.limits.clone()),
+        body: None,
+        limits: None,
         cache: cache(section, &base.cache),
         breaker,
     }
@@ -238,8 +260,7 @@ pub(super) fn limits(section: &Section<'_>, name: &str) -> Option<Arc<LimitSet>>
             Ok(text) => (Some(text.value), text.line, By::Consumer),
             Err(table) => {
                 let rate = table.text("rate").map(|text| text.value);
-                let words = [("consumer", By::Consumer), ("address", By::Address), ("everyone", By::Everyone)];
-                let by = table.word("by", &words);
+                let by = table.word("by", &BY);
                 let line = table.line();
                 table.end();
                 (rate, line, by)

@@ -4,11 +4,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use http::Method;
+
 use super::actions::{action, cors, header_name, header_rules, methods};
-use super::{paths, policy};
+use super::compose::{Callers, Composed, aggregate};
+use super::issuers::claimed;
+use super::{demands, paths, policy};
 use crate::config::StaticService;
 use crate::config::file::Section;
-use crate::config::policy::Policy;
+use crate::config::identity::Issuer;
+use crate::config::policy::{LimitSet, Policy};
 use crate::config::routes::{Action, Condition, Host, PathChange, Pattern, Route, Segment, Target};
 
 /// A route, and the line in which it is written.
@@ -21,10 +26,17 @@ struct Placed {
 const EVERY_PATH: Pattern = Pattern { segments: Vec::new(), below: true, rest: None };
 
 /// All routes, with that of `[api]` first. `base` is what holds for requests where a route says nothing else.
-pub(super) fn routes(root: &Section<'_>, base: &Policy) -> Vec<Arc<Route>> {
-    let mut placed: Vec<Placed> = api(root.section("api"), base).into_iter().collect();
+pub(super) fn routes(
+    root: &Section<'_>,
+    base: &Policy,
+    issuers: &[Arc<Issuer>],
+    plans: &[Arc<LimitSet>],
+    composed: &[Composed],
+    warnings: &mut Vec<String>,
+) -> Vec<Arc<Route>> {
+    let mut placed: Vec<Placed> = api(root.section("api"), base, issuers).into_iter().collect();
     for (index, section) in root.sections("route").into_iter().enumerate() {
-        placed.extend(route(section, index, base));
+        placed.extend(route(section, index, base, issuers, plans, composed, warnings));
     }
     duplicate_names(root, &placed);
     ambiguities(root, &placed);
@@ -32,7 +44,7 @@ pub(super) fn routes(root: &Section<'_>, base: &Policy) -> Vec<Arc<Route>> {
 }
 
 /// The route of `[api]`, `/api/{service}/{path}`; `None` where its prefix is `"none"`.
-fn api(section: Section<'_>, base: &Policy) -> Option<Placed> {
+fn api(section: Section<'_>, base: &Policy, issuers: &[Arc<Issuer>]) -> Option<Placed> {
     // The path, which names the service in the segment after the prefix.
     let written = section.text("prefix");
     let prefix = written.as_ref().map_or("/api", |written| written.value.as_str());
@@ -50,7 +62,7 @@ fn api(section: Section<'_>, base: &Policy) -> Option<Placed> {
     pattern.segments.push(Segment::Parameter("service".into()));
     pattern.rest = Some("path".into());
     // What holds for its requests, and what becomes of them: they go on without the prefix and the service's name.
-    let policy = policy::over(&section, base, "api");
+    let policy = policy::over(&section, base, "api", issuers);
     let open_to_everyone = section.flag("open_to_everyone", false);
     let path = PathChange::Prefix { strip, add: String::new() };
     let route = Route {
@@ -61,11 +73,13 @@ fn api(section: Section<'_>, base: &Policy) -> Option<Placed> {
         headers: Vec::new(),
         query: Vec::new(),
         action: Action::Forward { service: Target::Parameter(0), path },
+        strips: demands::strips(&policy.auth, issuers),
         policy,
         open_to_everyone,
         request_headers: header_rules(section.section("request_headers")),
         response_headers: header_rules(section.section("response_headers")),
         cors: cors(section.section("cors")),
+        claimed: claimed(issuers),
     };
     let line = section.line();
     section.end();
@@ -73,7 +87,15 @@ fn api(section: Section<'_>, base: &Policy) -> Option<Placed> {
 }
 
 /// A `[[route]]`, the `index`th of the file; `None` where it has a mistake without which nothing can be said of it.
-fn route(section: Section<'_>, index: usize, base: &Policy) -> Option<Placed> {
+fn route(
+    section: Section<'_>,
+    index: usize,
+    base: &Policy,
+    issuers: &[Arc<Issuer>],
+    plans: &[Arc<LimitSet>],
+    composed: &[Composed],
+    warnings: &mut Vec<String>,
+) -> Option<Placed> {
     // Which requests it is for, and what it is called: by its host and path, unless it has a name.
     let hosts = section.texts("host").into_iter().filter_map(|text| section.convert("host", &text, paths::host));
     let hosts: Vec<Host> = hosts.collect();
@@ -93,12 +115,18 @@ fn route(section: Section<'_>, index: usize, base: &Policy) -> Option<Placed> {
     let query = section.pairs("query", true).into_iter();
     let query = query.map(|(name, value)| Condition { name: name.value, value }).collect();
     // What holds for its requests, and what becomes of them.
-    let policy = policy::over(&section, base, &name);
+    let policy = policy::over(&section, base, &name, issuers);
     let open_to_everyone = section.flag("open_to_everyone", false);
     let (request_headers, response_headers) =
         (header_rules(section.section("request_headers")), header_rules(section.section("response_headers")));
     let cors = cors(section.section("cors"));
-    let action = action(&section, path.as_ref());
+    let callers = Callers { auth: &policy.auth, plans };
+    let aggregate = aggregate(&section, path.as_ref(), &callers, composed);
+    let action = action(&section, path.as_ref(), aggregate);
+    // An aggregate sends nothing of what a client sends: what changes something has no business there, unless the operator says so.
+    let reads = matches!(action, Some(Action::Compose { .. })) && methods.is_empty();
+    let methods = if reads { vec![Method::GET, Method::HEAD] } else { methods };
+    warnings.extend(action.as_ref().filter(|_| reads).and_then(|action| unasked(&name, action)));
     let line = section.line();
     section.end();
     let route = Route {
@@ -109,13 +137,26 @@ fn route(section: Section<'_>, index: usize, base: &Policy) -> Option<Placed> {
         headers,
         query,
         action: action?,
+        strips: demands::strips(&policy.auth, issuers),
         policy,
         open_to_everyone,
         request_headers,
         response_headers,
         cors,
+        claimed: claimed(issuers),
     };
     Some(Placed { route, line })
+}
+
+/// A warning of an aggregate that changes something, where its route does not say for which methods: it would with each GET.
+fn unasked(route: &str, action: &Action) -> Option<String> {
+    let Action::Compose { compose, .. } = action else { return None };
+    let call = compose.calls.iter().find(|call| call.method != Method::GET)?;
+    let (compose, call, method) = (&compose.name, &call.name, &call.method);
+    let why = format!("the call `{call}` of [[compose]] `{compose}` is a {method}, which its GET and HEAD make, too");
+    Some(format!(
+        "route `{route}` has no methods, and {why}: write methods = [\"POST\"], or [\"GET\"] if that is meant"
+    ))
 }
 
 /// `path = { prefix | exact | pattern = "…" }`; every path when it is not written.

@@ -1,5 +1,8 @@
 //! Mistakes and defaults, by table; the parser, by property.
 
+mod compose;
+mod identity;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,7 +19,7 @@ fn mistakes(text: &str) -> Vec<(usize, String, String)> {
 }
 
 /// A text, and the line, key and a part of the message of its one mistake.
-const MISTAKES: [(&str, usize, &str, &str); 46] = [
+const MISTAKES: [(&str, usize, &str, &str); 49] = [
     ("worker = 2", 1, "worker", "did you mean `workers`"),
     ("workers = 0", 1, "workers", "from 1 to 1024"),
     ("workers = \"2\"", 1, "workers", "not a text"),
@@ -66,6 +69,9 @@ const MISTAKES: [(&str, usize, &str, &str); 46] = [
     ("[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:5000\"]", 0, "service", "the gateway's own address"),
     ("[[listener]]\naddress = \"0.0.0.0:5001\"", 0, "admin.address", "clash"),
     ("[[listener]]\naddress = \"[::ffff:127.0.0.1]:80\"", 2, "listener[0].address", "write \"127.0.0.1:80\""),
+    ("[admin]\nrevocations = {}", 2, "admin.revocations.file", "is needed: write e.g. file = \"/var/lib/lictor/rev"),
+    ("[admin]\nrevocations = { file = \"/a/\" }", 2, "admin.revocations.file", "not the path of a file"),
+    ("[admin]\nrevocations = { file = \"/a\", max_age = \"1h\" }", 2, "admin.revocations.max_age", "there are: file"),
     ("[request]\nbody = -1", 2, "request.body", "not a size"),
     ("[cache]\nsize = 0x1F", 2, "cache.size", "out of bounds"),
     ("[consul]\naddress = \"http://:8500\"", 2, "consul.address", "not an agent's address"),
@@ -80,7 +86,12 @@ const POLICIES: [(&str, usize, &str, &str); 19] = [
     ("limits = [\"10 per second\"]", 1, "limits", "write e.g. \"10/s\""),
     ("limits = [\"0/s\"]", 1, "limits", "not a rate"),
     ("limits = \"10/s\"", 1, "limits", "is a list"),
-    ("limits = [{ rate = \"10/s\", by = \"user\" }]", 1, "limits[0].by", "\"consumer\", \"address\", \"everyone\""),
+    (
+        "limits = [{ rate = \"10/s\", by = \"users\" }]",
+        1,
+        "limits[0].by",
+        "\"user\", \"app\", \"address\", \"everyone\"",
+    ),
     ("limits = [{ rate = \"10/s\", per = \"x\" }]", 1, "limits[0].per", "there are: rate, by"),
     ("[[plan]]\nlimits = [\"1/s\"]", 1, "plan[0].name", "is needed"),
     ("[[plan]]\nname = \"a\"", 1, "plan[0].limits", "at least one"),

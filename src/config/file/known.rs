@@ -38,6 +38,16 @@ pub(in crate::config) enum Kind {
     Mixed,
     /// `true`, `false` or a table.
     Switch,
+    /// A text, or a table with more to say.
+    TextOrSection,
+    /// A text, or a list of tables with more to say.
+    TextOrSections,
+    /// Claims, each a text or a list of texts.
+    Claims,
+    /// A table with a claim for each name, or a table of claims inside of it.
+    ClaimTable,
+    /// Anything that JSON has.
+    Json,
     /// A table with names of the operator's choice.
     Pairs { any: bool },
 }

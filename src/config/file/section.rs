@@ -1,5 +1,8 @@
 //! A table of the file: its keys read by name and type. What is not as it must be is a mistake, and counts as not written.
 
+mod claims;
+mod json;
+
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,6 +16,8 @@ use super::known::{Kind, Known};
 use super::values::{self, distance, type_name};
 use crate::config::Secret;
 use crate::config::env::{Environment, trimmed};
+pub(in crate::config) use claims::{ReadClaims, TextOrSection, TextOrSections};
+pub(in crate::config) use json::ReadJson;
 
 /// A table of the file. Where the file has none, every key has its default.
 pub(in crate::config) struct Section<'a> {
@@ -64,6 +69,11 @@ impl<'a> Section<'a> {
     /// Whether a key is written as a text.
     pub(in crate::config) fn is_text(&self, key: &str) -> bool {
         self.written(key).is_some_and(|value| value.get_ref().is_str())
+    }
+
+    /// Whether a key is written as this text.
+    pub(in crate::config) fn says(&self, key: &str, text: &str) -> bool {
+        self.written(key).is_some_and(|value| value.get_ref().as_str() == Some(text))
     }
 
     /// Whether a key is not written, or written as an empty list.

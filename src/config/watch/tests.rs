@@ -22,6 +22,21 @@ fn what_only_a_start_can_change_is_kept_and_named() {
     assert!(keep(&old, &mut config("workers = 2\n[pool]\nidle = 5\n")).is_empty());
 }
 
+#[test]
+fn aggregates_and_what_they_may_take_hold_at_once() {
+    let compose = |shape: &str, memory: &str| {
+        let call = "[[compose.call]]\nname = \"b\"\nservice = \"s\"\npath = \"/\"\n";
+        let route = "[[route]]\npath = { exact = \"/a\" }\ncompose = \"a\"\n";
+        let aggregates = format!("[aggregates]\nmemory = \"{memory}\"\n");
+        config(&format!("{aggregates}[[compose]]\nname = \"a\"\nanswer = \"{shape}\"\n{call}{route}"))
+    };
+    let (old, mut new) = (compose("b", "8MiB"), compose("b.id", "16MiB"));
+    assert!(keep(&old, &mut new).is_empty());
+    assert_eq!((new.aggregates.memory, &*new.composes[0].name), (16 << 20, "a"));
+    assert_ne!(new.routes, old.routes, "the route has the new shape");
+    assert_eq!(compose("b", "16MiB").routes, old.routes);
+}
+
 /// A file that is followed, on paused time.
 struct Followed {
     file: PathBuf,
@@ -149,8 +164,20 @@ async fn a_reload_is_judged_by_the_listeners_that_there_are_not_by_those_of_the_
     let followed = Followed::new("exposed", &listener("0.0.0.0:7200"));
     write(&followed.file, &format!("{}[api]\nauth = false\n", listener("127.0.0.1:7200")));
     followed.looks(2).await;
-    assert!(followed.config.borrow().routes[0].policy.auth, "the door to the world still asks for a key");
+    assert!(followed.config.borrow().routes[0].policy.auth.is_some(), "the door to the world still asks for a key");
     assert!(followed.status.borrow().errors[0].contains("0.0.0.0:7200 is not loopback"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_file_for_revocations_waits_for_a_restart_because_only_that_reads_it() {
+    let admin = |file: &str| format!("[admin]\nrevocations = {{ file = \"{file}\" }}\n");
+    let followed = Followed::new("revocations", &admin("a.json"));
+    for (text, waiting) in [(admin("b.json"), 1), (String::from("[timeouts]\n"), 1), (admin("a.json"), 0)] {
+        write(&followed.file, &text);
+        followed.looks(2).await;
+        assert_eq!(followed.config.borrow().admin.revocations, Some("a.json".into()));
+        assert_eq!(followed.status.borrow().needs_restart, vec!["[admin] revocations"; waiting], "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +204,7 @@ fn a_pipe_is_read_once_and_never_again() {
 }
 
 #[test]
-fn a_place_for_the_saved_catalog_that_is_missing_or_open_to_others_is_worth_a_warning() {
+fn a_place_for_a_file_of_our_own_that_is_missing_or_open_to_others_is_worth_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let place = std::env::temp_dir().join(format!("lictor-place-{}", std::process::id()));
     std::fs::create_dir(&place).expect("a directory");
@@ -196,5 +223,10 @@ fn a_place_for_the_saved_catalog_that_is_missing_or_open_to_others_is_worth_a_wa
     }
     assert!(warnings(&place.join("nowhere"))[0].contains("No such file"));
     assert!(warnings(&place.join("lictor.toml"))[0].contains("no directory"));
+    let text = format!("[admin]\nrevocations = {{ file = {:?} }}\n", place.join("nowhere/revocations.json"));
+    let file = place.join("lictor.toml");
+    write(&file, &text);
+    let warnings = Source::new(Some(file), Overrides::default(), &env()).load().expect("it is valid").warnings;
+    assert!(warnings[0].starts_with("[admin] revocations: ") && warnings[0].contains("No such file"), "{warnings:?}");
     std::fs::remove_dir_all(&place).expect("it is ours");
 }

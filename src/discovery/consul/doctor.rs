@@ -18,6 +18,7 @@ use super::saved::{self, Scope};
 use super::{listing, model};
 use crate::catalog::{Service, ServiceName};
 use crate::config::{self, Config, StaticService};
+use crate::own_file;
 use crate::pages::doctor::{Finding, Level, NotServed, Page, Served, Subject};
 
 /// How many services are read at once.
@@ -126,7 +127,7 @@ fn snapshot(saved: Option<(&config::SavedCatalog, &Result<Option<saved::Loaded>,
         ),
     };
     let place = match saved::try_place(place) {
-        Ok(()) => ok("its place", format!("{} can be written", place.directory().display())),
+        Ok(()) => ok("its place", format!("{} can be written", own_file::directory(&place.file).display())),
         Err(why) => advised(fail("its place", why), "let the gateway's user write to the directory, and nobody else"),
     };
     subject(vec![readable, place])

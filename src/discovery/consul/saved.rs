@@ -1,7 +1,6 @@
 //! The saved catalog: what a start serves from while no agent answers. It is written while one does, and read once.
 
 mod document;
-mod file;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::assemble::Rules;
 use crate::catalog::Services;
-use crate::config;
+use crate::{config, own_file};
 
 pub(crate) use document::{Confirmed, Loaded, Scope, in_words};
 
@@ -40,7 +39,7 @@ pub(crate) fn load(
     now: SystemTime,
 ) -> Result<Option<Loaded>, String> {
     let read = || {
-        let Some(body) = file::read(&place.file)? else { return Ok(None) };
+        let Some(body) = own_file::read(&place.file)? else { return Ok(None) };
         document::parse(&body, scope, rules, now, place.max_age).map(Some)
     };
     read().map_err(|why: String| format!("the saved catalog {} is not used: {why}", place.file.display()))
@@ -56,7 +55,7 @@ pub(crate) fn save(
     confirmed: &Confirmed,
     now: SystemTime,
 ) -> Result<(), String> {
-    file::write(place, |out| Ok(document::render(out, confirmed, scope, now)?))
+    own_file::write(&place.file, |out| Ok(document::render(out, confirmed, scope, now)?))
         .map_err(|why| format!("the catalog cannot be saved to {}: {why}", place.file.display()))
 }
 
@@ -65,7 +64,7 @@ pub(crate) fn save(
 /// # Errors
 /// Why it cannot, as a sentence for the operator.
 pub(crate) fn try_place(place: &config::SavedCatalog) -> Result<(), String> {
-    file::try_write(&place.file).map_err(|why| format!("{} cannot be written: {why}", place.file.display()))
+    own_file::try_write(&place.file).map_err(|why| format!("{} cannot be written: {why}", place.file.display()))
 }
 
 /// Keeps the saved catalog up to date.

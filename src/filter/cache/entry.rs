@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::body::Blocks;
 use super::memory::{SHARED, Share, allocation, tables};
-use super::policy::{self, Life};
+use super::policy::{self, Life, Lifetime};
 use crate::fields::{self, RATELIMIT, RATELIMIT_POLICY, Traits, X_REQUEST_ID};
 use crate::filter::limit::Remaining;
+use crate::io::body::Body;
 
 /// The most fields of a stored answer, and the most bytes of their values: what an instance may send at once. Each 304 can add some.
 const MOST: (usize, usize) = (100, 64 * 1024);
@@ -50,7 +51,7 @@ pub struct Entry {
     pub body: Blocks,
     pub(super) life: Life,
     pub(super) born: Instant,
-    /// The service that it came from, for whoever clears by service.
+    /// The service that it came from, or those of an aggregate with a space between them, for whoever clears by service.
     pub(super) service: Arc<str>,
     /// What was cleared and changed when it was asked for.
     pub(super) epoch: super::Epoch,
@@ -67,6 +68,22 @@ impl Entry {
     /// How long it stays fresh at this age, in seconds; negative: for how long it has not been.
     pub fn ttl(&self, age: Duration) -> i64 {
         self.life.fresh.as_secs() as i64 - age.as_secs() as i64
+    }
+
+    /// How long it may be used from now on.
+    pub fn left(&self, now: Instant) -> Lifetime {
+        let age = self.age(now);
+        let said = policy::Directives::of(&self.headers).max_age;
+        let fresh = said.map_or(self.life.fresh, |said| said.min(self.life.fresh));
+        Lifetime { left: fresh.saturating_sub(age), age, private: false, no_store: false }
+    }
+
+    /// It as it came.
+    pub fn response(&self) -> Response<Body> {
+        let mut response = Response::new(self.body.body());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
     }
 
     /// Whether it may be given to anybody without asking.

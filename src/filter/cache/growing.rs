@@ -144,7 +144,16 @@ mod tests {
 
     fn growing(expected: Option<u64>) -> (Arc<Cache>, Growing) {
         let cache = Cache::new(&Store { size: 16 << 20, object: 1 << 20 }, 1);
-        let place = Place { scheme: "http", host: "a", told: None, path: "/", query: None, form: "1", has_body: false };
+        let place = Place {
+            scheme: "http",
+            host: "a",
+            told: None,
+            path: "/",
+            query: None,
+            form: "1",
+            claims: "",
+            has_body: false,
+        };
         let fields = http::HeaderMap::new();
         let found = cache.find(&http::Method::GET, &fields, &place, tokio::time::Instant::now());
         let Found::Fetch(fetch) = found else { panic!("nothing is stored") };

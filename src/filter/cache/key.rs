@@ -4,7 +4,7 @@
 //! parts:
 //!
 //! ```text
-//! host path [?query] LF form [LF "s" scheme] [LF "h" the host that a proxy was asked] [LF "v" generation {LF {value TAB}}]
+//! host path [?query] LF form [LF "s" scheme] [LF "h" the host that a proxy was asked] [LF "c" claims] [LF "v" generation {LF {value TAB}}]
 //! ```
 //!
 //! A host has no `/`, with which a path begins; a path has no `?`; none of the parts has a line feed; a part that may be absent begins
@@ -34,6 +34,8 @@ pub struct Place<'a> {
     pub query: Option<&'a str>,
     /// What of its route decides on the answer, as a hash.
     pub form: &'a str,
+    /// A digest of the claims that the instance gets to see; empty where it sees none.
+    pub claims: &'a str,
     /// The request has a body.
     pub has_body: bool,
 }
@@ -83,6 +85,11 @@ impl Place<'_> {
             let host = told.find(' ').unwrap_or(told.len());
             base.push_str(&told[..host].to_ascii_lowercase());
             base.push_str(&told[host..]);
+        }
+        // Whoever is forwarded other claims may be answered something else.
+        if !self.claims.is_empty() {
+            base.push_str("\nc");
+            base.push_str(self.claims);
         }
         base
     }
@@ -149,7 +156,7 @@ mod tests {
     fn a_hosts_case_means_nothing_and_a_prefixs_does() {
         let base = |told| {
             let (host, path, query, form) = ("a", "/", None, "1");
-            Place { scheme: "http", host, told: Some(told), path, query, form, has_body: false }.base()
+            Place { scheme: "http", host, told: Some(told), path, query, form, claims: "", has_body: false }.base()
         };
         assert_eq!(base("Shop.example"), base("shop.example"));
         assert_ne!(base("shop.example 443 /Shop"), base("shop.example 443 /shop"));
@@ -161,7 +168,7 @@ mod tests {
         for (host, told, query, form) in product() {
             for scheme in ["http", "https"] {
                 for path in ["/", "/a", "/a/https", "//"] {
-                    let place = Place { scheme, host, told, path, query, form, has_body: false };
+                    let place = Place { scheme, host, told, path, query, form, claims: "", has_body: false };
                     let base = place.base();
                     let all = [base.clone().into(), variant(&base, 0, "\n"), variant(&base, 0, "\na\t")];
                     for key in all {

@@ -71,6 +71,11 @@ impl Directives {
             _ => {}
         }
     }
+
+    /// It is for everybody, also where who asked said who they are. A lifetime for shared caches says so only where it is one.
+    fn for_all(&self) -> bool {
+        self.public || self.must_revalidate || self.s_maxage.is_some_and(|shared| !shared.is_zero())
+    }
 }
 
 /// A number of seconds, in quotes or not. One too large is as good as for ever; what is none means "already" (RFC 9111 4.2.1).
@@ -227,9 +232,7 @@ pub(super) fn life(
     // Parts are not stored; what is not final is no answer. Requests that identify somebody are never filled from; here
     // they are looked at all the same, so that this function alone is right.
     let known = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501);
-    // A lifetime for shared caches says so only where it is one.
-    let shared = said.s_maxage.is_some_and(|shared| !shared.is_zero());
-    let for_all = said.public || shared || said.must_revalidate;
+    let for_all = said.for_all();
     if !known || (authorized(request) && !for_all) {
         return None;
     }
@@ -252,6 +255,39 @@ pub(super) fn life(
 /// The life of an answer that may not be given again: it is as old as it says.
 pub(super) fn spent(answer: &HeaderMap, now: SystemTime) -> Life {
     Life { fresh: Duration::ZERO, age: age(answer, date(answer, now), now), for_all: false }
+}
+
+/// What an answer says to whoever makes another one of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// For how long it stays fresh from now on; zero: it must be asked about each time.
+    pub left: Duration,
+    /// How old it is.
+    pub age: Duration,
+    /// It is for who asked only.
+    pub private: bool,
+    /// Nobody may store it.
+    pub no_store: bool,
+}
+
+/// How long an answer that came now may be used, and by whom. Where it says one thing to shared caches and another to all, the shorter holds.
+pub fn lifetime(
+    request: &HeaderMap,
+    status: StatusCode,
+    answer: &HeaderMap,
+    policy: &Cache,
+    now: SystemTime,
+) -> Lifetime {
+    let said = Directives::of(answer);
+    let theirs = personal(request) && !said.for_all();
+    let private = theirs || said.private || answer.contains_key(header::SET_COOKIE) || vary(answer).is_none();
+    let life = life(request, status, answer, policy, now);
+    let (fresh, age) = match life {
+        Some(Life { fresh, age, .. }) => (said.max_age.map_or(fresh, |max| max.min(fresh)), age),
+        None if private && !said.no_cache => (said.max_age.unwrap_or_default(), age(answer, date(answer, now), now)),
+        None => (Duration::ZERO, Duration::ZERO),
+    };
+    Lifetime { left: fresh.saturating_sub(age), age, private, no_store: said.no_store }
 }
 
 /// What identifies somebody to the instance.
@@ -315,7 +351,7 @@ pub(super) fn vary(answer: &HeaderMap) -> Option<Vec<HeaderName>> {
 }
 
 /// Whether a client already has what is stored: its conditions hold, so that 304 is the answer (RFC 9110 13.2.2).
-pub(super) fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if !request.keys().any(|name| matches!(name.as_str(), "if-none-match" | "if-modified-since")) {
         return false;
     }

@@ -26,7 +26,7 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 
 fn place<'a>(host: &'a str, path: &'a str) -> Place<'a> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    Place { scheme: "http", host, told: None, path, query, form: "1", has_body: false }
+    Place { scheme: "http", host, told: None, path, query, form: "1", claims: "", has_body: false }
 }
 
 fn find(cache: &Cache, path: &str, lines: &[(&str, &str)]) -> Found {

@@ -1,7 +1,5 @@
-//! One set of limits with the counters of those who use it. The next configuration's meter of the same set shares them.
-//!
-//! The arithmetic is GCRA's: each request moves an arrival time by one interval, at most one period ahead of now. All times are
-//! nanoseconds since the limits' epoch.
+//! One set of limits with the counters of those who use it. The next configuration's meter of the same set shares them. The arithmetic is
+//! GCRA's: each request moves an arrival time by one interval, at most one period ahead of now. Times are nanoseconds since the epoch.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +33,7 @@ struct Counted {
     counters: Counters,
 }
 
-/// Where a limit's use is counted. Meters of two configurations hold the same counters, so that a request that still uses the old one
-/// is counted for both.
+/// Where a limit's use is counted. Meters of two configurations hold the same counters, and count for both.
 #[derive(Debug)]
 enum Counters {
     /// Each consumer of the configuration has a counter, found by slot. Who has no slot is counted in the table.
@@ -62,8 +59,10 @@ struct Counter {
 pub(super) struct Caller {
     /// The consumer's slot, if the configuration lists them.
     pub(super) slot: Option<u32>,
-    /// Who is counted in the table where there is no slot: the consumer, or the address if there is no consumer.
+    /// Who is counted in the table where there is no slot: the consumer, else the address.
     pub(super) owner: Owner,
+    /// Who is counted by limits of apps; `None`: the consumer.
+    pub(super) app: Option<(Option<u32>, Owner)>,
     /// The client's address, for limits by address.
     pub(super) address: IpAddr,
 }
@@ -191,7 +190,7 @@ impl Meter {
 
 impl Counted {
     fn take(&self, caller: &Caller, table: &Table, now: u64) -> Result<Left, Duration> {
-        match self.counters.account(caller) {
+        match self.counters.account(caller, self.rate.limit.by) {
             Account::Table(owner) => {
                 let rate = &self.rate;
                 let next = table.take(rate.number, owner, |arrival| rate.step(arrival, now))?;
@@ -204,7 +203,7 @@ impl Counted {
     }
 
     fn give_back(&self, caller: &Caller, table: &Table) {
-        match self.counters.account(caller) {
+        match self.counters.account(caller, self.rate.limit.by) {
             Account::Table(owner) => table.give_back(self.rate.number, owner, |arrival| self.rate.step_back(arrival)),
             Account::Counter(counter) => self.rate.give_back(&counter.arrival),
         }
@@ -212,7 +211,7 @@ impl Counted {
 
     /// The arrival time of a caller, who need not have asked before.
     fn arrival(&self, caller: &Caller, table: &Table) -> u64 {
-        match self.counters.account(caller) {
+        match self.counters.account(caller, self.rate.limit.by) {
             Account::Table(owner) => table.arrival(self.rate.number, owner),
             Account::Counter(counter) => counter.arrival.load(Ordering::Relaxed),
         }
@@ -232,7 +231,7 @@ impl Counters {
             (By::Address, _) => Counters::Addresses,
             (By::Everyone, Some(Counters::Everyone(counter))) => Counters::Everyone(counter.clone()),
             (By::Everyone, _) => Counters::Everyone(Arc::default()),
-            (By::Consumer, kept) => {
+            (By::Consumer | By::User | By::App, kept) => {
                 let kept = if let Some(Counters::Consumers(chunks)) = kept { &chunks[..] } else { &[] };
                 let needed = slots.div_ceil(CHUNK).max(kept.len());
                 let chunks = kept.iter().cloned().chain(std::iter::repeat_with(Arc::default));
@@ -250,16 +249,17 @@ impl Counters {
     }
 
     /// Where a caller's use is counted.
-    fn account(&self, caller: &Caller) -> Account<'_> {
+    fn account(&self, caller: &Caller, by: By) -> Account<'_> {
         match self {
             Counters::Everyone(counter) => Account::Counter(counter),
             Counters::Addresses => Account::Table(Owner::Address(caller.address)),
             Counters::Consumers(chunks) => {
-                let own = caller.slot.map(|slot| slot as usize).and_then(|slot| {
+                let (slot, owner) = caller.app.filter(|_| by == By::App).unwrap_or((caller.slot, caller.owner));
+                let own = slot.map(|slot| slot as usize).and_then(|slot| {
                     let chunk = chunks.get(slot / CHUNK)?.get_or_init(new_chunk);
                     Some(&chunk[slot % CHUNK])
                 });
-                own.map_or(Account::Table(caller.owner), Account::Counter)
+                own.map_or(Account::Table(owner), Account::Counter)
             }
         }
     }

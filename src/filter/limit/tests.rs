@@ -53,7 +53,7 @@ fn take(
 ) -> (Result<(), Duration>, [Option<Remaining>; 2]) {
     let mut remaining = [None, None];
     let route = limits.routes.get("default").map(|meter| &*meter.set);
-    (limits.take(route, consumer, client, now, &mut remaining), remaining)
+    (limits.take(route, (consumer, None), client, now, &mut remaining), remaining)
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,22 +378,20 @@ fn what_the_route_refuses_costs_the_plan_of_an_unlisted_consumer_nothing() {
         assert!(of_route.is_some());
     }
     let mut remaining = [None, None];
-    assert!(limits.take(None, Some(&who), address(1), now, &mut remaining).is_ok());
+    assert!(limits.take(None, (Some(&who), None), address(1), now, &mut remaining).is_ok());
     let [of_plan, _] = remaining;
     let left = of_plan.expect("the plan holds without a route").left;
     assert!(left.to_str().expect("ASCII").starts_with("\"silver-10-per-1s\";r=7;"), "{left:?}");
 }
 
 #[test]
-fn however_many_unlisted_consumers_come_they_stay_within_the_configured_memory_and_a_busy_one_is_not_forgotten() {
-    let text = "limits = [\"10/day\"]\n";
-    let limits = Limits::new(&config(&format!("{text}[rate_limits]\nmemory = \"1MiB\"\n")), None);
-    let now = Instant::now();
-    let bytes = limits.bytes();
-    assert_eq!(passed(&limits, Some(&unlisted(0, false)), address(0), 20), 10);
-    for n in 1..200_000 {
+fn of_a_million_consumers_of_tokens_the_most_active_have_each_their_own_limit_within_the_configured_memory() {
+    let limits = Limits::new(&config("limits = [\"10/day\"]\n[rate_limits]\nmemory = \"1MiB\"\n"), None);
+    let (now, bytes, active) = (Instant::now(), limits.bytes(), || (0..500).map(|n| unlisted(n, false)));
+    active().for_each(|busy| assert_eq!(passed(&limits, Some(&busy), address(0), 5), 5));
+    for n in 500..1_000_000 {
         assert!(take(&limits, Some(&unlisted(n, false)), address(0), now).0.is_ok(), "{n}");
     }
-    assert_eq!(passed(&limits, Some(&unlisted(0, false)), address(0), 20), 0);
-    assert_eq!(limits.bytes(), bytes);
+    active().for_each(|busy| assert_eq!(passed(&limits, Some(&busy), address(0), 20), 5, "{busy:?}"));
+    assert!(limits.bytes() == bytes && bytes <= 1 << 20);
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::routes::Route;
 use crate::io::body::Body;
 use crate::io::{Client, Door};
+use crate::proxy::call::Goal;
 use crate::proxy::forwarded::{Forwarded, Told};
 use crate::proxy::head;
 use crate::proxy::tests::rig::Rig;
@@ -32,7 +33,17 @@ fn call(routes: &[Arc<Route>], number: usize, path: Path, forwarded: Forwarded) 
     let route = Table::new(routes, 1).all()[number].clone();
     let service = Rig::new(&[], "").proxy.0.upstreams.named("orders").expect("it is known");
     let id = RequestId::new(&mut fastrand::Rng::with_seed(1));
-    Call { route, service, path, forwarded, total: None, id, upgrade: None }
+    Call {
+        route,
+        goal: Goal::Service(service),
+        path,
+        forwarded,
+        total: None,
+        id,
+        token: None,
+        upgrade: None,
+        via: None,
+    }
 }
 
 /// The target and the fields that the instance gets.
@@ -245,4 +256,41 @@ proptest! {
             prop_assert_eq!(all(&headers, "x-forwarded-for"), ["10.1.2.3"]);
         }
     }
+}
+
+#[test]
+fn claims_reach_the_instance_in_their_fields_and_nobody_else_can_set_these() {
+    let env = crate::config::Environment::of(&[("LICTOR_API_KEY", "test")]);
+    let text = "[[issuer]]\nname = \"corp\"\nissuer = \"https://a.example\"\naudience = \"api\"\nforward = { sub = \"X-User-Id\" }\n";
+    let config =
+        crate::config::parse(Some(text), "test", crate::config::Overrides::default(), &env).expect("it is valid");
+    let lines = [
+        ("x-user-id", "root"),
+        ("x_user_id", "root"),
+        ("x-user.id", "root"),
+        ("trailer", "x-user-id, x_user_id, x-sum"),
+    ];
+    let mut request = request("/api/orders/users", &lines);
+    crate::proxy::credentials::end_here(&mut request.head.headers, &config.routes[0]);
+    let client = "10.1.2.3:4".parse().expect("an address");
+    let client = Client::new(client, client, Door::Public, &[].into());
+    let forwarded = Forwarded::of(&client, &request.head.headers);
+    let mut call = call(&config.routes, 0, Path::default(), forwarded);
+    let fields = vec![(HeaderName::from_static("x-user-id"), HeaderValue::from_static("alice"))].into();
+    let vouched = crate::request::Vouched {
+        issuer: "corp".into(),
+        kid: None,
+        fields,
+        digest: "1".into(),
+        claims: Default::default(),
+    };
+    call.token = Some(Arc::new(vouched));
+    let head = super::head(&request, &call, &mut fastrand::Rng::with_seed(1));
+    let mut found = Vec::new();
+    head.fields.each(|name, value| found.push((name.to_owned(), String::from_utf8_lossy(value).into_owned())));
+    let of = |names: &[&str]| -> Vec<&str> {
+        found.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, value)| value.as_str()).collect()
+    };
+    assert_eq!(of(&["x-user-id", "x_user_id", "x-user.id"]), ["alice"]);
+    assert_eq!(of(&["trailer"]), ["x-sum"]);
 }

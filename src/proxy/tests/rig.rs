@@ -189,10 +189,7 @@ impl Rig {
 
     /// The same, with a log of its requests.
     pub(super) fn logging(plays: &[Play], more: &str, access: Option<AccessWriter>) -> Rig {
-        let digest: String = config::digest("test").iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = format!("workers = 1\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\n{more}");
-        let config = config::parse(Some(&text), "test", config::Overrides::default(), &config::Environment::default());
-        let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
+        let config = Arc::new(read(more));
         let peer = |&play: &Play| {
             let (open, made, requests) = Default::default();
             Arc::new(Peer { play: Mutex::new(play), open, made, requests })
@@ -211,6 +208,7 @@ impl Rig {
             connector: connector(peers.clone()),
             cache: Cache::new(&config.store, 1),
             waiting: Waiting::default(),
+            composing: Arc::new(crate::proxy::Composing::new(&config.aggregates, 1)),
             unrouted: Arc::new(Recorder::new(1)),
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 40_000));
@@ -231,12 +229,7 @@ impl Rig {
         body: Body,
     ) -> impl Future<Output = Response<Body>> + 'static {
         let answer = self.call(method, header, body);
-        async {
-            match answer {
-                MaybeFuture::Ready(sent) => sent.into(),
-                MaybeFuture::Pending(sent) => sent.await.into(),
-            }
-        }
+        async { answer.end().await.into() }
     }
 
     /// A request, as the worker's proxy takes it.
@@ -280,10 +273,7 @@ impl Rig {
 
     /// Status and body of another path.
     pub(super) async fn page_at(&self, path: &str) -> (u16, String) {
-        let response: Response<Body> = match self.call_at(path, "GET", None, Body::Empty) {
-            MaybeFuture::Ready(sent) => sent.into(),
-            MaybeFuture::Pending(sent) => sent.await.into(),
-        };
+        let response: Response<Body> = self.call_at(path, "GET", None, Body::Empty).end().await.into();
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a page").to_bytes();
         (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned())
@@ -300,11 +290,29 @@ impl Rig {
         let mut service = (**catalog.services.get("orders").expect("it is known")).clone();
         change(&mut service.endpoints);
         catalog.services.insert(service.name.clone(), Arc::new(service));
-        let (_config, configs) = watch::channel(now.config.clone());
+        self.publish(now.config.clone(), catalog).await;
+    }
+
+    /// Has the writer publish what follows from another configuration.
+    pub(super) async fn reload(&self, more: &str) {
+        let now = self.current.load();
+        let config = Config { version: now.config.version + 1, ..read(more) };
+        let catalog = Catalog { config_version: config.version, ..(*now.catalog).clone() };
+        self.publish(Arc::new(config), catalog).await;
+    }
+
+    async fn publish(&self, config: Arc<Config>, catalog: Catalog) {
+        let (_config, configs) = watch::channel(config);
         let (_catalog, catalogs) = watch::channel(Arc::new(catalog));
         let (_retire, retired) = mpsc::channel(1);
         let (current, wake) = (self.current.clone(), Wake::new(1));
-        let mut writer = Writer::new(current, configs, catalogs, wake, retired, Supervisor::default());
+        let mut writer = Writer::new(
+            current,
+            (configs, catalogs, watch::channel(Arc::default()).1),
+            wake,
+            retired,
+            Supervisor::default(),
+        );
         tokio::select! {
             () = writer.run() => {}
             () = turn() => {}
@@ -335,7 +343,7 @@ pub(super) async fn turn() {
 }
 
 /// Runs a test in one thread, with time that stands still.
-pub(super) fn paused(test: impl Future<Output = ()>) {
+pub(in crate::proxy) fn paused(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().start_paused(true).build_local(tokio::runtime::LocalOptions::default());
     runtime.expect("a runtime").block_on(test);
@@ -355,6 +363,14 @@ fn connector(peers: Vec<Arc<Peer>>) -> Connector {
         tokio::task::spawn_local(peer.clone().serve(theirs));
         Ok(Io::Memory(ours))
     }))
+}
+
+/// A configuration with a consumer whose key requests have.
+pub(in crate::proxy) fn read(more: &str) -> Config {
+    let digest: String = config::digest("test").iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("workers = 1\n[[consumer]]\nname = \"tests\"\nkeys = [\"sha256:{digest}\"]\n{more}");
+    let config = config::parse(Some(&text), "test", config::Overrides::default(), &config::Environment::default());
+    config.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn snapshot(config: &Arc<Config>, instances: usize) -> Snapshot {
@@ -378,6 +394,6 @@ fn snapshot(config: &Arc<Config>, instances: usize) -> Snapshot {
     let service = Service { name: name.clone(), provider: "file", endpoints, unroutable: Vec::new() };
     let services = Services::unit(name, Arc::new(service));
     let catalog = Arc::new(Catalog { services, hidden: Vec::new(), config_version: 0, complete: true });
-    let inputs = Inputs { config: config.clone(), catalog, now: tokio::time::Instant::now() };
+    let inputs = Inputs { config: config.clone(), catalog, keys: Arc::default(), now: tokio::time::Instant::now() };
     Snapshot::next(&inputs, &Snapshot::empty(config.clone())).snapshot
 }

@@ -29,6 +29,21 @@ fn a_wait_ends_with_the_requests_own_deadline_and_its_answer_still_leaves_by_the
 }
 
 #[test]
+fn who_waits_over_a_reload_is_held_to_the_route_that_holds_then_and_passes_each_filter_by_its_words() {
+    paused(async {
+        let rig = Rig::new(&[OK], "");
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty);
+        rig.reload("[api]\nlimits = [\"5/min\"]\n").await;
+        let answer = answer.await;
+        assert_eq!(answer.status().as_u16(), 200);
+        assert!(answer.headers()["ratelimit"].to_str().expect("text").contains("r=4"), "the limit is the new one's");
+        let answer = rig.begin_with("GET", Some(("x-pause", "1")), Body::Empty);
+        rig.reload("[[route]]\npath = { prefix = \"/api/orders\" }\nrespond = { status = 410 }\nauth = false\n").await;
+        assert_eq!((answer.await.status().as_u16(), rig.peers[0].requests()), (410, 1));
+    });
+}
+
+#[test]
 fn the_age_of_an_answer_from_the_store_counts_to_the_look_and_not_to_the_begin_of_its_request() {
     paused(async {
         let rig = Rig::new(&[OK], "[api]\ncache = { ttl = \"30s\" }\n");

@@ -18,11 +18,20 @@ use callgrind::{Costs, difference};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The scenarios that are counted, each with the configuration that `cargo bench-peers` measures it with.
-const SCENARIOS: [(&str, &str); 3] = [
-    ("bare", include_str!("../../../measure/bare.toml")),
-    ("full", include_str!("../../../measure/full.toml")),
-    ("cached", include_str!("../../../measure/cached.toml")),
+/// The field by which the load generators say who they are, in all scenarios but one.
+const KEY: &str = "X-API-Key: test-api-key";
+
+/// The scenarios that are counted, each with the configuration that it is measured with elsewhere, too, and what its requests say of who
+/// sends them.
+const SCENARIOS: [(&str, &str, &str); 4] = [
+    ("bare", include_str!("../../../measure/bare.toml"), KEY),
+    ("full", include_str!("../../../measure/full.toml"), KEY),
+    ("cached", include_str!("../../../measure/cached.toml"), KEY),
+    (
+        "jwt",
+        include_str!("../../../measure/jwt.toml"),
+        concat!("Authorization: Bearer ", include_str!("../../../measure/jwt.token")),
+    ),
 ];
 
 const FEW: usize = 1_000;
@@ -75,13 +84,13 @@ impl<T: Into<String>> From<T> for Refusal {
 
 /// Runs one scenario: what callgrind executes.
 fn run(scenario: &str, requests: &str) -> Result<(), Refusal> {
-    let toml = SCENARIOS.iter().find(|(name, _)| *name == scenario).ok_or(USAGE)?.1;
-    Ok(rig::run(toml, requests.parse().map_err(|_| USAGE)?)?)
+    let (_, toml, who) = SCENARIOS.iter().find(|(name, ..)| *name == scenario).ok_or(USAGE)?;
+    Ok(rig::run(toml, who.trim_end(), requests.parse().map_err(|_| USAGE)?)?)
 }
 
 /// Counts what a request of each scenario costs.
 fn measure() -> Result<Vec<(&'static str, Costs)>, String> {
-    SCENARIOS.iter().map(|&(name, _)| Ok((name, cost(name)?))).collect()
+    SCENARIOS.iter().map(|&(name, ..)| Ok((name, cost(name)?))).collect()
 }
 
 /// Counts what a request of one scenario costs.

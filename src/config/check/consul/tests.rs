@@ -140,7 +140,7 @@ fn what_is_written_is_meant_and_what_is_not_has_its_default() {
     assert_eq!((full.datacenters, full.hold), (vec!["dc2".into(), "dc1".into()], Duration::from_secs(90)));
     let saved = full.saved.expect("a file");
     assert_eq!(
-        (full.canary.as_deref(), saved.max_age, saved.directory()),
+        (full.canary.as_deref(), saved.max_age, crate::own_file::directory(&saved.file)),
         (Some("web"), Duration::from_secs(3_600), Path::new("a"))
     );
     assert_eq!(consul("[consul]\ncanary = \"none\"\n", &[]).canary, None);

@@ -15,6 +15,7 @@ use crate::config::{self, Expose};
 use crate::discovery::consul::address::{AgentPorts, Trust};
 use crate::discovery::consul::assemble::{self, Assembled, Rules};
 use crate::discovery::consul::model::{Entry, HealthCheck, Node, Registered, Weights};
+use crate::own_file;
 
 /// The version of the format: of another one, nothing is read.
 const FORMAT: u64 = 1;
@@ -96,12 +97,6 @@ pub(crate) struct Loaded {
     /// The datacenter of the agent that told it. When the first agent that answers is in another one, and the configuration names
     /// none, nothing of this is about its services.
     pub(crate) datacenter: String,
-}
-
-/// The beginning of a document, which all versions have.
-#[derive(Deserialize)]
-struct Beginning {
-    format: u64,
 }
 
 #[derive(Deserialize)]
@@ -241,12 +236,7 @@ pub(super) fn parse(
     now: SystemTime,
     max_age: Duration,
 ) -> Result<Loaded, String> {
-    let broken = |error: serde_json::Error| format!("it is broken: {error}");
-    let Beginning { format } = serde_json::from_slice(body).map_err(broken)?;
-    if format != FORMAT {
-        return Err(format!("its format is {format}, and this version reads {FORMAT}"));
-    }
-    let document: Document = serde_json::from_slice(body).map_err(broken)?;
+    let document: Document = own_file::document(body, FORMAT)?;
     let saved_at = age(document.saved_at_ms, now, max_age)?;
     let datacenters = common(&document, scope)?;
     let datacenter = document.agent.datacenter.clone();

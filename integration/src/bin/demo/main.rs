@@ -1,5 +1,7 @@
-//! `cargo demo`: an agent in dev mode, six mock services that register themselves, the gateway; until Ctrl-C.
+//! `cargo demo`: an agent in dev mode, six mock services that register themselves, an issuer of tokens, the gateway; until Ctrl-C.
 //! `cargo demo --check` drives every example, then a load while instances die, and exits.
+
+mod load;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,20 +10,27 @@ use std::time::{Duration, Instant};
 
 use integration::agent::{self, free_ports, obtain};
 use integration::client::{Client, KEY};
-use integration::examples;
+use integration::examples::{self, Bases};
 use integration::process::{Process, built};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Requests in a second of the check's load, and for how long.
-const RATE: u32 = 200;
-const SECONDS: u32 = 20;
-
 /// What the demo serves, two instances each.
 const SERVICES: [&str; 3] = ["user_service", "product_service", "order_service"];
 
+/// Where things listen when people look at them.
+const WELL_KNOWN: [(u16, &str); 4] =
+    [(8500, "Consul agent"), (5000, "gateway"), (5001, "gateway's admin pages"), (5002, "issuer of tokens")];
+
 /// The operator's terminal.
-const COMMANDS: [&[&str]; 3] = [&["services"], &["limits"], &["cache", "clear", "--service", "product_service"]];
+const COMMANDS: [&[&str]; 6] = [
+    &["services"],
+    &["limits"],
+    &["issuers"],
+    &["compose", "show", "order_page"],
+    &["compose", "show", "--try", "/api/shop/orders/2"],
+    &["cache", "clear", "--service", "product_service"],
+];
 
 /// How long something may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,16 +89,17 @@ struct Ports {
     agent: [u16; 5],
     public: u16,
     admin: u16,
+    issuer: u16,
     mocks: [u16; 2 * SERVICES.len()],
 }
 
 impl Ports {
     /// The well-known ones for people, any free ones for a check, which so runs beside everything.
     fn choose(check: bool) -> Result<Ports, String> {
-        let [mut http, dns, serf, wan, server, mut public, mut admin] = free_ports();
+        let [mut http, dns, serf, wan, server, mut public, mut admin, mut issuer] = free_ports();
         if !check {
-            (http, public, admin) = (8500, 5000, 5001);
-            for (port, whose) in [(http, "Consul agent"), (public, "gateway"), (admin, "gateway's admin pages")] {
+            [http, public, admin, issuer] = WELL_KNOWN.map(|(port, _)| port);
+            for (port, whose) in WELL_KNOWN {
                 TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
                     format!(
                         "the demo's {whose} needs 127.0.0.1:{port}: {error}. End what listens there \
@@ -99,7 +109,7 @@ impl Ports {
                 })?;
             }
         }
-        Ok(Ports { agent: [http, dns, serf, wan, server], public, admin, mocks: free_ports() })
+        Ok(Ports { agent: [http, dns, serf, wan, server], public, admin, issuer, mocks: free_ports() })
     }
 }
 
@@ -109,6 +119,7 @@ struct Stage {
     ports: Ports,
     gateway: Option<Process>,
     mocks: Vec<Process>,
+    issuer: Option<Process>,
     agent: Option<Process>,
     folder: PathBuf,
     /// The gateway's own program.
@@ -120,7 +131,8 @@ impl Stage {
         let ports = Ports::choose(check)?;
         let folder = std::env::temp_dir().join(format!("lictor-demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Stage { check, ports, gateway: None, mocks: Vec::new(), agent: None, folder, program: PathBuf::new() })
+        let (gateway, issuer, agent) = (None, None, None);
+        Ok(Stage { check, ports, gateway, mocks: Vec::new(), issuer, agent, folder, program: PathBuf::new() })
     }
 
     fn address(&self) -> SocketAddr {
@@ -142,7 +154,7 @@ impl Stage {
         let (binary, programs) = tokio::try_join!(binary, programs).map_err(|error| error.to_string())?;
         let (binary, programs) = (binary?, programs?);
         println!(
-            "Starting a Consul agent in dev mode, two instances each of {}, and the gateway…",
+            "Starting a Consul agent in dev mode, two instances each of {}, an issuer of tokens, and the gateway…",
             SERVICES.join(", ")
         );
         self.start_agent(&binary).await?;
@@ -150,6 +162,7 @@ impl Stage {
             let mock = self.mock(&programs[1], SERVICES[number / 2], port)?;
             self.mocks.push(mock);
         }
+        self.issuer = Some(self.mock(&programs[1], "issuer", self.ports.issuer)?);
         self.program.clone_from(&programs[0]);
         self.gateway = Some(self.gateway()?);
         self.routed().await
@@ -193,9 +206,10 @@ impl Stage {
 
     fn gateway(&self) -> Result<Process, String> {
         let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, self.ports.public));
-        let mut text = include_str!("../demo.toml")
+        let mut text = include_str!("../../demo.toml")
             .replace("127.0.0.1:5000", &self.address().to_string())
             .replace("127.0.0.1:5001", &self.admin())
+            .replace("127.0.0.1:5002", &format!("127.0.0.1:{}", self.ports.issuer))
             .replace("http://127.0.0.1:8500", &self.consul());
         // A browser tries [::1] first, where there is one.
         if !self.check && TcpListener::bind(six).is_ok() {
@@ -237,10 +251,12 @@ impl Stage {
 
     fn print(&self) {
         let base = format!("http://localhost:{}", self.ports.public);
+        let issuer = format!("http://localhost:{}", self.ports.issuer);
         println!("\n  Lictor is up.\n");
         println!("  gateway   {base}/api/{{service}}/{{path}}   (X-API-Key: {KEY})");
         println!("  admin     {base}/admin/services");
         println!("  consul    {}/ui", self.consul());
+        println!("  issuer    {issuer}/.well-known/openid-configuration");
         for mock in &self.mocks {
             println!("  mock      {:<36} process {}", mock.name, mock.id());
         }
@@ -249,9 +265,9 @@ impl Stage {
             if !example.shows.is_empty() {
                 println!("\n  # {}", example.shows);
             }
-            println!("  {}", example.command(&base));
+            println!("  {}", example.command(Bases { gateway: &base, issuer: &issuer }).replace('\n', "\n  "));
         }
-        println!("\n  # the same as tables");
+        println!("\n  # the same as tables, the calls of an aggregate, and what became of each");
         for command in COMMANDS {
             println!("  LICTOR_API_KEY={KEY} {} {}", self.program.display(), command.join(" "));
         }
@@ -285,10 +301,11 @@ impl Stage {
     }
 
     async fn check(&mut self) -> Result<(), String> {
-        let client = Client::new(self.address());
+        let [client, issuer] =
+            [self.ports.public, self.ports.issuer].map(|port| Client::new(([127, 0, 0, 1], port).into()));
         let mut wrong = 0;
         for example in examples::ALL {
-            match example.check(self.address(), &client).await {
+            match example.check(self.address(), &client, &issuer).await {
                 Ok(()) => println!("  {} {} -> {}  {}", example.method, example.path, example.status, example.shows),
                 Err(why) => {
                     println!("  WRONG {why}");
@@ -320,51 +337,6 @@ impl Stage {
             false => Err(format!("lictor {}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr))),
         }
     }
-
-    /// A steady load, whoever dies meanwhile: one mock in an orderly way, one by force. How many requests failed.
-    async fn load(&mut self) -> usize {
-        println!("  {RATE} GET/s for {SECONDS} s, while one instance gets SIGTERM and another SIGKILL:");
-        let client = Client::new(self.address());
-        let start = tokio::time::Instant::now();
-        let mut requests = Vec::new();
-        for number in 0..RATE * SECONDS {
-            let due = start + Duration::from_secs(1) * number / RATE;
-            tokio::time::sleep_until(due).await;
-            match number {
-                n if n == RATE * 5 => self.mocks[0].signal(Signal::TERM),
-                n if n == RATE * 12 => self.mocks[4].signal(Signal::KILL),
-                _ => {}
-            }
-            let path = ["/api/user_service/users", "/api/order_service/orders"][number as usize % 2];
-            let client = client.clone();
-            // Counted from when it was due: what waits in this program waits for a client, too.
-            requests.push(tokio::spawn(async move { (client.get(path).await, due.elapsed()) }));
-        }
-        let (mut failed, mut took) = (0, Vec::new());
-        for request in requests {
-            let Ok((answer, time)) = request.await else {
-                failed += 1;
-                continue;
-            };
-            took.push(time);
-            if answer.status != 200 {
-                failed += 1;
-                println!("  failed: {} {}", answer.status, answer.body.trim());
-            }
-        }
-        took.sort_unstable();
-        let at = |share: f64| {
-            took.get((took.len() as f64 * share) as usize).or(took.last()).map_or(0.0, |t| t.as_secs_f64() * 1e3)
-        };
-        println!(
-            "  {} requests, {failed} failed; median {:.1} ms, 99 % within {:.1} ms, the slowest {:.1} ms",
-            RATE * SECONDS,
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
-        failed
-    }
 }
 
 impl Drop for Stage {
@@ -375,6 +347,7 @@ impl Drop for Stage {
         for mock in &mut self.mocks {
             mock.end(Duration::from_secs(4));
         }
+        self.issuer.take().map(|mut issuer| issuer.end(Duration::from_secs(2)));
         self.agent.take().map(|mut agent| agent.end(Duration::from_secs(3)));
         let _ = std::fs::remove_dir_all(&self.folder);
     }
