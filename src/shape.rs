@@ -80,11 +80,10 @@ impl Shape {
         names
     }
 
-    /// The members that the expression reads by name of one member of the outermost object.
+    /// The members that the expression reads by name of one member of the outermost object. `None` where it takes the whole of it.
     #[must_use]
-    pub fn members(&self, of: &str) -> BTreeSet<&str> {
+    pub fn members(&self, of: &str) -> Option<BTreeSet<&str>> {
         let mut names = BTreeSet::new();
-        self.root.members(of, &mut names);
-        names
+        self.root.members(of, &mut names).then_some(names)
     }
 }

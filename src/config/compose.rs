@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::Value as Json;
 
 use super::identity::{ClaimPath, Demanded};
 use super::policy::Policy;
 use crate::catalog::ServiceName;
 use crate::shape::Shape;
+
+/// What is percent-encoded in a path or a query: all but unreserved characters (RFC 3986 section 2.3).
+pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A `[[compose]]`: calls that make one answer together. Any number of routes may use it.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,6 +233,11 @@ pub enum Expects {
 }
 
 impl OnError {
+    /// Whether this stands in for some failure.
+    pub fn can_be(&self, fallback: &Fallback) -> bool {
+        self.other == *fallback || self.by_status.iter().any(|(_, other)| other == fallback)
+    }
+
     /// What stands in for an answer that failed with this status, or without any.
     pub fn fallback(&self, status: Option<StatusCode>) -> &Fallback {
         let written = self.by_status.iter().find(|(known, _)| Some(*known) == status);
@@ -255,6 +264,11 @@ impl Template {
 }
 
 impl Call {
+    /// Whether its method promises to change nothing (RFC 9110 section 9.2.1). Of those that calls have, one does.
+    pub fn is_safe(&self) -> bool {
+        self.method == Method::GET
+    }
+
     /// Visits the place of each call that it needs, wherever one stands, once for each time that it stands there.
     pub(super) fn visit_needs(&mut self, visit: &mut dyn FnMut(&mut usize)) {
         let templates = [&mut self.path].into_iter();

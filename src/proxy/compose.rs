@@ -65,11 +65,11 @@ const PROBLEM: usize = 256;
 const BAD_FIELDS: &str =
     "fields names up to 64 members, with commas between them and up to 8 names with dots between them for each";
 
-/// How long after its deadline an answer may still be put together.
+/// How long after its deadline an answer may still be put together; what is old may be read for half of that.
 const GRACE: Duration = Duration::from_millis(40);
 
-/// Which part of its time an aggregate waits for another's, one in so many: what hangs there has the rest of it here.
-const PATIENCE: u32 = 4;
+/// Which part of its time an aggregate that waits for another's keeps for itself, one in so many: should that hang, it asks in this time.
+const KEPT: u32 = 4;
 
 /// How many aggregates may need each other in a row, over all gateways on the way.
 const NESTED: usize = 8;
@@ -154,7 +154,8 @@ impl Composing for Aggregate {
     }
 
     fn patience(&self, call: &Call) -> Instant {
-        self.began + (self.deadline(call) - self.began) / PATIENCE
+        let deadline = self.deadline(call);
+        deadline - deadline.saturating_duration_since(self.began) / KEPT
     }
 
     fn answer<'a>(
@@ -170,11 +171,6 @@ impl Composing for Aggregate {
 impl Run<'_> {
     fn composed(&self) -> &Composed {
         &self.aggregate.composed
-    }
-
-    /// Until when what takes long may take, once its calls have ended.
-    fn grace(&self) -> Instant {
-        self.deadline.max(Instant::now()) + GRACE
     }
 }
 
@@ -320,13 +316,10 @@ async fn whole(run: &Run<'_>) -> Result<(Whole, HeaderMap), Error> {
     let small = (bytes <= INLINE).then(|| ingredients.mix(compose.size.min(2 * INLINE), Some(BRIEF)));
     let whole = match small {
         None | Some(Err(Error::AnswerTooLarge)) => {
-            let heavy = run.heavy.take();
-            let mix = move || {
-                let _last = heavy;
-                ingredients.mix(ingredients.compose.size, None)
-            };
-            let mixed = run.worker.resources.composing.help(mix);
-            timeout_at(run.grace(), mixed).await.or(Err(Error::Attempt(verdict::Outcome::TotalTimeout)))???
+            let mixed = run.worker.resources.composing.help(move || ingredients.mix(ingredients.compose.size, None));
+            timeout_at(run.deadline + GRACE, mixed)
+                .await
+                .or(Err(Error::Attempt(verdict::Outcome::TotalTimeout)))???
         }
         Some(whole) => whole?,
     };
@@ -334,7 +327,7 @@ async fn whole(run: &Run<'_>) -> Result<(Whole, HeaderMap), Error> {
     let mut headers = answer::head(whole.etag.clone(), &composed.varies);
     life.private |= composed.personal;
     life.no_store |= !missing.is_empty();
-    life.no_store |= composed.compose.calls.iter().any(|call| !render::is_safe(&call.method));
+    life.no_store |= composed.compose.calls.iter().any(|call| !call.is_safe());
     freshness::say(life, &mut headers);
     if !missing.is_empty() {
         answer::say_missing(&composed.compose, &missing, &mut headers);
@@ -344,11 +337,9 @@ async fn whole(run: &Run<'_>) -> Result<(Whole, HeaderMap), Error> {
 
 /// What of a request values may say.
 fn caller(request: &Request, call: &Call, aggregate: &Aggregate) -> Caller {
-    let given = &request.head.headers;
-    let Composed { varies, reads_fields, .. } = &*aggregate.composed;
-    let mut headers = if *reads_fields { given.clone() } else { HeaderMap::new() };
-    for name in varies.iter().filter(|_| !reads_fields) {
-        for value in given.get_all(name) {
+    let mut headers = HeaderMap::new();
+    for name in &aggregate.composed.varies {
+        for value in request.head.headers.get_all(name) {
             headers.append(name, value.clone());
         }
     }

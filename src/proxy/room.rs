@@ -33,6 +33,8 @@ struct Room {
     expected: Arc<Semaphore>,
     /// A quarter of it all, for those that take more than was expected.
     more: Arc<Semaphore>,
+    /// Units of `more`, taken or not.
+    quarter: usize,
     gauge: Arc<Gauge>,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Reservation {
     held: OwnedSemaphorePermit,
     /// What it took beyond that.
     beyond: RefCell<Vec<OwnedSemaphorePermit>>,
+    /// Units of that which are of `more`, with those that it waits for.
+    of_more: Cell<usize>,
     /// Bytes that it has room for, and those that it takes.
     size: Cell<usize>,
     taken: Cell<usize>,
@@ -53,9 +57,10 @@ pub(super) struct Reservation {
 impl Room {
     fn new(bounds: &Aggregates, gauge: &Arc<Gauge>) -> Arc<Room> {
         let units = bounds.memory / UNIT;
-        let (expected, more) = (Arc::new(Semaphore::new(units - units / 4)), Arc::new(Semaphore::new(units / 4)));
+        let quarter = units / 4;
+        let (expected, more) = (Arc::new(Semaphore::new(units - quarter)), Arc::new(Semaphore::new(quarter)));
         gauge.follow(UNIT, [expected.clone(), more.clone()]);
-        Arc::new(Room { bounds: bounds.clone(), expected, more, gauge: gauge.clone() })
+        Arc::new(Room { bounds: bounds.clone(), expected, more, quarter, gauge: gauge.clone() })
     }
 
     async fn permits(
@@ -115,7 +120,7 @@ impl Composing {
         let units = expected.min(bounds.memory / 16).div_ceil(UNIT);
         let held = room.permits(&room.expected, units, deadline).await?;
         let (size, taken) = (Cell::new(units * UNIT), Cell::new(0));
-        Ok(Reservation { room, held, beyond: RefCell::default(), size, taken, deadline })
+        Ok(Reservation { room, held, beyond: RefCell::default(), of_more: Cell::new(0), size, taken, deadline })
     }
 
     /// Does what takes long on a thread of its own: the worker goes on with other requests meanwhile.
@@ -144,23 +149,36 @@ impl Reservation {
         };
         let units = missing.div_ceil(UNIT);
         self.size.set(self.size.get() + units * UNIT);
-        let Room { bounds, expected, more, .. } = &*self.room;
+        let Room { bounds, expected, more, quarter, .. } = &*self.room;
         if self.size.get() > bounds.memory {
             return Err(Error::AnswerTooLarge);
         }
         // What nobody waits for is taken from both, so that one that is alone may have it all.
-        let mut left = units;
-        for share in [more, expected] {
-            let free = share.available_permits().min(left);
-            let taken = u32::try_from(free).ok().and_then(|free| share.clone().try_acquire_many_owned(free).ok());
-            left -= taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let now = |share: &Arc<Semaphore>, most: usize| {
+            let free = u32::try_from(share.available_permits().min(most)).unwrap_or(u32::MAX);
+            let taken = share.clone().try_acquire_many_owned(free).ok();
+            let units = taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             self.beyond.borrow_mut().extend(taken);
-        }
-        if left > 0 {
-            let permit = self.room.permits(more, left, self.deadline).await?;
+            units
+        };
+        let of_more = now(more, units);
+        self.of_more.set(self.of_more.get() + of_more);
+        let left = units - of_more - now(expected, units - of_more);
+        // It waits for the rest, and where it has, or waits for, all of one share itself, at the other one.
+        let at_more = left.min(quarter - self.of_more.get());
+        self.of_more.set(self.of_more.get() + at_more);
+        let until = self.deadline.min(Instant::now() + bounds.wait);
+        for (share, units) in [(more, at_more), (expected, left - at_more)].into_iter().filter(|(_, units)| *units > 0)
+        {
+            let permit = self.room.permits(share, units, until).await?;
             self.beyond.borrow_mut().push(permit);
         }
         Ok(())
+    }
+
+    /// The most bytes that it could take if it were alone.
+    pub(super) fn most(&self) -> usize {
+        self.room.bounds.memory
     }
 
     /// Bytes that it takes.

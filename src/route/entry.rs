@@ -4,10 +4,10 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use http::{HeaderName, Method, header};
+use http::{HeaderName, header};
 
 use super::journal::{Journal, Requests};
-use crate::config::compose::{Answer, Body, Call, Compose, Expression, Template, Value};
+use crate::config::compose::{Answer, Body, Call, Compose, Expression, Template, Value, When};
 use crate::config::identity::Demanded;
 use crate::config::routes::{Action, HeaderRules, PathChange, Pattern, Route, Target};
 use crate::telemetry::metrics::Recorder;
@@ -44,10 +44,8 @@ pub struct Composed {
     pub via: Arc<str>,
     /// The services of its calls, with a space between them.
     pub services: Arc<str>,
-    /// The fields of the client's head that its calls read by their names, or that its route is chosen by.
+    /// The fields of the client's head that its calls read, or by which this route is chosen and not another one.
     pub varies: Vec<HeaderName>,
-    /// Conditions read some besides.
-    pub reads_fields: bool,
     /// Its answers depend on who asks.
     pub personal: bool,
     /// How it went so far.
@@ -69,9 +67,9 @@ pub struct Front {
 }
 
 impl Entry {
-    /// Of a route.
-    pub(super) fn of(route: Arc<Route>, workers: usize) -> Entry {
-        let composed = Composed::of(&route, workers).map(Arc::new);
+    /// Of a route, of those that there are.
+    pub(super) fn of(route: Arc<Route>, all: &[Arc<Route>], workers: usize) -> Entry {
+        let composed = Composed::of(&route, all, workers).map(Arc::new);
         Entry { recorder: Arc::new(Recorder::new(workers)), form: form(&route, &[]), composed, route }
     }
 
@@ -95,8 +93,8 @@ impl Entry {
 }
 
 impl Composed {
-    /// Of a route, if its answers are aggregates.
-    fn of(route: &Route, workers: usize) -> Option<Composed> {
+    /// Of a route, of those that there are, if its answers are aggregates.
+    fn of(route: &Route, all: &[Arc<Route>], workers: usize) -> Option<Composed> {
         let Action::Compose { compose, parameters, answers, fields } = &route.action else { return None };
         let calls = compose.calls.iter().map(|call| entry(compose, call, route, workers)).collect();
         let requests = compose.calls.iter().map(|_| Arc::new(Requests::new(workers))).collect();
@@ -107,8 +105,9 @@ impl Composed {
         services.dedup();
         let mut reads = Reads::default();
         compose.calls.iter().for_each(|call| reads.call(call));
-        // What chose this route chose this shape.
-        route.headers.iter().for_each(|condition| reads.name(&condition.name));
+        // What chose this route, or could have chosen another one for the same path, chose this shape.
+        let before = all.iter().filter(|other| other.path.comes_before(&route.path));
+        before.flat_map(|other| &other.headers).for_each(|condition| reads.name(&condition.name));
         Some(Composed {
             calls,
             requests,
@@ -117,7 +116,6 @@ impl Composed {
             via: format!("1.1 lictor ({})", compose.name).into(),
             services: services.join(" ").into(),
             varies: reads.named,
-            reads_fields: reads.others,
             personal: reads.personal || answers.iter().any(|answer| answer.plan.is_some() || !answer.claims.is_empty()),
             journal: Arc::new(Journal::new(workers)),
             parameters: parameters.clone(),
@@ -162,8 +160,7 @@ impl Front {
 
 /// Which calls are made for an answer that reads these.
 pub fn makes(compose: &Compose, reads: impl Fn(&Call) -> bool) -> Box<[bool]> {
-    let changes = |call: &Call| call.method != Method::GET;
-    let mut makes: Box<[bool]> = compose.calls.iter().map(|call| reads(call) || changes(call)).collect();
+    let mut makes: Box<[bool]> = compose.calls.iter().map(|call| reads(call) || !call.is_safe()).collect();
     // Each call comes after those that it needs.
     for (place, call) in compose.calls.iter().enumerate().rev() {
         if makes[place] {
@@ -196,7 +193,7 @@ fn entry(compose: &Compose, call: &Call, route: &Route, workers: usize) -> Arc<E
     };
     // Its fields decide on its answers, also those that are the same for every caller.
     let form = form(&route, &call.headers);
-    Arc::new(Entry { form, ..Entry::of(Arc::new(route), workers) })
+    Arc::new(Entry { form, ..Entry::of(Arc::new(route), &[], workers) })
 }
 
 /// A hash of all that decides on the answers of a route, or of a call with these fields.
@@ -210,7 +207,6 @@ fn form(route: &Route, fields: &[(HeaderName, Template)]) -> Arc<str> {
 #[derive(Default)]
 struct Reads {
     named: Vec<HeaderName>,
-    others: bool,
     personal: bool,
 }
 
@@ -220,12 +216,10 @@ impl Reads {
         call.query.iter().for_each(|(_, template)| self.template(template));
         call.headers.iter().for_each(|(_, template)| self.template(template));
         call.body.iter().for_each(|body| self.body(body));
-        // Which field or claim an expression reads is not known.
-        if let Some(when) = &call.when {
-            let names = when.expression.shape.needs();
-            let reads = |name| names.as_ref().is_none_or(|names| names.contains(name));
-            self.others |= reads("header");
-            self.personal |= reads("header") || reads("claim");
+        if let Some(When { expression, .. }) = &call.when {
+            let fields = expression.shape.members("header").unwrap_or_default();
+            fields.iter().filter_map(|name| HeaderName::try_from(*name).ok()).for_each(|name| self.field(&name));
+            self.personal |= expression.shape.needs().is_none_or(|names| names.contains("claim"));
         }
     }
 

@@ -33,7 +33,8 @@ pub(super) struct Node {
 impl Table {
     /// The routes of a configuration.
     pub fn new(routes: &[Arc<Route>], workers: usize) -> Table {
-        let mut entries: Vec<_> = routes.iter().map(|route| Arc::new(Entry::of(route.clone(), workers))).collect();
+        let mut entries: Vec<_> =
+            routes.iter().map(|route| Arc::new(Entry::of(route.clone(), routes, workers))).collect();
         let first = by_compose(&entries);
         entries.iter_mut().for_each(|entry| counting_with(entry, &first));
         let mut table = Table { entries, ..Table::default() };

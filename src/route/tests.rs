@@ -231,3 +231,27 @@ fn what_came_of_a_compose_is_counted_over_its_routes_and_stays_when_one_of_them_
         }
     }
 }
+
+#[test]
+fn an_aggregate_varies_by_what_its_calls_read_and_by_what_could_have_chosen_another_route() {
+    let route = |path: &str, more: &str| format!("[[route]]\npath = {{ {path} }}\n{more}\n");
+    let of = |name: &str| format!("compose = \"page\"\nname = \"{name}\"");
+    let text = [
+        route("prefix = \"/page\"", &of("plain")),
+        route("prefix = \"/page\"", &format!("{}\nheaders = {{ X-Client = \"phone\" }}", of("phone"))),
+        route("pattern = \"/page/{id}\"", "service = \"s\"\nheaders = { X-Canary = \"1\" }"),
+        route("prefix = \"/\"", "service = \"s\"\nheaders = { X-Last = \"1\" }"),
+        route("prefix = \"/other\"", &of("other")),
+        "[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"a\"\nservice = \"s\"\npath = \"/{header.X-Of}\"\nwhen = \"header.\\\"x-if\\\" == 'a'\"\n".to_owned(),
+    ]
+    .concat();
+    let table = table(&text);
+    for (name, wanted) in
+        [("plain", "x-of x-if x-client x-canary"), ("phone", "x-of x-if x-client x-canary"), ("other", "x-of x-if")]
+    {
+        let entry = table.all().iter().find(|entry| &*entry.route.name == name).expect("it is there");
+        let composed = entry.composed.as_ref().expect("it is an aggregate");
+        let names: Vec<&str> = composed.varies.iter().map(HeaderName::as_str).collect();
+        assert_eq!((names.join(" ").as_str(), composed.personal), (wanted, false), "{name}");
+    }
+}

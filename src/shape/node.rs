@@ -84,13 +84,17 @@ impl Node {
         }
     }
 
-    /// Adds the members that it reads by name of one member of the current value, an object.
-    pub(super) fn members<'a>(&'a self, of: &str, names: &mut BTreeSet<&'a str>) {
+    /// Adds the members that it reads by name of one member of the current value, an object; says whether it reads no others.
+    pub(super) fn members<'a>(&'a self, of: &str, names: &mut BTreeSet<&'a str>) -> bool {
         match self {
-            Node::Chain(first, then) if first.is_member(of) => {
-                then.needs(names);
+            Node::Chain(first, then) if first.is_member(of) => then.needs(names),
+            Node::Field(name) => **name != *of,
+            Node::Current | Node::Index(_) | Node::Slice(_) => false,
+            other => {
+                let mut all = true;
+                other.parts(&mut |node| all &= node.members(of, names));
+                all
             }
-            other => other.parts(&mut |node| node.members(of, names)),
         }
     }
 

@@ -47,11 +47,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(base: &str, key: &str) -> Result<Client, String> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        // Nobody else than the gateway is sent the key.
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-        let http = http.timeout(Duration::from_secs(10)).build().map_err(|error| error.to_string())?;
+        let http = http("", &[])?;
         Ok(Client { http, base: base.trim_end_matches('/').to_owned(), key: key.to_owned() })
     }
 
@@ -86,7 +83,7 @@ impl Client {
             Command::ClearCache { .. } => self.http.post(url),
             _ => self.http.get(url),
         };
-        let answer = request.header("x-api-key", &self.key).send().await.map_err(|error| self.no_answer(&error))?;
+        let answer = request.header(X_API_KEY, &self.key).send().await.map_err(|error| self.no_answer(&error))?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(|error| self.no_answer(&error))?;
         match status {
@@ -137,8 +134,9 @@ impl Client {
         let credential =
             [header::AUTHORIZATION, header::COOKIE, X_API_KEY].iter().any(|name| headers.contains_key(name));
         let admin = Url::parse(&self.base).map(|base| addresses(&base)).unwrap_or_default();
-        let own = !credential && is_own(&addresses(&url), &admin, listeners);
-        if own {
+        let mut own = if credential { Vec::new() } else { addresses(&url) };
+        own.retain(|asked| is_own(asked, &admin, listeners));
+        if !own.is_empty() {
             headers.extend(HeaderValue::from_str(&self.key).map(|key| (X_API_KEY, key)));
         }
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -148,8 +146,9 @@ impl Client {
             }
             false => format!("no gateway answers at {host} ({})", innermost(error)),
         };
+        let http = http(&host, &own)?;
         let began = Instant::now();
-        let request = self.http.get(url).headers(headers).timeout(patience);
+        let request = http.get(url).headers(headers).timeout(patience);
         let answer = request.send().await.map_err(|error| failed(&error))?;
         let text =
             |name: &str| answer.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -158,7 +157,7 @@ impl Client {
             partial: text("lictor-partial"),
             cache: text("cache-status"),
             request_id: text("x-request-id"),
-            without_key: Some(host.clone()).filter(|_| !own && !credential),
+            without_key: Some(host.clone()).filter(|_| own.is_empty() && !credential),
             ..Tried::default()
         };
         let bytes = answer.bytes().await.map_err(|error| failed(&error))?.len() as u64;
@@ -176,6 +175,14 @@ impl Client {
     }
 }
 
+/// Asks gateways; a host of this name at these addresses alone, if there are any. Nobody else than the gateway is sent the key.
+fn http(host: &str, addresses: &[SocketAddr]) -> Result<reqwest::Client, String> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let http = if addresses.is_empty() { http } else { http.resolve_to_addrs(host, addresses) };
+    http.timeout(Duration::from_secs(10)).build().map_err(|error| error.to_string())
+}
+
 /// The addresses that a URL leads to; none where its host has none.
 fn addresses(url: &Url) -> Vec<SocketAddr> {
     let mut found = url.socket_addrs(|| None).unwrap_or_default();
@@ -187,17 +194,17 @@ fn addresses(url: &Url) -> Vec<SocketAddr> {
 
 /// Whether what is asked for is the gateway's, whose admin pages have these addresses: it is one of them, or of its listeners. A
 /// listener whose port the system chose may have any. One of loopback is the gateway's only where that is on this machine.
-fn is_own(asked: &[SocketAddr], admin: &[SocketAddr], listeners: &[SocketAddr]) -> bool {
-    let beside_admin = |asked: &SocketAddr| admin.iter().any(|admin| admin.ip() == asked.ip());
+fn is_own(asked: &SocketAddr, admin: &[SocketAddr], listeners: &[SocketAddr]) -> bool {
+    let beside_admin = admin.iter().any(|admin| admin.ip() == asked.ip());
     let is_local = admin.iter().any(|admin| admin.ip().is_loopback());
-    let leads = |listener: &SocketAddr, asked: &SocketAddr| {
+    let leads = |listener: &SocketAddr| {
         let ip = match listener.ip() {
-            ip if ip.is_unspecified() => beside_admin(asked),
+            ip if ip.is_unspecified() => beside_admin,
             ip => ip == asked.ip() && (is_local || !ip.is_loopback()),
         };
         ip && (listener.port() == asked.port() || listener.port() == 0)
     };
-    asked.iter().any(|asked| admin.contains(asked) || listeners.iter().any(|listener| leads(listener, asked)))
+    admin.contains(asked) || listeners.iter().any(leads)
 }
 
 /// The page that an answer holds. A page may lack what its gateway is too old for, but not `main`, which all have.
@@ -243,7 +250,19 @@ mod tests {
             ("http://127.0.0.1:5000", remote, "127.0.0.1:5000", false),
         ] {
             let listener = listener.parse().expect("an address");
-            assert_eq!(is_own(&at(asked), &at(admin), &[listener]), own, "{asked} {admin} {listener}");
+            let found = at(asked).iter().any(|asked| is_own(asked, &at(admin), &[listener]));
+            assert_eq!(found, own, "{asked} {admin} {listener}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_as_well_is_asked_where_the_gateway_is() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let http = http("lictor.test", &[address]).expect("a client");
+        let asked = tokio::spawn(http.get(format!("http://lictor.test:{}/", address.port())).send());
+        let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await;
+        accepted.expect("it is asked here, whatever a resolver says").expect("a connection");
+        asked.abort();
     }
 }

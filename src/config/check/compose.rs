@@ -43,6 +43,8 @@ pub(super) struct Composed {
     claims: Option<usize>,
     /// A line that names the parameter `fields` of the request's query, if any does.
     fields: Option<usize>,
+    /// What of its calls is right and does less than it seems to.
+    warnings: Vec<String>,
 }
 
 /// All composes. `base` is what holds for calls where they say nothing else.
@@ -120,11 +122,13 @@ fn compose(section: &Section<'_>, base: &Policy, claimed: &[HeaderName]) -> Comp
         section.mistake("call", 0, why);
     }
     let (parameters, claims, fields) = (RefCell::default(), Cell::default(), Cell::default());
-    let mut read = Vec::new();
+    let (mut read, mut warnings) = (Vec::new(), Vec::new());
     for (own, each) in sections.iter().zip(&names) {
         let (parameters, claims, fields) = (&parameters, &claims, &fields);
         let scope = Scope { calls: &names, item: each.list, parameters, claims, fields, claimed };
-        read.push(calls::call(own, &each.text, &scope, base, &bounds));
+        let call = calls::call(own, &each.text, &scope, base, &bounds);
+        warnings.extend(call.as_ref().and_then(|call| calls::unstored(own, call, &name)));
+        read.push(call);
         own.finish();
     }
     if let Some((own, _)) = sections.iter().zip(&names).find(|(_, name)| errors && name.text == "errors") {
@@ -149,6 +153,7 @@ fn compose(section: &Section<'_>, base: &Policy, claimed: &[HeaderName]) -> Comp
         parameters,
         claims: claims.get(),
         fields: fields.get(),
+        warnings,
     }
 }
 
@@ -240,9 +245,10 @@ fn in_order(mut calls: Vec<Option<Call>>, names: &[Name], sections: &[Section<'_
     Some(calls.into_iter().map(|(_, call)| call).collect())
 }
 
-/// Warnings: a compose that no route uses, and, for a configuration without Consul, calls to services that nobody provides.
+/// Warnings: those of calls, a compose that no route uses, and, for a configuration without Consul, calls to services that nobody
+/// provides.
 pub(super) fn idle(composed: &[Composed], routes: &[Arc<Route>], services: Option<&[StaticService]>) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = composed.iter().flat_map(|composed| composed.warnings.iter().cloned()).collect();
     for Composed { name, .. } in composed {
         let uses =
             |route: &Arc<Route>| matches!(&route.action, Action::Compose { compose, .. } if compose.name == *name);

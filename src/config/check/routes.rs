@@ -151,7 +151,7 @@ fn route(
 /// A warning of an aggregate that changes something, where its route does not say for which methods: it would with each GET.
 fn unasked(route: &str, action: &Action) -> Option<String> {
     let Action::Compose { compose, .. } = action else { return None };
-    let call = compose.calls.iter().find(|call| call.method != Method::GET)?;
+    let call = compose.calls.iter().find(|call| !call.is_safe())?;
     let (compose, call, method) = (&compose.name, &call.name, &call.method);
     let why = format!("the call `{call}` of [[compose]] `{compose}` is a {method}, which its GET and HEAD make, too");
     Some(format!(

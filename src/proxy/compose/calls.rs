@@ -13,7 +13,7 @@ use super::content::Content;
 use super::failure::{Failure, Stop};
 use super::part::{self, Got};
 use super::render::{self, Known, Rendered, Requests};
-use super::{BRIEF, INLINE, Run, freshness};
+use super::{BRIEF, GRACE, INLINE, Run, freshness};
 use crate::config::compose::{Call, Fallback, Template, Value as Named};
 use crate::filter::cache::Lifetime;
 use crate::proxy::error::{Error, PartFailed};
@@ -87,7 +87,8 @@ fn known<'a>(run: &Run<'_>, needed: impl Iterator<Item = (usize, &'a Answered)>)
         bytes += answered.bytes;
         answers.push((place, answered.content.as_ref().map_or(Value::Null, Content::value)));
     }
-    (Known { compose: run.composed().compose.clone(), caller: run.caller.clone(), answers, budget: BRIEF }, bytes)
+    let (compose, caller) = (run.composed().compose.clone(), run.caller.clone());
+    (Known { compose, caller, answers, budget: BRIEF, bodies: run.room.most() }, bytes)
 }
 
 /// What the configuration says in place of an answer; it is read once, however many elements it is for.
@@ -243,7 +244,7 @@ async fn stand_in(
             return Err(failed(call, failure, failure.status));
         }
         Fallback::Stale => match rendered {
-            Some(rendered) => match timeout_at(run.grace(), part::stale(run, place, rendered)).await {
+            Some(rendered) => match timeout_at(run.deadline + GRACE / 2, part::stale(run, place, rendered)).await {
                 Ok(Some(got)) => {
                     let missing = Some((failure.reason, failure.status));
                     return Ok(Element { missing, ..got.into() });

@@ -27,16 +27,11 @@ impl Heavy {
             self.0.borrow_mut().push(value.clone());
         }
     }
-
-    /// What it keeps, for somebody who may take long.
-    pub(super) fn take(&self) -> Vec<Value> {
-        self.0.take()
-    }
 }
 
 impl Drop for Heavy {
     fn drop(&mut self) {
-        let values = self.take();
+        let values = self.0.take();
         if let (false, Ok(runtime)) = (values.is_empty(), Handle::try_current()) {
             runtime.spawn_blocking(move || drop(values));
         }

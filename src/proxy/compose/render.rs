@@ -7,16 +7,13 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value as Claim};
 
 use super::failure::Failure;
-use crate::config::compose::{Body, Call, Compose, Each, Expects, Piece, Place, Template, Value as Named};
+use crate::config::compose::{Body, Call, Compose, Each, Expects, Piece, Place, RESERVED, Template, Value as Named};
 use crate::shape::{self, Budget, Object, Text, Value};
-
-/// All but unreserved characters (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What of a request values may say, and how long what is made of them may be.
 #[derive(Debug, Default)]
@@ -44,6 +41,8 @@ pub(super) struct Known {
     pub(super) answers: Vec<(usize, Value)>,
     /// What one condition may take.
     pub(super) budget: Budget,
+    /// The most bytes of all bodies together: one for each element may be many times what they are made of.
+    pub(super) bodies: usize,
 }
 
 /// A call as it is to be asked.
@@ -69,7 +68,7 @@ pub(super) struct Requests {
 /// What a call asks for.
 ///
 /// # Errors
-/// When nothing can be asked: what should be a list is none, or has too many elements.
+/// When nothing can be asked: what should be a list is none, or has too many elements, or the bodies have too many bytes.
 pub(super) fn requests(known: &Known, call: &Call) -> Result<Requests, Failure> {
     let list = match &call.each {
         None => vec![Value::Null],
@@ -77,12 +76,13 @@ pub(super) fn requests(known: &Known, call: &Call) -> Result<Requests, Failure> 
     };
     let mut requests = Requests::default();
     let mut places = Places::default();
+    let mut left = known.bodies;
     for item in list {
         let scope = Scope { known, item: call.each.is_some().then_some(&item) };
         let different = &mut requests.different;
         let place = match scope.request(call) {
-            // What changes something is asked for as often as it is written.
-            Ok(Some(rendered)) if call.each.is_some() && is_safe(&call.method) => {
+            // What changes something is asked for as often as it is written. What does not has no body.
+            Ok(Some(rendered)) if call.each.is_some() && call.is_safe() => {
                 let alike = places.entry((rendered.path.clone(), rendered.body.clone())).or_default();
                 let known = alike.iter().find(|&&known| different[known] == rendered).copied();
                 Ok(Some(known.unwrap_or_else(|| {
@@ -92,6 +92,8 @@ pub(super) fn requests(known: &Known, call: &Call) -> Result<Requests, Failure> 
                 })))
             }
             Ok(Some(rendered)) => {
+                let body = rendered.body.as_ref().map_or(0, Bytes::len);
+                left = left.checked_sub(body).ok_or(Failure::because("too_large"))?;
                 different.push(rendered);
                 Ok(Some(different.len() - 1))
             }
@@ -383,9 +385,4 @@ fn visible(text: &str) -> String {
         }
         out
     })
-}
-
-/// Whether a method promises to change nothing (RFC 9110 section 9.2.1), of those that calls have.
-pub(super) fn is_safe(method: &Method) -> bool {
-    *method == Method::GET
 }

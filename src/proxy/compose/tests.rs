@@ -18,7 +18,7 @@ use crate::proxy::room::Composing;
 use crate::proxy::tests::rig::{self, paused};
 use crate::shape::{self, Value};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The aggregate of a configuration whose calls these are, for a route with the parameters `id` and `name`.
 pub(super) fn compose(calls: &str) -> Arc<Compose> {
@@ -43,7 +43,13 @@ pub(super) fn known(compose: &Arc<Compose>, parameters: &[&str], query: &str, an
     };
     let value = |(call, json): &(usize, &str)| (*call, shape::read(json.as_bytes()).expect("JSON"));
     let answers = answers.iter().map(value).collect();
-    Known { compose: compose.clone(), caller: Arc::new(caller), answers, budget: shape::Budget::default() }
+    Known {
+        compose: compose.clone(),
+        caller: Arc::new(caller),
+        answers,
+        budget: shape::Budget::default(),
+        bodies: 1 << 20,
+    }
 }
 
 fn seconds(n: u64) -> Duration {
@@ -138,6 +144,30 @@ fn what_is_more_than_there_is_for_all_is_too_large_at_once_and_nobody_is_to_come
         alone.take(1024 * 1024).await.expect("all of it");
         assert_eq!(alone.take(1).await.err(), Some(Error::AnswerTooLarge));
         assert_eq!(began.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn one_that_has_all_the_room_for_what_is_not_expected_gets_what_others_let_go_of() {
+    paused(async {
+        let bounds = Aggregates { memory: 1024 * 1024, wait: seconds(60) };
+        let composing = Composing::new(&bounds, 1);
+        let end = Instant::now() + seconds(60);
+        let mut others = Vec::new();
+        for _ in 0..11 {
+            others.push(composing.reserve(&bounds, 64 * 1024, end).await.expect("there is room"));
+        }
+        let own = composing.reserve(&bounds, 64 * 1024, end).await.expect("the last of what is expected");
+        own.take((64 + 256) * 1024).await.expect("a quarter of it all is free");
+        let began = Instant::now();
+        let mut more = Box::pin(own.take(128 * 1024));
+        assert!(timeout(Duration::ZERO, &mut more).await.is_err(), "nothing is free");
+        others.truncate(9);
+        more.await.expect("two others have let go of as much");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(others);
+        own.take(576 * 1024).await.expect("it is alone");
+        assert_eq!(own.take(1).await.err(), Some(Error::AnswerTooLarge));
     });
 }
 

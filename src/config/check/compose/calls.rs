@@ -1,14 +1,14 @@
 //! `[[compose.call]]`: one request of an aggregate.
 
 use http::{HeaderName, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::super::{actions, policy};
 use super::expressions::expression;
 use super::failure::on_error;
 use super::values::{self, Scope};
 use crate::catalog::ServiceName;
-use crate::config::compose::{Body, Call, Each, Expects, Fallback, OnError, Piece, Place, Template, When};
+use crate::config::compose::{Body, Call, Each, Expects, Fallback, OnError, Piece, Place, RESERVED, Template, When};
 use crate::config::file::{ReadJson, Section, Written};
 use crate::config::policy::Policy;
 use crate::fields::{self, Traits};
@@ -16,9 +16,6 @@ use crate::fields::{self, Traits};
 /// The methods of calls.
 const METHODS: [(&str, &str); 5] =
     [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE")];
-
-/// All but unreserved characters (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What holds for the calls of a compose that say nothing else.
 pub(super) struct Bounds {
@@ -174,7 +171,12 @@ fn when(section: &Section<'_>, scope: &Scope<'_>) -> Option<When> {
         section.mistake("when", text.line, why);
         return None;
     };
-    for name in expression.shape.members("header") {
+    let Some(fields) = expression.shape.members("header") else {
+        let why = "reads all fields of the client's: name those that it needs, header.\"x-client\"";
+        section.mistake("when", text.line, why);
+        return None;
+    };
+    for name in fields {
         let lower = name.to_ascii_lowercase();
         if lower != name {
             let why = format!("`{name}` is a field, and its name is in lower case here: write header.\"{lower}\"");
@@ -199,14 +201,26 @@ fn when(section: &Section<'_>, scope: &Scope<'_>) -> Option<When> {
     Some(When { expression, calls, parameters })
 }
 
+/// A warning of a call that says who asks, and whose answers are to be stored: those are not, unless they are said to be for all (RFC
+/// 9111 section 3.5), and what is stored for a while by our word alone is said by nobody to be that.
+pub(super) fn unstored(section: &Section<'_>, call: &Call, compose: &str) -> Option<String> {
+    let says_who = |(name, _): &&(HeaderName, Template)| [header::AUTHORIZATION, header::COOKIE].contains(name);
+    let (field, _) = call.headers.iter().find(says_who)?;
+    let stale = call.on_error.can_be(&Fallback::Stale);
+    let wants = if stale { "on_error has \"stale\"" } else { "it has `cache`" };
+    let name = &call.name;
+    (stale || section.is_written("cache") && call.policy.cache.enabled).then(|| {
+        format!("the call `{name}` of [[compose]] `{compose}` sends `{field}`, and {wants}: of its answers only those are stored that say Cache-Control: public or s-maxage, whatever its ttl is")
+    })
+}
+
 /// `on_error`; `stale` is for calls whose answers are stored.
 fn failure(section: &Section<'_>, policy: &Policy, method: Option<&Method>) -> OnError {
     let fail = OnError { by_status: Vec::new(), other: Fallback::Fail };
     let Some(written) = section.json("on_error") else { return fail };
     let read = on_error(&written.value).map_err(|why| section.mistake("on_error", written.line, why));
     let found = read.unwrap_or(fail);
-    let stale = |fallback: &Fallback| *fallback == Fallback::Stale;
-    let uses_store = stale(&found.other) || found.by_status.iter().any(|(_, fallback)| stale(fallback));
+    let uses_store = found.can_be(&Fallback::Stale);
     let is_get = method.is_none_or(|method| *method == Method::GET);
     if uses_store && !is_get {
         let why = "\"stale\" is for a GET: no other answer is stored, so that nothing old could stand in";

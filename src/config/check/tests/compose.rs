@@ -10,7 +10,7 @@ use crate::config::compose::{Piece, Value};
 const BASE: &str = "[[route]]\npath = { pattern = \"/pages/{id}\" }\ncompose = \"page\"\n[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"order\"\nservice = \"orders\"\npath = \"/orders/{id}\"\n";
 
 /// What stands in a second call of [`BASE`], the key and a part of the message of its one mistake.
-const CALLS: [(&str, &str, &str); 47] = [
+const CALLS: [(&str, &str, &str); 48] = [
     ("path = \"users\"", "path", "does not begin with /"),
     ("path = \"http://evil/x\"", "path", "the host is the service's"),
     ("path = \"/a?b=1\"", "path", "there is query"),
@@ -53,6 +53,7 @@ const CALLS: [(&str, &str, &str); 47] = [
     ("path = \"/a\"\nwhen = \"@\"", "when", "name what it reads"),
     ("path = \"/a\"\nwhen = \"item.a\"", "when", "each = \"call.list\""),
     ("path = \"/a\"\nwhen = \"header.\\\"X-Client\\\" == 'a'\"", "when", "write header.\"x-client\""),
+    ("path = \"/a\"\nwhen = \"length(header) > `3`\"", "when", "reads all fields of the client's"),
     ("path = \"/a\"\nwhen = \"query.a && @.header.\\\"x-api-key\\\"\"", "when", "word to the gateway alone"),
     ("path = \"/a\"\non_error = \"ignore\"", "on_error", "`ignore` is not understood: write \"fail\""),
     ("path = \"/a\"\non_error = { 200 = \"null\" }", "on_error", "from 400 to 599"),

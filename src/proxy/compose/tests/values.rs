@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{compose, known};
 use crate::proxy::compose::failure::Failure;
-use crate::proxy::compose::render::{Rendered, requests};
+use crate::proxy::compose::render::{Known, Rendered, requests};
 use crate::shape;
 
 /// What clients and services may say to break out of a place.
@@ -251,5 +251,17 @@ fn a_list_that_is_not_there_is_empty_and_one_that_is_too_long_or_no_list_is_a_fa
     assert_eq!(asked(r#"{"items":[1,2,3,4,5]}"#).err(), Some(Failure::because("too_many")));
     for odd in [r#"{"items":{"n":1}}"#, r#"{"items":"12"}"#, r#"{"items":0}"#, r#"{"items":false}"#] {
         assert_eq!(asked(odd).err(), Some(Failure::because("bad_value")), "{odd}");
+    }
+}
+
+#[test]
+fn bodies_of_a_list_that_are_too_much_together_are_a_failure_before_all_of_them_are_made() {
+    let body = "method = \"POST\"\nbody = { all = \"{first}\" }\n";
+    let compose = compose(&EACH.replace("when = \"item.n != `2`\"\n", body));
+    let answer = r#"{"items":[{"n":1},{"n":2},{"n":3}]}"#;
+    let each = answer.len() + r#"{"all":}"#.len();
+    for (bodies, wanted) in [(3 * each, None), (3 * each - 1, Some(Failure::because("too_large")))] {
+        let known = Known { bodies, ..known(&compose, &[], "", &[(0, answer)]) };
+        assert_eq!(requests(&known, &compose.calls[1]).err(), wanted, "{bodies}");
     }
 }

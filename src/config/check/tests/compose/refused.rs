@@ -99,6 +99,26 @@ fn whoever_names_what_there_is_none_of_is_told_so() {
 }
 
 #[test]
+fn a_stored_answer_to_a_call_that_says_who_asks_is_a_warning() {
+    let second = "[[compose.call]]\nname = \"user\"\nservice = \"users\"\npath = \"/u\"\n";
+    for (more, wanted) in [
+        (
+            "headers = { Authorization = \"Bearer x\" }\ncache = { ttl = \"1m\" }",
+            "sends `authorization`, and it has `cache`",
+        ),
+        ("headers = { Cookie = \"{header.Cookie}\" }\ncache = { ttl = \"1m\" }\non_error = \"stale\"", "has \"stale\""),
+        ("headers = { Authorization = \"Bearer x\" }", ""),
+        ("headers = { X-Of = \"1\" }\ncache = { ttl = \"1m\" }", ""),
+        ("headers = { Cookie = \"a=b\" }\ncache = { enabled = false }", ""),
+    ] {
+        let warnings = config(&format!("{BASE}{second}{more}\n")).warnings;
+        let found = warnings.iter().find(|warning| warning.contains("only those are stored"));
+        assert_eq!(found.is_some_and(|found| found.contains(wanted)), !wanted.is_empty(), "{more}: {warnings:?}");
+        assert!(found.is_some() || wanted.is_empty(), "{more}: {warnings:?}");
+    }
+}
+
+#[test]
 fn a_call_that_changes_something_without_methods_of_its_route_is_a_warning() {
     let pay = |methods: &str| {
         let call = "[[compose.call]]\nname = \"pay\"\nservice = \"s\"\nmethod = \"DELETE\"\npath = \"/\"\n";
