@@ -7,6 +7,7 @@
 
 mod entry;
 pub mod journal;
+mod order;
 mod search;
 mod table;
 

@@ -62,19 +62,6 @@ pub struct Pattern {
     pub rest: Option<Box<str>>,
 }
 
-impl Pattern {
-    /// Whether some path matches both, for which this one, which has no fewer segments, is tried before the other or beside it.
-    pub fn comes_before(&self, other: &Pattern) -> bool {
-        let like = |(one, other): (&Segment, &Segment)| match (one, other) {
-            (Segment::Literal(one), Segment::Literal(other)) => one == other,
-            _ => true,
-        };
-        let longer = self.segments.len() > other.segments.len() && other.below;
-        let as_long = self.segments.len() == other.segments.len();
-        (longer || as_long) && self.segments.iter().zip(&other.segments).all(like)
-    }
-}
-
 /// One part of a path, between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
@@ -31,7 +31,7 @@ use super::error::Error;
 use super::exchange::{Exchange, Worker};
 use super::room::Reservation;
 use crate::config::RequestLimits;
-use crate::fields::{LICTOR_PARTIAL, Traits};
+use crate::fields::LICTOR_PARTIAL;
 use crate::filter::auth::is_api_key;
 use crate::filter::cache;
 use crate::io::Client;
@@ -316,7 +316,15 @@ async fn whole(run: &Run<'_>) -> Result<(Whole, HeaderMap), Error> {
     let small = (bytes <= INLINE).then(|| ingredients.mix(compose.size.min(2 * INLINE), Some(BRIEF)));
     let whole = match small {
         None | Some(Err(Error::AnswerTooLarge)) => {
-            let mixed = run.worker.resources.composing.help(move || ingredients.mix(ingredients.compose.size, None));
+            // In this order they are dropped where no helper comes to it in time.
+            let all = (ingredients, run.heavy.take());
+            let mixed = run.worker.resources.composing.help(move || {
+                let (ingredients, heavy) = all;
+                let whole = ingredients.mix(ingredients.compose.size, None);
+                drop(ingredients);
+                heavy.drop_here();
+                whole
+            });
             timeout_at(run.deadline + GRACE, mixed)
                 .await
                 .or(Err(Error::Attempt(verdict::Outcome::TotalTimeout)))???
@@ -343,10 +351,7 @@ fn caller(request: &Request, call: &Call, aggregate: &Aggregate) -> Caller {
             headers.append(name, value.clone());
         }
     }
-    // A client's word on these is for the gateway: what it says of who asks, and whom, has not been looked at yet.
-    let ends = |name: &&HeaderName| crate::fields::of(name.as_str()).any(Traits::ENDS_HERE);
-    let ours: Vec<_> = headers.keys().filter(ends).cloned().collect();
-    ours.iter().for_each(|name| drop(headers.remove(name)));
+    // A key is for the gateway.
     if headers.get_all(header::AUTHORIZATION).iter().any(is_api_key) {
         headers.remove(header::AUTHORIZATION);
     }

@@ -15,6 +15,9 @@ use crate::plane::room::Gauge;
 /// Bytes that are counted as one.
 const UNIT: usize = 1024;
 
+/// Of all memory, one in so many parts is what an aggregate may take at once where others begin.
+const SHARE: usize = 16;
+
 /// What all aggregates of a process share.
 #[derive(Debug)]
 pub struct Composing {
@@ -117,7 +120,7 @@ impl Composing {
             room.clone()
         };
         // Others must have a chance, too.
-        let units = expected.min(bounds.memory / 16).div_ceil(UNIT);
+        let units = expected.min(bounds.memory / SHARE).div_ceil(UNIT);
         let held = room.permits(&room.expected, units, deadline).await?;
         let (size, taken) = (Cell::new(units * UNIT), Cell::new(0));
         Ok(Reservation { room, held, beyond: RefCell::default(), of_more: Cell::new(0), size, taken, deadline })
@@ -168,9 +171,15 @@ impl Reservation {
         let at_more = left.min(quarter - self.of_more.get());
         self.of_more.set(self.of_more.get() + at_more);
         let until = self.deadline.min(Instant::now() + bounds.wait);
-        for (share, units) in [(more, at_more), (expected, left - at_more)].into_iter().filter(|(_, units)| *units > 0)
-        {
-            let permit = self.room.permits(share, units, until).await?;
+        if at_more > 0 {
+            let permit = self.room.permits(more, at_more, until).await?;
+            self.beyond.borrow_mut().push(permit);
+        }
+        // In pieces, between which those come that begin: who waits first gets all that is let go of until it has what it wants.
+        let (mut left, piece) = (left - at_more, (bounds.memory / SHARE / UNIT).max(1));
+        while left > 0 {
+            let permit = self.room.permits(expected, left.min(piece), until).await?;
+            left -= permit.num_permits();
             self.beyond.borrow_mut().push(permit);
         }
         Ok(())

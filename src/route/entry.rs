@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, header};
 
 use super::journal::{Journal, Requests};
+use super::order::comes_before;
 use crate::config::compose::{Answer, Body, Call, Compose, Expression, Template, Value, When};
 use crate::config::identity::Demanded;
 use crate::config::routes::{Action, HeaderRules, PathChange, Pattern, Route, Target};
@@ -70,7 +71,9 @@ impl Entry {
     /// Of a route, of those that there are.
     pub(super) fn of(route: Arc<Route>, all: &[Arc<Route>], workers: usize) -> Entry {
         let composed = Composed::of(&route, all, workers).map(Arc::new);
-        Entry { recorder: Arc::new(Recorder::new(workers)), form: form(&route, &[]), composed, route }
+        let varies = composed.as_ref().map_or(&[][..], |composed| &composed.varies);
+        let form = form(&route, &[], varies);
+        Entry { recorder: Arc::new(Recorder::new(workers)), form, composed, route }
     }
 
     /// The same, with this for its aggregates.
@@ -105,8 +108,8 @@ impl Composed {
         services.dedup();
         let mut reads = Reads::default();
         compose.calls.iter().for_each(|call| reads.call(call));
-        // What chose this route, or could have chosen another one for the same path, chose this shape.
-        let before = all.iter().filter(|other| other.path.comes_before(&route.path));
+        // What chose this route, or could have chosen another one instead, chose this shape.
+        let before = all.iter().filter(|other| comes_before(other, route));
         before.flat_map(|other| &other.headers).for_each(|condition| reads.name(&condition.name));
         Some(Composed {
             calls,
@@ -192,14 +195,14 @@ fn entry(compose: &Compose, call: &Call, route: &Route, workers: usize) -> Arc<E
         strips: false,
     };
     // Its fields decide on its answers, also those that are the same for every caller.
-    let form = form(&route, &call.headers);
+    let form = form(&route, &call.headers, &[]);
     Arc::new(Entry { form, ..Entry::of(Arc::new(route), &[], workers) })
 }
 
-/// A hash of all that decides on the answers of a route, or of a call with these fields.
-fn form(route: &Route, fields: &[(HeaderName, Template)]) -> Arc<str> {
+/// A hash of all that decides on the answers of a route, or of a call with these fields, and of what they say that they vary by.
+fn form(route: &Route, fields: &[(HeaderName, Template)], varies: &[HeaderName]) -> Arc<str> {
     let Route { headers, query, action, request_headers, policy, .. } = route;
-    let whole = format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}{fields:?}", policy.cache);
+    let whole = format!("{headers:?}{query:?}{action:?}{request_headers:?}{:?}{fields:?}{varies:?}", policy.cache);
     format!("{:x}", foldhash::fast::FixedState::default().hash_one(whole)).into()
 }
 

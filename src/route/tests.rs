@@ -232,26 +232,68 @@ fn what_came_of_a_compose_is_counted_over_its_routes_and_stays_when_one_of_them_
     }
 }
 
+/// The fields by which the aggregate of the route `page` varies, beside these others.
+fn varies(page: &str, others: &[&str]) -> String {
+    let calls = "[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"a\"\nservice = \"s\"\npath = \"/{header.X-Of}\"\nwhen = \"header.\\\"x-if\\\" == 'a'\"\n";
+    let route = |more: &str| format!("[[route]]\n{more}\n");
+    let others: String = others.iter().map(|more| route(&format!("service = \"s\"\n{more}"))).collect();
+    let table = table(&(route(&format!("name = \"page\"\ncompose = \"page\"\n{page}")) + &others + calls));
+    let entry = table.all().iter().find(|entry| &*entry.route.name == "page").expect("it is there");
+    let composed = entry.composed.as_ref().expect("it is an aggregate");
+    assert!(!composed.personal);
+    let names: Vec<&str> = composed.varies.iter().map(HeaderName::as_str).collect();
+    names.join(" ").replace("x-of x-if", "").trim().to_owned()
+}
+
 #[test]
-fn an_aggregate_varies_by_what_its_calls_read_and_by_what_could_have_chosen_another_route() {
-    let route = |path: &str, more: &str| format!("[[route]]\npath = {{ {path} }}\n{more}\n");
-    let of = |name: &str| format!("compose = \"page\"\nname = \"{name}\"");
-    let text = [
-        route("prefix = \"/page\"", &of("plain")),
-        route("prefix = \"/page\"", &format!("{}\nheaders = {{ X-Client = \"phone\" }}", of("phone"))),
-        route("pattern = \"/page/{id}\"", "service = \"s\"\nheaders = { X-Canary = \"1\" }"),
-        route("prefix = \"/\"", "service = \"s\"\nheaders = { X-Last = \"1\" }"),
-        route("prefix = \"/other\"", &of("other")),
-        "[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"a\"\nservice = \"s\"\npath = \"/{header.X-Of}\"\nwhen = \"header.\\\"x-if\\\" == 'a'\"\n".to_owned(),
-    ]
-    .concat();
-    let table = table(&text);
-    for (name, wanted) in
-        [("plain", "x-of x-if x-client x-canary"), ("phone", "x-of x-if x-client x-canary"), ("other", "x-of x-if")]
-    {
-        let entry = table.all().iter().find(|entry| &*entry.route.name == name).expect("it is there");
-        let composed = entry.composed.as_ref().expect("it is an aggregate");
-        let names: Vec<&str> = composed.varies.iter().map(HeaderName::as_str).collect();
-        assert_eq!((names.join(" ").as_str(), composed.personal), (wanted, false), "{name}");
+fn an_aggregate_varies_by_the_fields_that_could_have_chosen_another_route_and_by_no_others() {
+    let conditions = "methods = [\"GET\"]\nheaders = { X-Beta = \"1\" }\n";
+    for (page, other, wanted) in [
+        ("path = { prefix = \"/page\" }", "path = { prefix = \"/page\" }", "x-beta"),
+        ("path = { prefix = \"/page\" }", "path = { exact = \"/page\" }", "x-beta"),
+        ("path = { exact = \"/page\" }", "path = { prefix = \"/page\" }", ""),
+        ("path = { prefix = \"/page\" }", "path = { pattern = \"/page/{id}\" }", "x-beta"),
+        ("path = { prefix = \"/page\" }", "path = { prefix = \"/\" }", ""),
+        ("path = { prefix = \"/page\" }", "path = { prefix = \"/other\" }", ""),
+        ("path = { pattern = \"/{tenant}/page\" }", "path = { prefix = \"/acme\" }", "x-beta"),
+        ("path = { pattern = \"/page\" }", "path = { pattern = \"/{name}\" }", ""),
+        ("path = { prefix = \"/page\" }", "host = [\"a.example\"]\npath = { prefix = \"/\" }", "x-beta"),
+        ("host = [\"a.example\"]\npath = { prefix = \"/page\" }", "path = { prefix = \"/page\" }", ""),
+        (
+            "host = [\"a.example\"]\npath = { prefix = \"/page\" }",
+            "host = [\"b.example\"]\npath = { prefix = \"/page\" }",
+            "",
+        ),
+        (
+            "host = [\"*.example\"]\npath = { prefix = \"/page\" }",
+            "host = [\"b.example\"]\npath = { prefix = \"/\" }",
+            "x-beta",
+        ),
+        (
+            "host = [\"b.example\"]\npath = { prefix = \"/page\" }",
+            "host = [\"*.example\"]\npath = { prefix = \"/page\" }",
+            "",
+        ),
+        (
+            "host = [\"*.example\"]\npath = { prefix = \"/page\" }",
+            "host = [\"*.a.example\"]\npath = { prefix = \"/\" }",
+            "x-beta",
+        ),
+    ] {
+        assert_eq!(varies(page, &[&format!("{other}\n{conditions}")]), wanted, "{page} beside {other}");
     }
+    let own = "path = { prefix = \"/page\" }\nheaders = { X-Client = \"phone\" }";
+    assert_eq!(varies(own, &[]), "x-client");
+    assert_eq!(varies(own, &["path = { prefix = \"/page\" }"]), "x-client");
+}
+
+#[test]
+fn what_is_stored_of_an_aggregate_is_another_routes_once_it_varies_by_more() {
+    let calls = "[[compose]]\nname = \"page\"\n[[compose.call]]\nname = \"a\"\nservice = \"s\"\npath = \"/\"\n[[route]]\nname = \"page\"\ncompose = \"page\"\n";
+    let canary = "[[route]]\nname = \"canary\"\nservice = \"s\"\nmethods = [\"GET\"]\nheaders = { X-Beta = \"1\" }\n";
+    let form = |text: &str| {
+        let table = table(text);
+        table.all().iter().find(|entry| &*entry.route.name == "page").expect("it is there").form.clone()
+    };
+    assert_ne!(form(calls), form(&format!("{calls}{canary}")));
 }

@@ -134,8 +134,7 @@ impl Client {
         let credential =
             [header::AUTHORIZATION, header::COOKIE, X_API_KEY].iter().any(|name| headers.contains_key(name));
         let admin = Url::parse(&self.base).map(|base| addresses(&base)).unwrap_or_default();
-        let mut own = if credential { Vec::new() } else { addresses(&url) };
-        own.retain(|asked| is_own(asked, &admin, listeners));
+        let own = if credential { Vec::new() } else { own(addresses(&url), &admin, listeners) };
         if !own.is_empty() {
             headers.extend(HeaderValue::from_str(&self.key).map(|key| (X_API_KEY, key)));
         }
@@ -146,9 +145,8 @@ impl Client {
             }
             false => format!("no gateway answers at {host} ({})", innermost(error)),
         };
-        let http = http(&host, &own)?;
         let began = Instant::now();
-        let request = http.get(url).headers(headers).timeout(patience);
+        let request = http(&host, &own)?.get(url).headers(headers).timeout(patience);
         let answer = request.send().await.map_err(|error| failed(&error))?;
         let text =
             |name: &str| answer.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -190,6 +188,12 @@ fn addresses(url: &Url) -> Vec<SocketAddr> {
         found.extend([SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]);
     }
     found
+}
+
+/// Those of the addresses that are the gateway's.
+fn own(mut asked: Vec<SocketAddr>, admin: &[SocketAddr], listeners: &[SocketAddr]) -> Vec<SocketAddr> {
+    asked.retain(|asked| is_own(asked, admin, listeners));
+    asked
 }
 
 /// Whether what is asked for is the gateway's, whose admin pages have these addresses: it is one of them, or of its listeners. A
@@ -250,9 +254,12 @@ mod tests {
             ("http://127.0.0.1:5000", remote, "127.0.0.1:5000", false),
         ] {
             let listener = listener.parse().expect("an address");
-            let found = at(asked).iter().any(|asked| is_own(asked, &at(admin), &[listener]));
-            assert_eq!(found, own, "{asked} {admin} {listener}");
+            let found = super::own(at(asked), &at(admin), &[listener]);
+            assert_eq!(!found.is_empty(), own, "{asked} {admin} {listener}");
         }
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (ours, another) = (address("10.0.0.5:8080"), address("10.0.0.6:8080"));
+        assert_eq!(super::own(vec![another, ours], &at(remote), &[ours]), [ours], "of a name with two addresses");
     }
 
     #[tokio::test]

@@ -88,7 +88,7 @@ fn known<'a>(run: &Run<'_>, needed: impl Iterator<Item = (usize, &'a Answered)>)
         answers.push((place, answered.content.as_ref().map_or(Value::Null, Content::value)));
     }
     let (compose, caller) = (run.composed().compose.clone(), run.caller.clone());
-    (Known { compose, caller, answers, budget: BRIEF, bodies: run.room.most() }, bytes)
+    (Known { compose, caller, answers, budget: BRIEF, bodies: run.room.most().saturating_sub(run.room.taken()) }, bytes)
 }
 
 /// What the configuration says in place of an answer; it is read once, however many elements it is for.

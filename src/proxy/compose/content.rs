@@ -21,6 +21,16 @@ pub(super) enum Content {
 pub(super) struct Heavy(RefCell<Vec<Value>>);
 
 impl Heavy {
+    /// All that it keeps, for somebody else to let go of last.
+    pub(super) fn take(&self) -> Heavy {
+        Heavy(RefCell::new(self.0.take()))
+    }
+
+    /// Drops it here, on a thread that has the time.
+    pub(super) fn drop_here(self) {
+        drop(self.0.take());
+    }
+
     /// Keeps what an answer says, unless that is a text.
     pub(super) fn keep(&self, content: &Content) {
         if let Content::Value(value @ (Value::Array(_) | Value::Object(_))) = content {

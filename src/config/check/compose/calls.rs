@@ -201,8 +201,7 @@ fn when(section: &Section<'_>, scope: &Scope<'_>) -> Option<When> {
     Some(When { expression, calls, parameters })
 }
 
-/// A warning of a call that says who asks, and whose answers are to be stored: those are not, unless they are said to be for all (RFC
-/// 9111 section 3.5), and what is stored for a while by our word alone is said by nobody to be that.
+/// A warning of a call that says who asks, and whose answers are to be stored: as any request that does, it goes past the store.
 pub(super) fn unstored(section: &Section<'_>, call: &Call, compose: &str) -> Option<String> {
     let says_who = |(name, _): &&(HeaderName, Template)| [header::AUTHORIZATION, header::COOKIE].contains(name);
     let (field, _) = call.headers.iter().find(says_who)?;
@@ -210,7 +209,7 @@ pub(super) fn unstored(section: &Section<'_>, call: &Call, compose: &str) -> Opt
     let wants = if stale { "on_error has \"stale\"" } else { "it has `cache`" };
     let name = &call.name;
     (stale || section.is_written("cache") && call.policy.cache.enabled).then(|| {
-        format!("the call `{name}` of [[compose]] `{compose}` sends `{field}`, and {wants}: of its answers only those are stored that say Cache-Control: public or s-maxage, whatever its ttl is")
+        format!("the call `{name}` of [[compose]] `{compose}` sends `{field}`, and {wants}: no answer to a request with this field is stored")
     })
 }
 

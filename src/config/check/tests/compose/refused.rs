@@ -112,7 +112,7 @@ fn a_stored_answer_to_a_call_that_says_who_asks_is_a_warning() {
         ("headers = { Cookie = \"a=b\" }\ncache = { enabled = false }", ""),
     ] {
         let warnings = config(&format!("{BASE}{second}{more}\n")).warnings;
-        let found = warnings.iter().find(|warning| warning.contains("only those are stored"));
+        let found = warnings.iter().find(|warning| warning.contains("with this field is stored"));
         assert_eq!(found.is_some_and(|found| found.contains(wanted)), !wanted.is_empty(), "{more}: {warnings:?}");
         assert!(found.is_some() || wanted.is_empty(), "{more}: {warnings:?}");
     }
