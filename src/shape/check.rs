@@ -13,12 +13,13 @@ use super::read::{DEPTH, ends, plain};
 const FEW: usize = 16;
 
 /// Whether a text is one value, by the rules of [`super::read`], which says why where it is none. It takes no memory but for where the names stand
-/// of objects that have not ended yet.
+/// of objects that have not ended yet, and of a few that have.
 pub fn is_value(text: &[u8]) -> bool {
     if std::str::from_utf8(text).is_err() {
         return false;
     }
-    Checker { text, names: Vec::with_capacity(FEW), open: Vec::with_capacity(FEW) }.run().is_some()
+    let (names, open) = (Vec::with_capacity(FEW), Vec::with_capacity(FEW));
+    Checker { text, names, open, before: Vec::new() }.run().is_some()
 }
 
 struct Checker<'t> {
@@ -27,13 +28,17 @@ struct Checker<'t> {
     names: Vec<Name<'t>>,
     /// What has not ended.
     open: Vec<Open>,
+    /// For each depth the names of the last object there that has ended: the objects of a list mostly have the same ones, in one order.
+    before: Vec<Vec<Name<'t>>>,
 }
 
 /// Of up to seven bytes, a name is its key, with its length in the highest byte. Longer ones have their texts besides.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone)]
 struct Name<'t> {
     key: u64,
     text: Cow<'t, [u8]>,
+    /// Where it is written, from its quote to the colon.
+    written: (usize, usize),
 }
 
 impl<'t> Name<'t> {
@@ -48,7 +53,7 @@ impl<'t> Name<'t> {
             return None;
         }
         let key = (word & ((1 << bits) - 1)) | (u64::from(bits / 8) << 56);
-        Some((Name { key, text: Cow::Borrowed(&[]) }, bits as usize / 8))
+        Some((Name { key, text: Cow::Borrowed(&[]), written: (0, 0) }, bits as usize / 8))
     }
 
     fn long(text: Cow<'t, [u8]>) -> Name<'t> {
@@ -60,7 +65,7 @@ impl<'t> Name<'t> {
         let short = text.len() < 8;
         let highest = if short { text.len() as u64 } else { 0xff };
         let key = (u64::from_le_bytes(eight) & (u64::MAX >> 8)) | (highest << 56);
-        Name { key, text: if short { Cow::Borrowed(&[]) } else { text } }
+        Name { key, text: if short { Cow::Borrowed(&[]) } else { text }, written: (0, 0) }
     }
 
     #[inline]
@@ -72,8 +77,15 @@ impl<'t> Name<'t> {
 #[derive(Clone, Copy)]
 enum Open {
     Array,
-    /// Its names begin at this place of [`Checker::names`].
-    Object(usize),
+    Object(Object),
+}
+
+#[derive(Clone, Copy)]
+struct Object {
+    /// Where its names begin among [`Checker::names`].
+    first: usize,
+    /// As many of its names as are those of the one before, where all are so far: these differ, as that one's do.
+    alike: Option<usize>,
 }
 
 /// Where an array or an object goes on that has begun.
@@ -96,10 +108,10 @@ impl<'t> Checker<'t> {
             let end = match self.text.get(at)? {
                 b'"' => self.string(at + 1)?.0,
                 b'-' | b'0'..=b'9' => self.number(at)?,
-                b'{' => match self.begin(at, Open::Object(self.names.len()), b'}')? {
+                b'{' => match self.begin(at, Open::Object(self.object()), b'}')? {
                     Begun::Empty(end) => end,
                     Begun::Inside(name) => {
-                        at = self.name(name, self.names.len())?;
+                        at = self.member(name)?;
                         continue;
                     }
                 },
@@ -146,12 +158,13 @@ impl<'t> Checker<'t> {
             match (self.open.last(), next) {
                 (None, None) => return Some(None),
                 (Some(Open::Array), Some(b',')) => return Some(Some(at)),
-                (Some(&Open::Object(first)), Some(b',')) => {
+                (Some(&Open::Object(_)), Some(b',')) => {
                     at = self.space(at);
-                    return self.name(at, first).map(Some);
+                    return self.member(at).map(Some);
                 }
                 (Some(Open::Array), Some(b']')) => {}
-                (Some(&Open::Object(first)), Some(b'}')) => self.differ(first)?,
+                (Some(&Open::Object(object)), Some(b'}')) if object.alike.is_none() => self.differ(object.first)?,
+                (Some(Open::Object(_)), Some(b'}')) => {}
                 _ => return None,
             }
             self.open.pop();
@@ -214,14 +227,38 @@ impl<'t> Checker<'t> {
         Some((self.text.len() - lexer.as_slice().len(), false))
     }
 
+    /// An object that begins, at the depth that is open by now.
+    fn object(&self) -> Object {
+        let before = self.before.get(self.open.len()).filter(|before| !before.is_empty());
+        Object { first: self.names.len(), alike: before.map(|_| 0) }
+    }
+
     /// Reads the name of a member and the colon, and says where its value begins.
     #[inline]
+    fn member(&mut self, at: usize) -> Checked<usize> {
+        let depth = self.open.len() - 1;
+        let Some(Open::Object(object)) = self.open.last_mut() else { return None };
+        let first = object.first;
+        if let Some(alike) = &mut object.alike {
+            let before = &self.before[depth];
+            if let Some(known) = before.get(*alike).filter(|known| is_written(self.text, known.written, at)) {
+                *alike += 1;
+                return Some(at + known.written.1);
+            }
+            // It goes its own way: its names are compared from here on.
+            self.names.extend_from_slice(&before[..*alike]);
+            object.alike = None;
+        }
+        self.name(at, first)
+    }
+
+    /// Likewise, and compares it with those before it.
     fn name(&mut self, at: usize, first: usize) -> Checked<usize> {
         if self.text.get(at) != Some(&b'"') {
             return None;
         }
         let first_eight = self.text[at + 1..].first_chunk().copied();
-        let (name, end) = match first_eight.and_then(Name::short) {
+        let (mut name, end) = match first_eight.and_then(Name::short) {
             Some((name, length)) => (name, at + 1 + length + 1),
             None => {
                 let (end, is_plain) = self.string(at + 1)?;
@@ -239,22 +276,46 @@ impl<'t> Checker<'t> {
         if self.names.len() - first < FEW && self.names[first..].iter().any(|known| known.is(&name)) {
             return None;
         }
-        self.names.push(name);
         let colon = self.space(end);
-        if self.text.get(colon) == Some(&b':') { Some(colon + 1) } else { None }
+        if self.text.get(colon) != Some(&b':') {
+            return None;
+        }
+        name.written = (at, colon + 1 - at);
+        self.names.push(name);
+        Some(colon + 1)
     }
 
-    /// An object has ended. Of more than a few names, equal ones lie beside each other once they are sorted.
-    #[inline]
+    /// An object has ended. Of more than a few names, equal ones lie beside each other once they are sorted; of a few it is remembered
+    /// how they are written.
     fn differ(&mut self, first: usize) -> Checked<()> {
-        let names = &mut self.names[first..];
+        let depth = self.open.len() - 1;
+        if self.before.len() <= depth {
+            self.before.resize_with(depth + 1, Vec::new);
+        }
+        let (names, before) = (&mut self.names[first..], &mut self.before[depth]);
+        before.clear();
         if names.len() > FEW {
-            names.sort_unstable();
-            if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            names.sort_unstable_by(|one, other| (one.key, &one.text).cmp(&(other.key, &other.text)));
+            if names.windows(2).any(|pair| pair[0].is(&pair[1])) {
                 return None;
             }
+            self.names.truncate(first);
+        } else {
+            before.extend(self.names.drain(first..));
         }
-        self.names.truncate(first);
         Some(())
+    }
+}
+
+/// Whether a text has at some place what it has at another one before it, from there for so many bytes.
+#[inline]
+fn is_written(text: &[u8], (start, length): (usize, usize), at: usize) -> bool {
+    let (known, here) = (&text[start..], &text[at..]);
+    match (known.first_chunk(), here.first_chunk()) {
+        (Some(known), Some(here)) if length <= 16 => {
+            let differ = u128::from_le_bytes(*known) ^ u128::from_le_bytes(*here);
+            differ << (128 - 8 * length) == 0
+        }
+        _ => here.starts_with(&known[..length]),
     }
 }

@@ -226,9 +226,23 @@ pub(super) fn life(
     now: SystemTime,
 ) -> Option<Life> {
     let said = Directives::of(answer);
-    if said.no_store || said.private || answer.contains_key(header::SET_COOKIE) || vary(answer).is_none() {
-        return None;
-    }
+    if said.no_store || for_one(&said, answer) { None } else { life_of(&said, request, status, answer, policy, now) }
+}
+
+/// Whether an answer is for who asked alone, or depends on more than can be looked for.
+fn for_one(said: &Directives, answer: &HeaderMap) -> bool {
+    said.private || answer.contains_key(header::SET_COOKIE) || vary(answer).is_none()
+}
+
+/// The life of an answer that is neither for one alone nor not to be stored.
+fn life_of(
+    said: &Directives,
+    request: &HeaderMap,
+    status: StatusCode,
+    answer: &HeaderMap,
+    policy: &Cache,
+    now: SystemTime,
+) -> Option<Life> {
     // Parts are not stored; what is not final is no answer. Requests that identify somebody are never filled from; here
     // they are looked at all the same, so that this function alone is right.
     let known = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501);
@@ -236,8 +250,14 @@ pub(super) fn life(
     if !known || (authorized(request) && !for_all) {
         return None;
     }
+    let validator = answer.contains_key(header::ETAG) || answer.contains_key(header::LAST_MODIFIED);
+    let lives = said.s_maxage.or(said.max_age);
+    // Most say nothing at all.
+    if lives.is_none() && !validator && policy.ttl.is_none() && !answer.contains_key(header::EXPIRES) {
+        return None;
+    }
     let date = date(answer, now);
-    let fresh = match said.s_maxage.or(said.max_age).or_else(|| expires(answer, date)) {
+    let fresh = match lives.or_else(|| expires(answer, date)) {
         Some(fresh) => fresh,
         // Nothing about caching in it: the route's word holds, for plain answers to requests that identify nobody.
         None if !said.present && !personal(request) && matches!(status.as_u16(), 200 | 203 | 301 | 308) => {
@@ -247,7 +267,6 @@ pub(super) fn life(
     };
     let fresh = if said.no_cache { Duration::ZERO } else { fresh.min(LONGEST) };
     let age = age(answer, date, now);
-    let validator = answer.contains_key(header::ETAG) || answer.contains_key(header::LAST_MODIFIED);
     // What can be neither used nor asked about again only takes room.
     (fresh > age || validator).then_some(Life { fresh, age, for_all })
 }
@@ -279,9 +298,12 @@ pub fn lifetime(
     now: SystemTime,
 ) -> Lifetime {
     let said = Directives::of(answer);
-    let theirs = personal(request) && !said.for_all();
-    let private = theirs || said.private || answer.contains_key(header::SET_COOKIE) || vary(answer).is_none();
-    let life = life(request, status, answer, policy, now);
+    let for_one = for_one(&said, answer);
+    let private = for_one || personal(request) && !said.for_all();
+    let life = match said.no_store || for_one {
+        true => None,
+        false => life_of(&said, request, status, answer, policy, now),
+    };
     let (fresh, age) = match life {
         Some(Life { fresh, age, .. }) => (said.max_age.map_or(fresh, |max| max.min(fresh)), age),
         None if private && !said.no_cache => (said.max_age.unwrap_or_default(), age(answer, date(answer, now), now)),
