@@ -76,6 +76,8 @@ impl<'t> Name<'t> {
 
 #[derive(Clone, Copy)]
 enum Open {
+    /// The whole text: there is one value.
+    Text,
     Array,
     Object(Object),
 }
@@ -84,90 +86,96 @@ enum Open {
 struct Object {
     /// Where its names begin among [`Checker::names`].
     first: usize,
-    /// As many of its names as are those of the one before, where all are so far: these differ, as that one's do.
-    alike: Option<usize>,
+    /// How many of its names are those of the one before, where all are so far: these differ, as that one's do. Else [`OTHER`].
+    alike: usize,
 }
 
-/// Where an array or an object goes on that has begun.
-enum Begun {
-    /// Nothing is in it: where it ends.
-    Empty(usize),
-    /// Where the first begins of what is in it.
-    Inside(usize),
-}
+/// An object has another name than the one before.
+const OTHER: usize = usize::MAX;
 
 /// `None`: the text is no value.
 type Checked<T> = Option<T>;
 
 impl<'t> Checker<'t> {
-    /// Reads the value, from its first byte to its last.
+    /// Reads the value, from its first byte to its last. What is open by now is at hand; what lies around it, in [`Checker::open`].
     fn run(&mut self) -> Checked<()> {
-        let mut at = 0;
+        let (mut at, mut open) = (0, Open::Text);
         loop {
             at = self.space(at);
-            let end = match self.text.get(at)? {
+            at = match self.text.get(at)? {
                 b'"' => self.string(at + 1)?.0,
                 b'-' | b'0'..=b'9' => self.number(at)?,
-                b'{' => match self.begin(at, Open::Object(self.object()), b'}')? {
-                    Begun::Empty(end) => end,
-                    Begun::Inside(name) => {
-                        at = self.member(name)?;
+                b'{' => {
+                    let inside = self.space(at + 1);
+                    if self.text.get(inside) == Some(&b'}') {
+                        self.is_there_room()?;
+                        inside + 1
+                    } else {
+                        self.begin(&mut open, Open::Object(Object { first: self.names.len(), alike: 0 }))?;
+                        at = self.member(&mut open, inside)?;
                         continue;
                     }
-                },
-                b'[' => match self.begin(at, Open::Array, b']')? {
-                    Begun::Empty(end) => end,
-                    Begun::Inside(value) => {
-                        at = value;
+                }
+                b'[' => {
+                    let inside = self.space(at + 1);
+                    if self.text.get(inside) == Some(&b']') {
+                        self.is_there_room()?;
+                        inside + 1
+                    } else {
+                        self.begin(&mut open, Open::Array)?;
+                        at = inside;
                         continue;
                     }
-                },
+                }
                 b't' => self.word(at, b"true")?,
                 b'f' => self.word(at, b"false")?,
                 b'n' => self.word(at, b"null")?,
                 _ => return None,
             };
-            match self.after(end)? {
+            match self.after(&mut open, at)? {
                 Some(next) => at = next,
                 None => return Some(()),
             }
         }
     }
 
+    /// Whether an array or an object may lie as deep as it would.
+    #[inline]
+    fn is_there_room(&self) -> Checked<()> {
+        (self.open.len() < DEPTH).then_some(())
+    }
+
     /// An array or an object begins.
     #[inline]
-    fn begin(&mut self, at: usize, open: Open, end: u8) -> Checked<Begun> {
-        if self.open.len() == DEPTH {
-            return None;
-        }
-        let at = self.space(at + 1);
-        if self.text.get(at) == Some(&end) {
-            return Some(Begun::Empty(at + 1));
-        }
-        self.open.push(open);
-        Some(Begun::Inside(at))
+    fn begin(&mut self, open: &mut Open, inner: Open) -> Checked<()> {
+        self.is_there_room()?;
+        self.open.push(std::mem::replace(open, inner));
+        Some(())
     }
 
     /// A value has ended: where the next one begins, if there is one.
     #[inline]
-    fn after(&mut self, mut at: usize) -> Checked<Option<usize>> {
+    fn after(&mut self, open: &mut Open, mut at: usize) -> Checked<Option<usize>> {
         loop {
             at = self.space(at);
             let next = self.text.get(at);
             at += 1;
-            match (self.open.last(), next) {
-                (None, None) => return Some(None),
-                (Some(Open::Array), Some(b',')) => return Some(Some(at)),
-                (Some(&Open::Object(_)), Some(b',')) => {
+            match (&mut *open, next) {
+                (Open::Text, None) => return Some(None),
+                (Open::Array, Some(b',')) => return Some(Some(at)),
+                (Open::Object(_), Some(b',')) => {
                     at = self.space(at);
-                    return self.member(at).map(Some);
+                    return self.member(open, at).map(Some);
                 }
-                (Some(Open::Array), Some(b']')) => {}
-                (Some(&Open::Object(object)), Some(b'}')) if object.alike.is_none() => self.differ(object.first)?,
-                (Some(Open::Object(_)), Some(b'}')) => {}
+                (Open::Array, Some(b']')) => {}
+                (Open::Object(object), Some(b'}')) => {
+                    if object.alike == OTHER {
+                        self.differ(object.first)?;
+                    }
+                }
                 _ => return None,
             }
-            self.open.pop();
+            *open = self.open.pop()?;
         }
     }
 
@@ -227,29 +235,28 @@ impl<'t> Checker<'t> {
         Some((self.text.len() - lexer.as_slice().len(), false))
     }
 
-    /// An object that begins, at the depth that is open by now.
-    fn object(&self) -> Object {
-        let before = self.before.get(self.open.len()).filter(|before| !before.is_empty());
-        Object { first: self.names.len(), alike: before.map(|_| 0) }
-    }
-
     /// Reads the name of a member and the colon, and says where its value begins.
     #[inline]
-    fn member(&mut self, at: usize) -> Checked<usize> {
-        let depth = self.open.len() - 1;
-        let Some(Open::Object(object)) = self.open.last_mut() else { return None };
-        let first = object.first;
-        if let Some(alike) = &mut object.alike {
-            let before = &self.before[depth];
-            if let Some(known) = before.get(*alike).filter(|known| is_written(self.text, known.written, at)) {
-                *alike += 1;
-                return Some(at + known.written.1);
-            }
-            // It goes its own way: its names are compared from here on.
-            self.names.extend_from_slice(&before[..*alike]);
-            object.alike = None;
+    fn member(&mut self, open: &mut Open, at: usize) -> Checked<usize> {
+        let Open::Object(object) = open else { return None };
+        let before = self.before.get(self.open.len() - 1).map_or(&[][..], |before| before);
+        if let Some(known) = before.get(object.alike)
+            && is_written(self.text, known.written, at)
+        {
+            object.alike += 1;
+            return Some(at + known.written.1);
         }
-        self.name(at, first)
+        self.other(object, at)
+    }
+
+    /// An object goes its own way: its names are compared from here on.
+    fn other(&mut self, object: &mut Object, at: usize) -> Checked<usize> {
+        if object.alike != OTHER {
+            let before = self.before.get(self.open.len() - 1).map_or(&[][..], |before| before);
+            self.names.extend_from_slice(before.get(..object.alike)?);
+            object.alike = OTHER;
+        }
+        self.name(at, object.first)
     }
 
     /// Likewise, and compares it with those before it.
