@@ -165,11 +165,13 @@ fn addresses(config: &Config) -> Vec<server::Address> {
                 write: config.policy.timeouts.idle,
                 door: Door::Public,
                 trusted: listener.trusted_proxies.clone(),
+                balancers: listener.proxy_protocol.clone(),
             },
         })
         .collect();
     let first = addresses[0].limits.clone();
-    let limits = Limits { door: Door::Admin, connections: ADMIN_CONNECTIONS, trusted: [].into(), ..first };
+    let (connections, trusted) = (ADMIN_CONNECTIONS, [].into());
+    let limits = Limits { door: Door::Admin, connections, trusted, balancers: None, ..first };
     addresses.push(server::Address { address: config.admin.address, optional: false, key: "[admin] address", limits });
     addresses
 }
@@ -295,9 +297,10 @@ async fn control(
     }
 }
 
-/// Serves a while longer, so that everybody can learn of the end, then lets requests in flight end.
+/// Serves a while longer, so that everybody can learn of the end and kept connections can move, then lets requests in flight end.
 async fn drain(server: Server, config::Shutdown { announce, deadline }: config::Shutdown) {
     tracing::info!("stopping: serving {announce:?} more while /ready says so, then draining");
+    server.announce(announce).await;
     tokio::time::sleep(announce).await;
     if !server.drain(deadline).await {
         tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");

@@ -95,6 +95,9 @@ pub struct Listener {
     pub keep_alive: Duration,
     /// Networks whose word on their clients is believed: `X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Networks of TCP balancers, of which each connection must begin with a PROXY header, and no other connection is taken. `None`:
+    /// such a header is no HTTP, as any other nonsense.
+    pub proxy_protocol: Option<Arc<[IpNet]>>,
 }
 
 /// The admin listener.

@@ -77,6 +77,8 @@ pub struct Client {
     pub learnt_token: Learnt,
     /// Set where the client is a trusted proxy, whose `X-Forwarded-For` is believed: the networks of all trusted proxies.
     pub trusted: Option<Arc<[IpNet]>>,
+    /// A TCP balancer is at the other end, and said for whom it connected: see [`Client::announced`].
+    pub balanced: bool,
 }
 
 impl Client {
@@ -93,7 +95,19 @@ impl Client {
             learnt: Learnt::default(),
             learnt_token: Learnt::default(),
             trusted,
+            balanced: false,
         }
+    }
+
+    /// The client for whom this one, a TCP balancer, says that it connected. Whether that is a trusted proxy is judged by its own
+    /// address. Where the balancer names nobody, its own address stays, and no header is believed: it passes on bytes, and cannot
+    /// vouch for what they say.
+    pub fn announced(self, by_balancer: Option<SocketAddr>, trusted: &Arc<[IpNet]>) -> Client {
+        let client = match by_balancer {
+            Some(address) => Client::new(address, self.local, self.door, trusted),
+            None => Client { trusted: None, ..self },
+        };
+        Client { balanced: true, ..client }
     }
 
     /// Its IP. An IPv4-mapped IPv6 address is returned as the IPv4 address.

@@ -1,6 +1,8 @@
 //! How the workers of the data plane and the control plane meet: what a worker runs (`Handler`), its signs of life (`Pulse`), how
-//! it learns of news (`Wake`), how it has the control plane answer a request (`Handoff`), and what aggregates hold (`room`).
+//! it learns of news (`Wake`), how it has the control plane answer a request (`Handoff`), what aggregates hold (`room`), and which
+//! connections were closed because no balancer said for whom they are (`balancers`).
 
+pub mod balancers;
 pub mod room;
 
 use std::future::Future;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use balancers::Unannounced;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
@@ -69,6 +72,8 @@ pub struct Pulse {
     pub draining: AtomicBool,
     /// Connections that were closed at once because file descriptors ran out.
     pub refused: AtomicU64,
+    /// Connections that were closed because they did not begin as a balancer's must.
+    pub unannounced: Unannounced,
     /// Requests that hyper could not parse, and connections that broke before a head was complete.
     pub unparsed: AtomicU64,
     /// Panics in the handling of requests, each answered with a 500.
@@ -98,6 +103,7 @@ impl Pulse {
             placing: Mutex::default(),
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            unannounced: Unannounced::default(),
             unparsed: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             control: Supervisor::default(),

@@ -10,8 +10,10 @@ mod closing;
 mod command;
 mod connection;
 mod deadlines;
+mod ending;
 mod gather;
 mod phase;
+mod preamble;
 mod source;
 mod worker;
 
@@ -45,6 +47,8 @@ pub struct Limits {
     pub door: Door,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted: Arc<[IpNet]>,
+    /// Networks of TCP balancers: connections of others are closed, and theirs begin with a PROXY header. `None`: no such header is known.
+    pub balancers: Option<Arc<[IpNet]>>,
 }
 
 /// The running workers.
@@ -78,6 +82,14 @@ impl Server {
             workers.push((sender, worker::start(setup, commands, make.clone())?));
         }
         Ok(Server { workers })
+    }
+
+    /// Says that in this time accepting stops. Everything is served until then, and more and more answers ask their clients to
+    /// connect anew, which leads them to other gateways where a balancer knows of the end.
+    pub async fn announce(&self, time: Duration) {
+        for (commands, _) in &self.workers {
+            let _ = commands.send(Command::Announce(time)).await;
+        }
     }
 
     /// Stops accepting (connections that already wait in the kernel's queue are still taken), lets requests in flight end, and cuts
@@ -123,8 +135,7 @@ pub fn serve<H: Handler>(
     pulse: Arc<Pulse>,
 ) -> impl Future<Output = ()> {
     let connections = Rc::new(deadlines::Connections::default());
-    let control = connections.open(Arc::new(limits));
-    connection::serve(io, client, handler, control, connections, pulse, ())
+    connection::serve(io, client, handler, deadlines::Listed::new(Arc::new(limits), &connections), pulse, ())
 }
 
 /// Waits for a thread without blocking the caller's runtime.

@@ -87,6 +87,7 @@ const SEAMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("jsonwebtoken", &["token/key.rs"]),
+    ("proxy_header", &["server/preamble.rs"]),
     ("hifijson", &["shape/read.rs", "shape/check.rs"]),
     ("jmespath", &["shape/syntax.rs"]),
     ("num_bigint", &["shape/number.rs"]),

@@ -16,6 +16,7 @@ use http::{HeaderValue, Response, header};
 use super::sources::Sources;
 use crate::catalog::ProviderStatus;
 use crate::filter::cache::Event;
+use crate::plane::balancers::Reason;
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition, Kind};
 use crate::telemetry::{self, process};
 use crate::worker::WorkerId;
@@ -161,6 +162,11 @@ fn gateway(page: &mut Exposition, sources: &Sources) {
         ("lictor_panics_total", "Requests that a fault of the gateway ended.", &pulse.panics),
     ] {
         page.single(name, Kind::Counter, help, counter.load(Ordering::Relaxed));
+    }
+    let help = "Connections closed because they did not begin as a balancer's must (PROXY protocol), by reason.";
+    let mut family = page.family("lictor_proxy_protocol_refused_total", Kind::Counter, help);
+    for reason in Reason::ALL {
+        family.sample(&[("reason", reason.name())], pulse.unannounced.count(reason));
     }
     if let Some(access) = &sources.access {
         let help = "Access lines lost: stdout could not be written, or not fast enough.";

@@ -199,6 +199,7 @@ fn listener_at(address: SocketAddr, optional: bool) -> Listener {
         head: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         trusted_proxies: [].into(),
+        proxy_protocol: None,
     }
 }
 
@@ -218,16 +219,28 @@ fn listener(section: Section<'_>) -> (usize, Listener) {
     listener.max_connections = section.number("max_connections", 10_000, 1..=1_000_000) as usize;
     listener.head = section.duration("head", listener.head);
     listener.keep_alive = section.duration("keep_alive", listener.keep_alive);
-    listener.trusted_proxies = networks(&section);
+    listener.trusted_proxies = networks(&section, "trusted_proxies");
+    listener.proxy_protocol = proxy_protocol(section.section("proxy_protocol"));
     let line = section.line();
     section.end();
     (line, listener)
 }
 
 /// `trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]`.
-fn networks(section: &Section<'_>) -> Arc<[IpNet]> {
-    let read = |text| section.convert("trusted_proxies", &text, network);
-    section.texts("trusted_proxies").into_iter().filter_map(read).collect()
+fn networks(section: &Section<'_>, key: &'static str) -> Arc<[IpNet]> {
+    let read = |text| section.convert(key, &text, network);
+    section.texts(key).into_iter().filter_map(read).collect()
+}
+
+/// `proxy_protocol = { from = ["10.0.0.0/24"] }`. Without networks nobody could connect.
+fn proxy_protocol(section: Section<'_>) -> Option<Arc<[IpNet]>> {
+    let from = networks(&section, "from");
+    if section.exists() && section.lacks("from") {
+        section.mistake("from", 0, "is needed: write the networks of your balancers, e.g. from = [\"10.0.0.0/24\"]");
+    }
+    let networks = section.exists().then_some(from);
+    section.end();
+    networks
 }
 
 /// A network, or an address alone. The network of all addresses is refused: any client could then say that it is another.

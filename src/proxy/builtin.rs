@@ -167,7 +167,7 @@ pub(super) fn hint(worker: &Worker, error: &Error, request: &Request, client: &C
 }
 
 /// Whether the client itself is on this host, as far as can be known: who connects over loopback may be a proxy for others. So the request
-/// must have asked for a loopback address, and have no mark of another hop.
+/// must have asked for a loopback address, and have no mark of another hop. What a balancer calls loopback may be its own host's.
 fn is_on_this_host(request: &Request, client: &Client) -> bool {
     let Request { head, target, .. } = request;
     let forwarded = |name: &HeaderName| {
@@ -179,6 +179,7 @@ fn is_on_this_host(request: &Request, client: &Client) -> bool {
     let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
     client.ip().is_loopback()
         && client.trusted.is_none()
+        && !client.balanced
         && head.version == Version::HTTP_11
         && (name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback()))
         && !head.headers.keys().any(forwarded)

@@ -18,8 +18,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::Limits;
 use super::bind::Bound;
 use super::command::{Arrival, Command};
+use super::preamble;
 use crate::io::Client;
 use crate::plane::Pulse;
+use crate::plane::balancers::Reason;
 use crate::worker::WorkerId;
 
 /// How many workers accept on a listener, at most. Each new connection wakes all of them that are idle, and one gets it: more
@@ -183,13 +185,19 @@ impl<S: Fn(Arrival)> Acceptor<S> {
         }
     }
 
-    /// Serves a connection, or hands it over to the worker that is to serve it.
+    /// Serves a connection, or hands it over to the worker that is to serve it. Where only balancers may connect, others are refused.
     async fn dispatch(
         &self,
         (stream, address): (TcpStream, SocketAddr),
         listener: &Listener,
         slot: OwnedSemaphorePermit,
     ) {
+        if listener.limits.balancers.as_deref().is_some_and(|networks| !preamble::is_from(networks, address)) {
+            self.pulse.unannounced.add(Reason::Stranger, address);
+            drop(stream);
+            // Many more may follow: between them, this worker's open connections get their turn.
+            return tokio::task::yield_now().await;
+        }
         let placed = self.pulse.place(self.id);
         let worker = placed.worker;
         let client = Client::new(address, listener.address, listener.limits.door, &listener.limits.trusted);

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
 use super::ahead;
+use super::ending::{Ending, Turn};
 use super::phase::{Activity, NO_HEAD, Order, Phase, Remainder};
 use super::source::Source;
 use crate::io::Io;
@@ -49,13 +50,15 @@ pub(super) struct Control {
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
     /// Shared by all connections of the worker.
-    draining: Rc<Cell<bool>>,
+    ending: Rc<Ending>,
+    /// When this one's turn to move is, while the end is announced.
+    turn: Turn,
     /// Where the connection stands in its worker's list.
     pub(super) index: usize,
 }
 
 impl Control {
-    pub(super) fn new(limits: Arc<Limits>, draining: Rc<Cell<bool>>, index: usize) -> Control {
+    pub(super) fn new(limits: Arc<Limits>, ending: Rc<Ending>, index: usize) -> Control {
         Control {
             activity: Arc::default(),
             limits,
@@ -66,7 +69,8 @@ impl Control {
             mark: Cell::default(),
             order: Cell::default(),
             waker: RefCell::default(),
-            draining,
+            turn: ending.turn(),
+            ending,
             index,
         }
     }
@@ -135,7 +139,7 @@ impl Control {
                 Phase::Busy => self.activity.unwatched.store(true, Ordering::Relaxed),
                 Phase::Rest => self.idle(),
                 // hyper reads already for what comes next.
-                Phase::New | Phase::Head | Phase::Idle | Phase::Lingering | Phase::Tunnel => {}
+                Phase::Preamble | Phase::New | Phase::Head | Phase::Idle | Phase::Lingering | Phase::Tunnel => {}
             }
         }
     }
@@ -210,12 +214,12 @@ impl Control {
 
     /// Whether the worker's connections are to end.
     pub(super) fn draining(&self) -> bool {
-        self.draining.get()
+        self.ending.is_draining()
     }
 
-    /// Whether no further request may follow the one in flight.
+    /// Whether no further request may follow the one in flight, or is to follow it elsewhere.
     pub(super) fn is_last(&self) -> bool {
-        self.draining.get() || matches!(self.remainder.get(), Remainder::Unsent | Remainder::Discarded)
+        self.ending.moves(self.turn) || matches!(self.remainder.get(), Remainder::Unsent | Remainder::Discarded)
     }
 
     pub(super) fn is_head_too_large(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Arrival(Box<Arrival>),
     /// A new connection of a listener with these limits finds no room: end one that is idle, or pass this on to so many workers.
     MakeRoom(Arc<Limits>, usize),
+    /// In this time there is a `Stop`: until then, have connections move.
+    Announce(Duration),
     /// Accept no more. The sender is dropped when that is done.
     Stop(mpsc::Sender<()>),
     /// Close idle connections, let requests in flight end, then end.

@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use super::activity::{ClientIo, Control};
 use super::chunks::TINY;
 use super::closing;
-use super::deadlines::Connections;
+use super::deadlines::Listed;
 use super::gather;
 use super::phase::Order;
 use crate::io::body::{self, Body};
@@ -43,13 +43,24 @@ pub(super) fn serve<H: Handler>(
     io: Io,
     client: Client,
     handler: Rc<H>,
-    control: Rc<Control>,
-    connections: Rc<Connections>,
+    listed: Listed,
     pulse: Arc<Pulse>,
     guards: impl Sized + 'static,
 ) -> impl Future<Output = ()> + 'static {
-    let listed = Listed { control: control.clone(), connections };
-    let io = ClientIo::new(io, &control);
+    let io = ClientIo::new(io, &listed.control);
+    serve_from(io, client, handler, listed, pulse, guards)
+}
+
+/// Serves a connection of which something was read already.
+pub(super) fn serve_from<H: Handler>(
+    io: ClientIo,
+    client: Client,
+    handler: Rc<H>,
+    listed: Listed,
+    pulse: Arc<Pulse>,
+    guards: impl Sized + 'static,
+) -> impl Future<Output = ()> + 'static {
+    let control = listed.control.clone();
     let (client, leftover) = (Rc::new(client), RefCell::default());
     let shared = Rc::new(Shared { handler, client, control: control.clone(), pulse: pulse.clone(), leftover });
     let mut connection = http(io, &shared);
@@ -139,18 +150,6 @@ fn turn<H: Handler>(
         shared.skip(cx);
     }
     ended.map(Turn::Ended)
-}
-
-/// Removes the connection from its worker's list when it ends, in whatever way.
-struct Listed {
-    control: Rc<Control>,
-    connections: Rc<Connections>,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.connections.closed(&self.control);
-    }
 }
 
 /// What hyper calls with each request of a connection.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Limits;
 use super::activity::Control;
+use super::ending::Ending;
 use super::phase::{Order, Phase};
 
 /// How often a worker looks after itself: its pulse, its connections' deadlines, its handler's tick.
@@ -22,6 +23,9 @@ const LINGER: (u32, u32) = (50, 300);
 /// How much of what nobody looks at is read at once, in bytes.
 const SCRATCH: usize = 64 * 1024;
 
+/// How many ticks a balancer may take to say for whom it connects.
+const PREAMBLE: u32 = 10;
+
 /// While draining, a connection that was just accepted has so many ticks to show its first request.
 const GRACE: u32 = 2;
 
@@ -31,7 +35,7 @@ pub(super) struct Connections {
     list: RefCell<Vec<Option<Rc<Control>>>>,
     /// Indexes of the list that are free again.
     free: RefCell<Vec<usize>>,
-    draining: Rc<Cell<bool>>,
+    ending: Rc<Ending>,
     /// How many of them are closing in stages.
     lingering: Rc<Cell<usize>>,
     /// Where is read what nobody looks at.
@@ -49,6 +53,30 @@ impl Drop for Lingering {
     }
 }
 
+/// A connection in its worker's list, which it leaves when it ends, in whatever way.
+pub(super) struct Listed {
+    pub(super) control: Rc<Control>,
+    pub(super) connections: Rc<Connections>,
+}
+
+impl Listed {
+    /// Adds a connection to the list.
+    pub(super) fn new(limits: Arc<Limits>, connections: &Rc<Connections>) -> Listed {
+        Listed { control: connections.open(limits), connections: connections.clone() }
+    }
+
+    /// What holds for it.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.control.limits
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.connections.closed(&self.control);
+    }
+}
+
 impl Connections {
     /// For one of so many workers.
     pub(super) fn of(workers: usize) -> Connections {
@@ -56,19 +84,19 @@ impl Connections {
     }
 
     /// Adds one.
-    pub(super) fn open(&self, limits: Arc<Limits>) -> Rc<Control> {
+    fn open(&self, limits: Arc<Limits>) -> Rc<Control> {
         let mut list = self.list.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             list.push(None);
             list.len() - 1
         });
-        let control = Rc::new(Control::new(limits, self.draining.clone(), index));
+        let control = Rc::new(Control::new(limits, self.ending.clone(), index));
         list[index] = Some(control.clone());
         control
     }
 
     /// Removes one.
-    pub(super) fn closed(&self, control: &Control) {
+    fn closed(&self, control: &Control) {
         self.list.borrow_mut()[control.index] = None;
         self.free.borrow_mut().push(control.index);
     }
@@ -123,14 +151,20 @@ impl Connections {
 
     /// One tick: orders each connection whose deadline has passed to end.
     pub(super) fn sweep(&self) {
+        self.ending.go_on();
         self.list.borrow().iter().flatten().for_each(|control| tick(control));
+    }
+
+    /// In this time they are to end: until then, one after the other is asked to move.
+    pub(super) fn announce(&self, time: Duration) {
+        self.ending.announce(time);
     }
 
     /// Idle connections close now, busy ones after their answer, new ones within a few ticks.
     pub(super) fn drain(&self) {
-        self.draining.set(true);
+        self.ending.drain();
         for control in self.list.borrow().iter().flatten() {
-            if !matches!(control.phase.get(), Phase::New | Phase::Lingering) {
+            if !matches!(control.phase.get(), Phase::Preamble | Phase::New | Phase::Lingering) {
                 control.give_order(Order::Finish);
             }
         }
@@ -144,7 +178,7 @@ fn idle_for(control: &Control) -> Option<u32> {
         Phase::Lingering => Some(u32::MAX),
         // One that does not read its answer is not idle.
         Phase::Idle => Some(control.age.get()).filter(|_| !control.blocked()),
-        Phase::New => Some(control.age.get()).filter(|&age| age > RELEASE),
+        Phase::Preamble | Phase::New => Some(control.age.get()).filter(|&age| age > RELEASE),
         Phase::Head | Phase::Busy | Phase::Rest | Phase::Tunnel => None,
     }
 }
@@ -172,11 +206,12 @@ fn tick(control: &Control) {
             control.look();
         }
         Phase::New | Phase::Idle if read != read_then => control.enter(Phase::Head),
-        Phase::New if control.draining() && age > GRACE => control.give_order(Order::Finish),
+        Phase::Preamble | Phase::New if control.draining() && age > GRACE => control.give_order(Order::Finish),
+        Phase::Preamble if age > PREAMBLE => control.give_order(Order::Cut),
         Phase::New | Phase::Head if age > ticks(limits.head) => control.give_order(Order::Cut),
         Phase::Idle if age > ticks(limits.keep_alive) => control.give_order(Order::Finish),
         Phase::Idle if age == RELEASE => control.give_order(Order::Release),
-        Phase::New | Phase::Head | Phase::Idle => {}
+        Phase::Preamble | Phase::New | Phase::Head | Phase::Idle => {}
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) const NO_HEAD: usize = usize::MAX;
 /// for it for as long as the write deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Accepted from a balancer, which is to say first for whom it connects. That leads to `New`; a deadline of its own ends it.
+    Preamble,
     /// Accepted, no byte yet. Its first byte leads to `Head`, the head's deadline ends it.
     New,
     /// A head is being received. A complete one leads to `Busy`, the head's deadline ends it.

@@ -64,6 +64,12 @@ impl Source {
         true
     }
 
+    /// Forgets the first bytes of those in memory.
+    pub(super) fn skip(&mut self, count: usize) {
+        let rest = self.bytes().get(count..).unwrap_or_default().to_vec();
+        *self = if rest.is_empty() { Source::Socket } else { Source::Ahead(rest) };
+    }
+
     /// The joiner of the body with this number, if its chunks are joined. That of another body gives way to its bytes.
     pub(super) fn joiner(&mut self, body: u32) -> Option<&mut Joiner> {
         if matches!(self, Source::Chunks(number, _) if *number != body) {

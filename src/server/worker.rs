@@ -14,7 +14,8 @@ use tokio::time::MissedTickBehavior;
 use super::accept::{Acceptor, Listener, ask_for_room};
 use super::command::{Arrival, Command};
 use super::connection;
-use super::deadlines::{Connections, TICK};
+use super::deadlines::{Connections, Listed, TICK};
+use super::preamble;
 use crate::io::Io;
 use crate::plane::{Handler, Pulse, Wake};
 use crate::supervisor;
@@ -79,6 +80,7 @@ async fn run<H: Handler>(setup: Setup, mut commands: mpsc::Receiver<Command>, ma
                         ask_for_room(&workers, id.0 + 1, &limits, others);
                     }
                 }
+                Some(Command::Announce(time)) => connections.announce(time),
                 Some(Command::Stop(done)) => {
                     let _ = stop.send(true);
                     stopped = Some(done);
@@ -123,10 +125,12 @@ fn serve<H: Handler>(arrival: Arrival, handler: &Rc<H>, connections: &Rc<Connect
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
     };
-    let control = connections.open(limits);
-    let (handler, connections, pulse) = (handler.clone(), connections.clone(), pulse.clone());
-    let guards = (placed, slot);
-    tokio::task::spawn_local(connection::serve(Io::Tcp(stream), client, handler, control, connections, pulse, guards));
+    let (io, handler, pulse, guards) = (Io::Tcp(stream), handler.clone(), pulse.clone(), (placed, slot));
+    let listed = Listed::new(limits, connections);
+    match listed.limits().balancers {
+        None => tokio::task::spawn_local(connection::serve(io, client, handler, listed, pulse, guards)),
+        Some(_) => tokio::task::spawn_local(preamble::serve(io, client, handler, listed, pulse, guards)),
+    };
 }
 
 #[cfg(test)]

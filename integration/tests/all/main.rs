@@ -1,5 +1,6 @@
 //! The promises of Lictor, tested from outside, with a module for each.
 
+mod balancing;
 mod blaming;
 mod breaking;
 mod caching;
@@ -21,6 +22,7 @@ mod limiting;
 mod logging;
 mod looping;
 mod measuring;
+mod moving;
 mod operating;
 mod permitting;
 mod providing;

@@ -82,7 +82,7 @@ const MISTAKES: [(&str, usize, &str, &str); 49] = [
 ];
 
 /// Mistakes of limits, plans, caches, proxies and breakers.
-const POLICIES: [(&str, usize, &str, &str); 19] = [
+const POLICIES: [(&str, usize, &str, &str); 24] = [
     ("limits = [\"10 per second\"]", 1, "limits", "write e.g. \"10/s\""),
     ("limits = [\"0/s\"]", 1, "limits", "not a rate"),
     ("limits = \"10/s\"", 1, "limits", "is a list"),
@@ -117,6 +117,36 @@ const POLICIES: [(&str, usize, &str, &str); 19] = [
         3,
         "listener[0].trusted_proxies",
         "everybody",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = {}",
+        3,
+        "listener[0].proxy_protocol.from",
+        "from = [\"10.0.0.0/24\"]",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = { from = [] }",
+        3,
+        "listener[0].proxy_protocol.from",
+        "is needed",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = { from = \"::/0\" }",
+        3,
+        "listener[0].proxy_protocol.from",
+        "everybody",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\n[listener.proxy_protocol]\nfrom = \"10.0.0.1\"\nform = \"x\"",
+        5,
+        "listener[0].proxy_protocol.form",
+        "did you mean `from`",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = true",
+        3,
+        "listener[0].proxy_protocol",
+        "y_protocol = {",
     ),
     ("[breaker]\nrate = 50", 2, "breaker.rate", "true, false or a section"),
     ("[breaker]\nrate = { failed = \"half\" }", 2, "breaker.rate.failed", "\"50%\""),

@@ -318,7 +318,9 @@ impl<'a> Section<'a> {
             Some(value) => match value.get_ref() {
                 DeValue::Table(table) => (self.document.line(value), Some(table)),
                 _ => {
-                    let message = format!("is a section: write [{}]", self.path_of(key));
+                    let path = self.path_of(key);
+                    let wanted = if path.contains('[') { format!("{key} = {{ … }}") } else { format!("[{path}]") };
+                    let message = format!("is a section: write {wanted}");
                     self.mistake(key, self.document.line(value), message);
                     (0, None)
                 }

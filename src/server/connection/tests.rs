@@ -4,6 +4,7 @@ mod bodies;
 mod chunks;
 mod closing;
 mod idle;
+mod moving;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::super::Limits;
-use super::super::deadlines::TICK;
+use super::super::deadlines::{Connections, TICK};
 use super::*;
 use crate::io::Door;
 
@@ -163,6 +164,7 @@ impl Rig {
     fn new() -> Rig {
         let limits = Limits {
             trusted: [].into(),
+            balancers: None,
             connections: 9,
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
@@ -189,9 +191,8 @@ impl Rig {
         let (ours, theirs) = tokio::io::duplex(room);
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let client = Client::new(address, address, Door::Public, &[].into());
-        let control = self.connections.open(self.limits.clone());
-        let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
-        tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), control, connections, pulse, ()));
+        let listed = Listed::new(self.limits.clone(), &self.connections);
+        tokio::task::spawn_local(serve(Io::Memory(theirs), client, Rc::new(Paths), listed, self.pulse.clone(), ()));
         ours
     }
 }

@@ -106,6 +106,7 @@ fn limits(config: &Config) -> Limits {
         keep_alive: Duration::from_secs(60),
         write: config.policy.timeouts.idle,
         door: Door::Public,
+        balancers: None,
         trusted: [].into(),
     }
 }
