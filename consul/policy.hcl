@@ -10,3 +10,7 @@ node_prefix "" {
 agent_prefix "" {
   policy = "read"
 }
+# Only with [fleet]: the gateway registers itself, as the service that is named there.
+service "lictor" {
+  policy = "write"
+}

@@ -4,6 +4,7 @@ mod cache;
 mod compose;
 mod config;
 mod discovery;
+mod fleet;
 mod issuers;
 mod limits;
 mod metrics;
@@ -21,6 +22,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::config::fleet::STATE;
 use crate::pages::Index;
 use crate::plane::Errand;
 use crate::supervisor::caught;
@@ -78,6 +80,8 @@ fn answer(sources: &Sources, request: &Request<Bytes>, consumer: &str) -> Answer
     let query = Query(request.uri().query().unwrap_or_default());
     match (request.uri().path(), request.method()) {
         ("/admin/discovery/accept", &Method::POST) => discovery::accept(sources, &query, consumer),
+        ("/admin/fleet", &Method::GET | &Method::HEAD) => fleet::page(sources),
+        (STATE, &Method::GET) => Answer::Now(fleet::told(sources, request)),
         ("/admin/tokens/revoke", &Method::POST) => tokens::revoke(sources, &query, consumer),
         _ => Answer::Now(page(sources, request)),
     }
@@ -125,7 +129,7 @@ fn other_method(path: &str) -> Response<Bytes> {
 const COMPOSE: &str = "/admin/compose/";
 
 /// Every page: what `/admin` lists.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "GET /admin/services?service=NAME",
     "POST /admin/discovery/accept?service=NAME",
     "GET /admin/rate-limits?consumer=NAME",
@@ -138,6 +142,7 @@ const PAGES: [&str; 13] = [
     "GET /admin/compose",
     "GET /admin/compose/NAME",
     "GET /admin/config",
+    "GET /admin/fleet",
     "GET /admin/metrics",
 ];
 

@@ -1,5 +1,7 @@
 //! Puts the rooms together and runs them: the only file that sees every room.
 
+mod descriptors;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +37,9 @@ const ADMIN_CONNECTIONS: usize = 1000;
 
 /// How many old snapshots may wait for the control plane to drop them.
 const RETIRED: usize = 256;
+
+/// How long Consul may take to learn that this gateway ends.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not start.
 #[derive(Debug)]
@@ -128,7 +133,7 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
         tracing::info!("listening on http://{address}");
     }
     tracing::info!("admin on http://{admin}/admin/services");
-    raise_descriptor_limit(&config);
+    descriptors::raise_limit(&config);
 
     // The control plane has a thread of its own. It says when everything runs, or why it cannot.
     let pulse = Pulse::new(config.workers);
@@ -176,24 +181,6 @@ fn addresses(config: &Config) -> Vec<server::Address> {
     addresses
 }
 
-/// Raises this process's limit of open files to what the system allows, and warns when the connection limits may need more.
-fn raise_descriptor_limit(config: &Config) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // The optional listener is the default one's other loopback address: clients use one of the two, so they count once.
-    let listeners = config.listeners.iter().filter(|listener| !listener.optional);
-    let connections: usize = listeners.map(|listener| listener.max_connections).sum();
-    // Each client connection may need one connection to an instance.
-    let needed = 2 * connections as u64;
-    if allowed < needed {
-        tracing::warn!(
-            "{allowed} open files are allowed, but [[listener]] max_connections may need {needed}: raise ulimit -n, or lower it"
-        );
-    }
-}
-
 /// What the control plane starts from, besides the configuration.
 struct Inputs {
     bound: Vec<server::Bound>,
@@ -225,6 +212,10 @@ async fn control(
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
 
+    let fleet = match discovery::join_the_fleet(&configs, &own, &pulse.control) {
+        Ok(fleet) => fleet,
+        Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
+    };
     let issuers = issuers::start(&configs, revoked, &pulse.control);
 
     // What the two planes share.
@@ -242,6 +233,7 @@ async fn control(
         discovery: discovery.status.clone(),
         notices: notices.clone(),
         issuers: issuers.clone(),
+        fleet: fleet.clone(),
         pulse: pulse.clone(),
         config: config_status,
         unrouted: unrouted.clone(),
@@ -288,6 +280,10 @@ async fn control(
     discovery.stop();
     issuers.stop();
     reader.abort();
+    // Balancers learn of the end before a listener closes.
+    if let Some(fleet) = fleet {
+        fleet.leave(LEAVE).await;
+    }
     drain(server, current.load().config.shutdown.clone()).await;
     writer.abort();
     admin.abort();

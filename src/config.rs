@@ -4,6 +4,7 @@ mod check;
 pub mod compose;
 mod env;
 mod file;
+pub mod fleet;
 pub mod identity;
 pub mod policy;
 pub mod reference;
@@ -39,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// The agent to watch; `None` when `[consul]` is absent from a file that has `[[service]]`.
     pub consul: Option<Consul>,
+    /// The fleet of which this gateway is one; `None` where it stands for itself.
+    pub fleet: Option<fleet::Fleet>,
     /// Services with instances that the file lists.
     pub services: Vec<StaticService>,
     /// Who may call.
@@ -73,6 +76,9 @@ pub struct Config {
     pub log: Log,
     /// How the gateway ends.
     pub shutdown: Shutdown,
+    /// A digest of what the file says, but for what concerns this host alone: two gateways with the same one are configured alike. It is
+    /// of secrets, too, and so to be shown to nobody.
+    pub digest: fleet::Digest,
     /// What the operator should know, logged at start and after each reload: the file beats a variable of the environment, a
     /// route leads to a service that nobody provides.
     pub warnings: Vec<String>,
@@ -157,6 +163,8 @@ pub struct Consul {
     pub hold: Duration,
     /// A service that the token must see: when it no longer does, the token has lost rights.
     pub canary: Option<String>,
+    /// The service as which gateways register: it is never exposed.
+    pub gateways: String,
     /// Where what is known is kept for a cold start.
     pub saved: Option<SavedCatalog>,
 }

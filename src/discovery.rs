@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use crate::catalog::notice::Heard;
 use crate::catalog::{Catalog, DiscoveryStatus};
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::supervisor::Supervisor;
 
 pub use outlet::Outlet;
@@ -81,6 +82,19 @@ pub fn start(
         providers.push(Box::new(consul::Consul::new(consul, listeners, heard)?));
     }
     Ok(spawn(providers, supervisor))
+}
+
+/// Registers this gateway in Consul, and follows its fleet, where the configuration has one. `bound` is where it listens: the first is that of
+/// clients, the last that of admin.
+///
+/// # Errors
+/// What no waiting will mend, as for [`start`].
+pub fn join_the_fleet(
+    config: &watch::Receiver<Arc<Config>>,
+    bound: &[SocketAddr],
+    supervisor: &Supervisor,
+) -> Result<Option<Fleet>, Error> {
+    consul::membership::start(config, bound, supervisor)
 }
 
 fn spawn(providers: Vec<Box<dyn Provider>>, supervisor: &Supervisor) -> Discovery {

@@ -19,6 +19,7 @@ pub mod worker;
 
 // -- before the snapshot: what exists --
 pub mod discovery;
+pub mod fleet;
 pub mod issuers;
 
 // -- the snapshot --

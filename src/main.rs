@@ -81,6 +81,13 @@ enum Command {
         #[command(flatten)]
         admin: AdminOptions,
     },
+    /// Show the fleet of a running gateway: every gateway, and who disagrees with whom about what.
+    Fleet {
+        #[command(flatten)]
+        live: Live,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
     /// Show the aggregates of a running gateway, or try one.
     Compose {
         #[command(subcommand)]
@@ -205,6 +212,7 @@ fn main() -> ExitCode {
         Command::Services { service, live, admin } => ask(&Ask::Services(service), live.watch, admin, &env),
         Command::Limits { consumer, live, admin } => ask(&Ask::Limits(consumer), live.watch, admin, &env),
         Command::Issuers { issuer, live, admin } => ask(&Ask::Issuers(issuer), live.watch, admin, &env),
+        Command::Fleet { live, admin } => ask(&Ask::Fleet, live.watch, admin, &env),
         Command::Compose { what: ComposeCommand::Show { compose, target: None, live, admin, .. } } => {
             ask(&Ask::Compose(compose), live.watch, admin, &env)
         }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod compose;
 pub mod config;
 pub mod doctor;
+pub mod fleet;
 pub mod issuers;
 pub mod limits;
 pub mod services;

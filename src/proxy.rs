@@ -30,6 +30,7 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
+use crate::config::fleet::PREFIX;
 use crate::config::routes::Action;
 use crate::fields::X_REQUEST_ID;
 use crate::filter::{Filter, Notes, Passing, Step};
@@ -222,6 +223,7 @@ fn receive(mut exchange: Box<Exchange>, snapshot: &Snapshot) -> Result<Received,
     let path = exchange.request.target.path();
     // The paths of `builtin::page`, which other requests need not ask.
     let ours = matches!(path, "/health" | "/ready" | "*" | builtin::METADATA) || path.starts_with("/admin");
+    let ours = ours || path.starts_with(PREFIX);
     if !ours && exchange.client.door == Door::Public {
         return Ok(Received(exchange));
     }

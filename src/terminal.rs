@@ -4,6 +4,7 @@ mod canvas;
 mod client;
 mod compose;
 mod doctor;
+mod fleet;
 mod issuers;
 mod plain;
 mod table;
@@ -130,6 +131,7 @@ fn show(answer: &Value, command: &Command, options: &Options) -> Result<String, 
         Command::Issuers(_) => issuers::issuers(&page(answer, "issuers")?, style),
         Command::Compose(None) => compose::all(&page(answer, "composes")?, Canvas::of_stdout(options.colour)),
         Command::Compose(Some(_)) => compose::one(&page(answer, "calls")?, Canvas::of_stdout(options.colour)),
+        Command::Fleet => fleet::fleet(&page(answer, "gateways")?, style),
         Command::Cache => table::cache(&page(answer, "entries")?, style),
         Command::ClearCache { .. } => table::cleared(&page(answer, "cleared")?),
     })

@@ -38,7 +38,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("token", &["config", "worker"]),
     ("issuers", &["config", "token", "supervisor", "own_file"]),
     ("route", &["config", "request", "worker"]),
-    ("discovery", &["config", "catalog", "pages", "supervisor", "own_file"]),
+    ("fleet", &["config", "catalog"]),
+    ("discovery", &["config", "catalog", "pages", "fleet", "supervisor", "own_file"]),
     ("server", &["plane", "worker", "io", "supervisor"]),
     ("filter", &["fields", "request", "config", "token", "worker", "io"]),
     ("upstream", &["fields", "config", "catalog", "worker", "io"]),
@@ -68,6 +69,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "supervisor",
             "token",
             "issuers",
+            "fleet",
         ],
     ),
 ];
@@ -84,6 +86,7 @@ const SEAMS: &[(&str, &[&str])] = &[
             "discovery/consul/client/connect.rs",
             "terminal/client.rs",
             "issuers/http.rs",
+            "fleet/peers.rs",
         ],
     ),
     ("jsonwebtoken", &["token/key.rs"]),
@@ -97,6 +100,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     (
         "toml",
         &[
+            "config/file/canonical.rs",
             "config/file/document.rs",
             "config/file/section.rs",
             "config/file/section/claims.rs",

@@ -3,6 +3,7 @@
 //! number is bounded.
 
 mod compose;
+mod fleet;
 mod issuers;
 mod requests;
 mod services;
@@ -31,6 +32,7 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     compose::describe(&mut page, sources);
     discovery(&mut page, sources);
     issuers::describe(&mut page, sources);
+    fleet::describe(&mut page, sources);
     config(&mut page, sources);
     gateway(&mut page, sources);
     tasks(&mut page, sources);

@@ -8,6 +8,7 @@ use crate::catalog::DiscoveryStatus;
 use crate::catalog::notice::Notices;
 use crate::config::watch::Status;
 use crate::filter::cache::Cache;
+use crate::fleet::Fleet;
 use crate::issuers::Issuers;
 use crate::plane::Pulse;
 use crate::plane::room::Gauge;
@@ -28,6 +29,8 @@ pub struct Sources {
     pub notices: Notices,
     /// How issuers fare, and where tokens are revoked.
     pub issuers: Issuers,
+    /// The fleet, where this gateway is one of it.
+    pub fleet: Option<Fleet>,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
     /// How the configuration fares.

@@ -68,6 +68,7 @@ fn sources(config: Config) -> (Sources, Heard) {
         discovery: watch::channel(Default::default()).1,
         notices,
         issuers: crate::issuers::start(&watch::channel(config).1, Default::default(), &Supervisor::default()),
+        fleet: None,
         pulse,
         config: watch::channel(status).1,
         room,

@@ -5,6 +5,7 @@ mod compose;
 mod consul;
 mod consumers;
 mod demands;
+mod fleet;
 mod issuers;
 mod own_files;
 mod paths;
@@ -24,7 +25,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::env::Environment;
-use super::file::{Document, Known, Mistake, Section, Written};
+use super::file::{Document, Known, Mistake, Section, Written, canonical};
+use super::fleet::Digest;
 use super::identity::{Demand, Method};
 use super::routes::Action;
 use super::{Admin, Config, Listener, Log, LogFormat, Pool, RateLimits, Shutdown, StaticService};
@@ -92,7 +94,8 @@ pub fn parse(text: Option<&str>, source: &str, overrides: Overrides, env: &Envir
     let document = Document::new(text.unwrap_or_default());
     let table = document.parse(text.unwrap_or_default());
     let root = Section::root(&document, Some(table.get_ref()));
-    let config = read(root, text.is_some(), overrides, env, &document);
+    let mut config = read(root, text.is_some(), overrides, env, &document);
+    config.digest = canonical::digest(table.get_ref());
     let mut mistakes = document.mistakes();
     mistakes.extend(exposure(&config));
     if mistakes.is_empty() {
@@ -117,7 +120,7 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
     let (policy, breaker, request, store) = policy::top(&root);
     // Where services come from.
     let (services, breakers) = services::services(&root, &breaker);
-    let consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
+    let mut consul = consul::consul(&root.section("consul"), !services.is_empty(), env, document, &mut warnings);
     // Which requests there are, and who may send them: somebody must have a key if any route asks for one.
     let plans = consumers::plans(&root);
     let public_url = urls::public_url(&root);
@@ -135,6 +138,10 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
     // Where the gateway listens, and whether that agrees with the rest.
     let listeners = listeners(&root, overrides);
     clashes(&root, &listeners, &admin, &services);
+    let fleet = fleet::fleet(&root.section("fleet"), consul.as_ref(), &listeners, env, &mut warnings);
+    if let (Some(consul), Some(fleet)) = (&mut consul, &fleet) {
+        fleet.service.as_str().clone_into(&mut consul.gateways);
+    }
     if consul.is_none() {
         warnings.extend(routes::unprovided(&routes, &services));
     }
@@ -145,6 +152,7 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
         listeners,
         admin,
         consul,
+        fleet,
         services,
         consumers,
         issuers,
@@ -162,6 +170,7 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
         store,
         log: log(root.section("log")),
         shutdown: shutdown(root.section("shutdown")),
+        digest: Digest::default(),
         warnings,
         generated_key,
     };
@@ -245,11 +254,14 @@ fn proxy_protocol(section: Section<'_>) -> Option<Arc<[IpNet]>> {
 
 /// A network, or an address alone. The network of all addresses is refused: any client could then say that it is another.
 fn network(text: &str) -> Result<IpNet, String> {
+    any_network(text, "trusts everybody: name the networks of your proxies")
+}
+
+/// A network, or an address alone; `all` says why it may not be the network of all addresses.
+fn any_network(text: &str, all: &str) -> Result<IpNet, String> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     match text.parse::<IpNet>().ok().or_else(alone) {
-        Some(network) if network.prefix_len() == 0 => {
-            Err(format!("`{text}` trusts everybody: name the networks of your proxies"))
-        }
+        Some(network) if network.prefix_len() == 0 => Err(format!("`{text}` {all}")),
         Some(network) => Ok(network.trunc()),
         None => Err(format!("`{text}` is not a network: write e.g. \"10.0.0.0/8\" or \"192.0.2.1\"")),
     }

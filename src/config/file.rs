@@ -1,6 +1,7 @@
 //! A configuration as written: a reader that asks for each key by name and type, collects every mistake with its line,
 //! and at the end knows which keys of the file it never asked for.
 
+pub(super) mod canonical;
 mod document;
 mod known;
 mod section;

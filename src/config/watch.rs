@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::check::{Errors, Overrides, exposure, parse};
 use super::env::Environment;
+use super::file::canonical::joined;
 use super::{Admin, Config, RateLimits};
 use crate::own_file::objection;
 use crate::supervisor::caught;
@@ -209,6 +210,10 @@ fn load_beside(source: &mut Source, old: &Config) -> Result<(Config, Vec<&'stati
     if source.idle_at_start.is_some_and(|idle| idle != new.policy.timeouts.idle) {
         needs_restart.push("[timeouts] idle, for clients that take no byte");
     }
+    if !needs_restart.is_empty() {
+        // What holds is neither what the file said before, nor all of what it says now.
+        new.digest = joined(old.digest, new.digest);
+    }
     // Checked once more, with the listeners that are really open: those of the file wait for a restart.
     match exposure(&new) {
         exposed if exposed.is_empty() => Ok((new, needs_restart)),
@@ -226,6 +231,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         workers,
         listeners,
         consul,
+        fleet,
         pool,
         log,
         store,
@@ -250,6 +256,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         version: _,
         warnings: _,
         generated_key: _,
+        digest: _,
     } = old;
     // The address is bound, and what was revoked is read, at the start; whether public listeners have `/admin`, too, holds at once.
     let Admin { address, public: _, audience: _, revocations } = admin;
@@ -262,6 +269,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     restore("[admin] address", address, &mut new.admin.address, &mut changed);
     restore("[admin] revocations", revocations, &mut new.admin.revocations, &mut changed);
     restore("[consul]", consul, &mut new.consul, &mut changed);
+    restore("[fleet]", fleet, &mut new.fleet, &mut changed);
     restore("[pool]", pool, &mut new.pool, &mut changed);
     restore("[log]", log, &mut new.log, &mut changed);
     restore("[cache] size and object", store, &mut new.store, &mut changed);

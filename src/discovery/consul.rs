@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod interner;
 mod listing;
+pub(super) mod membership;
 mod model;
 mod names;
 mod own_node;

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 
+mod fleet;
+
 /// A page is written as this text, and the text is read as this page.
 fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(page: &T, text: &str) {
     assert_eq!(serde_json::to_string_pretty(page).expect("JSON"), text);

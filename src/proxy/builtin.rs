@@ -12,6 +12,7 @@ use serde_json::json;
 use super::call::Request;
 use super::error::Error;
 use super::exchange::Worker;
+use crate::config::fleet::{FIELD, PREFIX};
 use crate::config::identity::{Dpop, Iss};
 use crate::config::routes::Action;
 use crate::filter::auth::{Caller, Denied};
@@ -66,6 +67,9 @@ pub(super) fn page(
                 return Ok(None);
             }
             return admin(worker, snapshot, request, (client, address), notes).map(Some);
+        }
+        path if path.starts_with(PREFIX) => {
+            return of_the_fleet(snapshot, request, (client, address)).map(Some).ok_or(Error::NoRoute);
         }
         _ if client.door == Door::Admin => return Err(Error::NoRoute),
         _ => return Ok(None),
@@ -206,6 +210,22 @@ fn admin(
     // Whom a token names may be called as somebody else is in the configuration.
     let consumer = issuer.map_or_else(|| consumer.name.to_string(), |issuer| format!("{} of {issuer}", consumer.name));
     Ok(Builtin::Errand(Errand { request: request.or(Err(Error::NoRoute))?, consumer }))
+}
+
+/// What another gateway asks for, if it may be one by its address: who sent it, and who it says it is for. The control plane judges whether
+/// it proves to be one.
+fn of_the_fleet(snapshot: &Snapshot, request: &Request, (client, address): (&Client, IpAddr)) -> Option<Builtin> {
+    let fleet = snapshot.config.fleet.as_ref()?;
+    let near = |ip: IpAddr| fleet.admin_networks.iter().any(|network| network.contains(&ip));
+    let Request { head, target, .. } = request;
+    if head.method != Method::GET || !near(client.ip()) || !near(address) {
+        return None;
+    }
+    let mut request = http::Request::builder().method(&head.method).uri(target.as_str());
+    if let Some(proof) = head.headers.get(FIELD) {
+        request = request.header(FIELD, proof);
+    }
+    Some(Builtin::Errand(Errand { request: request.body(Bytes::new()).ok()?, consumer: "another gateway".to_owned() }))
 }
 
 /// What this gateway is as a protected resource (RFC 9728 section 2), where the configuration says by which URL clients call it.

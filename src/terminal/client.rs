@@ -27,6 +27,8 @@ pub enum Command {
     Issuers(Option<String>),
     /// Its aggregates, or one of them with how it went the last times.
     Compose(Option<String>),
+    /// Its fleet.
+    Fleet,
     /// What its cache holds and did.
     Cache,
     /// To clear its cache.
@@ -65,6 +67,7 @@ impl Client {
             Command::Services(name) => ("/admin/services", vec![("service", name)]),
             Command::Limits(name) => ("/admin/rate-limits", vec![("consumer", name)]),
             Command::Issuers(name) => ("/admin/issuers", vec![("issuer", name)]),
+            Command::Fleet => ("/admin/fleet", Vec::new()),
             Command::Cache => ("/admin/cache", Vec::new()),
             Command::ClearCache { service, path } => ("/admin/cache/clear", vec![("service", service), ("path", path)]),
         };

@@ -14,6 +14,7 @@ mod examining;
 mod explaining;
 mod faking;
 mod fields;
+mod gathering;
 mod guarding;
 mod hurrying;
 mod identifying;

@@ -8,6 +8,7 @@ use super::own_files::own_file;
 use crate::catalog::ServiceName;
 use crate::config::env::Environment;
 use crate::config::file::{Document, Section, Written};
+use crate::config::fleet::SERVICE;
 use crate::config::{Consul, Expose, SavedCatalog, Secret};
 
 /// `[consul]`; `None` when the file lists services of its own and has no such section.
@@ -55,6 +56,7 @@ pub(super) fn consul(
         datacenters: datacenters(section, &mut env),
         hold: section.duration("hold", Duration::from_secs(600)),
         canary: canary(section, has_consul),
+        gateways: SERVICE.to_owned(),
         saved: saved(section),
     };
     section.finish();

@@ -12,6 +12,7 @@ use super::issuers::claimed;
 use super::{demands, paths, policy};
 use crate::config::StaticService;
 use crate::config::file::Section;
+use crate::config::fleet::SEGMENT;
 use crate::config::identity::Issuer;
 use crate::config::policy::{LimitSet, Policy};
 use crate::config::routes::{Action, Condition, Host, PathChange, Pattern, Route, Segment, Target};
@@ -195,8 +196,8 @@ fn path(section: &Section<'_>) -> Option<Pattern> {
 /// The paths of the gateway's own pages are reserved on every listener: no route can have them.
 fn reserved(section: &Section<'_>, key: &str, pattern: &Pattern) {
     if let Some(Segment::Literal(first)) = pattern.segments.first()
-        && matches!(&**first, "health" | "ready" | "admin")
-        && (pattern.segments.len() == 1 || &**first == "admin")
+        && matches!(&**first, "health" | "ready" | "admin" | SEGMENT)
+        && (pattern.segments.len() == 1 || matches!(&**first, "admin" | SEGMENT))
     {
         section.mistake(key, 0, format!("/{first} is the gateway's own: choose another path"));
     }

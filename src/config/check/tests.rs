@@ -1,6 +1,7 @@
 //! Mistakes and defaults, by table; the parser, by property.
 
 mod compose;
+mod fleet;
 mod identity;
 
 use proptest::prelude::*;

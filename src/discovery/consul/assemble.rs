@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::address::{self, AgentPorts, Trust};
 use super::health;
@@ -15,6 +16,8 @@ use crate::config::{self, Expose};
 pub(crate) struct Rules {
     /// Which services are exposed.
     pub(crate) expose: Expose,
+    /// The service as which gateways register: it is never exposed.
+    pub(crate) gateways: Arc<str>,
     /// Which addresses are taken.
     pub(crate) trust: Trust,
     /// Instances are called from another datacenter, at the addresses that they have for that.
@@ -32,7 +35,7 @@ impl Rules {
             agent: AgentPorts::default(),
             host: None,
         };
-        Rules { expose: config.expose.clone(), trust, wan: false }
+        Rules { expose: config.expose.clone(), gateways: config.gateways.as_str().into(), trust, wan: false }
     }
 }
 
@@ -113,6 +116,11 @@ pub(crate) fn not_exposed(expose: &Expose, tags: &[String]) -> Option<String> {
 pub(crate) fn infrastructure(name: &str) -> Option<String> {
     let belongs = name == "consul" || name == "vault" || name.starts_with("nomad");
     belongs.then(|| "infrastructure is never exposed without a tag".into())
+}
+
+/// Why a service of this name is not exposed whatever its tags: it is the gateways themselves.
+pub(crate) fn gateways(name: &str, gateways: &str) -> Option<String> {
+    (name == gateways).then(|| "these are the gateways themselves".into())
 }
 
 /// Why an entry of this kind is not exposed: it is part of the service mesh. Sidecars copy the tags of their parents, so

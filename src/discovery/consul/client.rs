@@ -220,8 +220,29 @@ impl Lane {
         query: &[(&str, String)],
         patience: Patience,
     ) -> Result<Answer, Failure> {
+        self.send(path, query, None, patience).await
+    }
+
+    /// Changes something at the agent; the body is JSON, or empty.
+    pub(crate) async fn put(
+        &mut self,
+        path: &str,
+        query: &[(&str, String)],
+        body: Vec<u8>,
+        patience: Patience,
+    ) -> Result<Answer, Failure> {
+        self.send(path, query, Some(body), patience).await
+    }
+
+    async fn send(
+        &mut self,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<Vec<u8>>,
+        patience: Patience,
+    ) -> Result<Answer, Failure> {
         self.broken = true;
-        let result = self.ask(path, query, patience).await;
+        let result = self.ask(path, query, body, patience).await;
         // The connection becomes free, or is closed, by a task of its own. That task must run first: else the next request
         // would find the connection still in use and open another.
         for _ in 0..4 {
@@ -231,7 +252,13 @@ impl Lane {
         result
     }
 
-    async fn ask(&mut self, path: &str, query: &[(&str, String)], patience: Patience) -> Result<Answer, Failure> {
+    async fn ask(
+        &mut self,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<Vec<u8>>,
+        patience: Patience,
+    ) -> Result<Answer, Failure> {
         let home = &*self.home;
         let way = match self.way.take() {
             Some(way) => way,
@@ -243,7 +270,12 @@ impl Lane {
         };
         let scope = home.scope.iter().map(|(key, value)| (*key, value.clone()));
         let query: Vec<_> = query.iter().cloned().chain(scope).collect();
-        let request = http.get(home.connector.url(path, &query)).headers(home.connector.credentials()?);
+        let url = home.connector.url(path, &query);
+        let request = match body {
+            None => http.get(url),
+            Some(body) => http.put(url).body(body),
+        };
+        let request = request.headers(home.connector.credentials()?);
         home.sent.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let response: Response = match tokio::time::timeout(patience.head, request.send()).await {

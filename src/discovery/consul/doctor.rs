@@ -152,7 +152,7 @@ impl Reading {
 
     /// Reads every service that an agent lists, some at once.
     async fn of_agent(&mut self, seen: Seen, rules: &Rules) {
-        let listing = listing::listing(&seen.names, &rules.expose, None);
+        let listing = listing::listing(&seen.names, (&rules.expose, &rules.gateways), None);
         self.from = format!("the agent {}", seen.address);
         let hidden = |(name, reason): (&String, &String)| NotServed { name: name.clone(), reason: reason.clone() };
         self.not_served.extend(listing.hidden.iter().map(hidden));

@@ -19,13 +19,14 @@ pub(super) struct Listing {
 }
 
 /// Tells the candidates from the services that are hidden whatever their instances say.
-pub(super) fn listing(names: &Names, expose: &Expose, canary: Option<&str>) -> Listing {
+pub(super) fn listing(names: &Names, (expose, gateways): (&Expose, &str), canary: Option<&str>) -> Listing {
     let (mut candidates, mut hidden) = (Vec::new(), BTreeMap::new());
     for (name, tags) in names {
-        let reason = match expose {
+        let open = || match expose {
             Expose::All => assemble::infrastructure(name),
             Expose::Tagged(_) => assemble::not_exposed(expose, tags),
         };
+        let reason = assemble::gateways(name, gateways).or_else(open);
         match (reason, ServiceName::new(name)) {
             (Some(reason), _) => drop(hidden.insert(name.clone(), reason)),
             (None, Some(name)) => candidates.push(name),

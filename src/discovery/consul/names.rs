@@ -51,7 +51,7 @@ impl Latest {
         {
             return listing.clone();
         }
-        let listing = Arc::new(listing(&names, &rules.expose, canary));
+        let listing = Arc::new(listing(&names, (&rules.expose, &rules.gateways), canary));
         self.listing = Some((names, rules.clone(), listing.clone()));
         listing
     }
@@ -181,7 +181,7 @@ async fn ask(
     blocking: bool,
     (rules, latest): (&Arc<Rules>, &mut Latest),
 ) -> Result<Reply<Arc<Listing>>, Failure> {
-    let listed = |names: &Names| listing(names, &rules.expose, None).candidates;
+    let listed = |names: &Names| listing(names, (&rules.expose, &rules.gateways), None).candidates;
     let removes = |names: &Arc<Names>| view.state.list_removes(view.dc, &listed(names));
     let Reply { content, moved, mut evidence, doubted } = watch.ask(lane, blocking, latest.parser(), removes).await?;
     // Of this list, whoever may not see everything always hears that it was filtered.

@@ -47,7 +47,7 @@ pub(crate) fn rules() -> Rules {
         agent: AgentPorts::default(),
         host: None,
     };
-    Rules { expose: config::Expose::Tagged("gateway".into()), trust, wan: false }
+    Rules { expose: config::Expose::Tagged("gateway".into()), gateways: "lictor".into(), trust, wan: false }
 }
 
 pub(crate) fn config(address: String) -> config::Consul {
@@ -68,6 +68,7 @@ pub(crate) fn config(address: String) -> config::Consul {
         datacenters: Vec::new(),
         hold: Duration::from_secs(600),
         canary: Some("consul".into()),
+        gateways: "lictor".into(),
         saved: None,
     }
 }

@@ -247,7 +247,7 @@ impl View {
         let blind = names.contains_key(name.as_str()) || !self.canary.iter().all(sees);
         let _writing = self.writing.lock();
         if !blind && index >= self.state.index(self.dc) {
-            let Listing { candidates, hidden, .. } = listing::listing(&names, &rules.expose, None);
+            let Listing { candidates, hidden, .. } = listing::listing(&names, (&rules.expose, &rules.gateways), None);
             self.state.list(self.dc, &candidates, hidden, false, index, Evidence { filtered: false, ..evidence });
             // What comes back is new to both: it is read, whoever hears of it first.
             self.list(&candidates);

@@ -300,7 +300,7 @@ impl Examination<'_> {
             Some(limit) => ok(WHAT, format!("at most {wanted} of the {limit} that the agent allows one address")),
         });
         let Some(names) = names else { return };
-        let services = listing::listing(names, &self.config.expose, None).candidates.len();
+        let services = listing::listing(names, (&self.config.expose, &self.config.gateways), None).candidates.len();
         let finding = self.plan(services, multiplexed, limit.filter(|limit| *limit > 0).unwrap_or(200));
         self.note(finding);
     }

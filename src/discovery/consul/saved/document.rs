@@ -248,7 +248,8 @@ pub(super) fn parse(
     let mut services = Services::new();
     for (name, instances) in document.services {
         let infrastructure = rules.expose == Expose::All && assemble::infrastructure(&name).is_some();
-        let Some(name) = ServiceName::new(&name).filter(|_| !infrastructure) else { continue };
+        let hidden = infrastructure || assemble::gateways(&name, &rules.gateways).is_some();
+        let Some(name) = ServiceName::new(&name).filter(|_| !hidden) else { continue };
         // What was imported from a peer has the name of a datacenter of that peer.
         let anywhere = |one: &Instance| !one.peer.is_empty() || one.datacenter.is_empty();
         let wanted = instances.into_iter().filter(|one| anywhere(one) || datacenters.contains(&one.datacenter));

@@ -1,0 +1,167 @@
+//! How gateways prove to each other that they have the fleet's secret: HMAC-SHA-256 over all that a call and its answer say. The secret
+//! itself is never sent, and neither is an operator's key.
+//!
+//! A call names whom it is for, so that a stranger who is registered as a gateway cannot pass it on to a real one and its answer back.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+
+use crate::config::Secret;
+use crate::config::fleet::SHORTEST_SECRET;
+
+/// How bytes are proven, as the field says it.
+const SCHEME: &str = "hmac-sha256";
+
+/// How many bytes of a name are shown.
+const NAME: usize = 8;
+
+/// The key that the fleet's secret makes.
+#[derive(Debug)]
+pub struct Key(hmac::Key);
+
+/// A call of a gateway, as it is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its path, with a query if there is one.
+    pub target: &'a str,
+    /// Its body.
+    pub body: &'a [u8],
+    /// The id of the gateway that it is for.
+    pub to: &'a str,
+    /// When it was made, in seconds since 1970.
+    pub time: u64,
+    /// What no other call has.
+    pub nonce: &'a str,
+}
+
+/// What a call's field says: `hmac-sha256 TIME NONCE MAC ID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// When it was made.
+    pub time: u64,
+    /// What no other call has.
+    pub nonce: &'a str,
+    /// Its proof.
+    pub mac: Vec<u8>,
+    /// Whom it is for.
+    pub to: &'a str,
+}
+
+/// Proves the answer to one call, which was right.
+#[derive(Debug)]
+pub struct Seal {
+    key: Key,
+    id: String,
+    nonce: String,
+}
+
+impl Key {
+    /// The key of a secret, which is read anew if it lies in a file.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn read(secret: &Secret) -> Result<Key, String> {
+        let text = secret.read().map_err(|why| format!("the fleet's secret cannot be read: {why}"))?;
+        if text.len() < SHORTEST_SECRET {
+            return Err(format!("the fleet's secret is shorter than {SHORTEST_SECRET} bytes"));
+        }
+        Ok(Key(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())))
+    }
+
+    /// A name for a digest that only who has the secret can make: nobody else finds out by trying what the digest is of.
+    pub fn name(&self, what: &str, digest: &[u8]) -> String {
+        hex(&hmac::sign(&self.0, &joined(&[b"name", what.as_bytes(), digest])).as_ref()[..NAME])
+    }
+
+    /// The field that proves a call.
+    pub fn field(&self, call: &Call<'_>) -> String {
+        let mac = hex(hmac::sign(&self.0, &call.bytes()).as_ref());
+        format!("{SCHEME} {} {} {mac} {}", call.time, call.nonce, call.to)
+    }
+
+    /// Whether a call is proven by this.
+    pub fn proves(&self, call: &Call<'_>, mac: &[u8]) -> bool {
+        hmac::verify(&self.0, &call.bytes(), mac).is_ok()
+    }
+
+    /// Whether this field proves an answer, from the gateway that the call was for.
+    pub fn proves_answer(&self, field: &str, (id, nonce): (&str, &str), body: &[u8]) -> bool {
+        let mac = field.strip_prefix(SCHEME).and_then(|rest| unhex(rest.trim_start()));
+        mac.is_some_and(|mac| hmac::verify(&self.0, &answer(id, nonce, body), &mac).is_ok())
+    }
+
+    /// What proves the answer to a call that was right.
+    pub(super) fn seal(self, id: &str, nonce: &str) -> Seal {
+        Seal { key: self, id: id.to_owned(), nonce: nonce.to_owned() }
+    }
+}
+
+impl Seal {
+    /// The field that proves an answer with this body.
+    pub fn field(&self, body: &[u8]) -> String {
+        let mac = hmac::sign(&self.key.0, &answer(&self.id, &self.nonce, body));
+        format!("{SCHEME} {}", hex(mac.as_ref()))
+    }
+}
+
+impl Call<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        let (time, to) = (self.time.to_be_bytes(), self.to.as_bytes());
+        let parts = [self.method.as_bytes(), self.target.as_bytes(), self.body, to, &time, self.nonce.as_bytes()];
+        joined(&[&[b"call".as_slice()], &parts[..]].concat())
+    }
+}
+
+impl Field<'_> {
+    /// Reads a field; `None` where it is none.
+    pub fn read(text: &str) -> Option<Field<'_>> {
+        let mut parts = text.splitn(5, ' ');
+        let scheme = parts.next()?;
+        let (time, nonce, mac, to) = (parts.next()?.parse().ok()?, parts.next()?, unhex(parts.next()?)?, parts.next()?);
+        let fits = (16..=64).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
+        (scheme == SCHEME && fits).then_some(Field { time, nonce, mac, to })
+    }
+}
+
+/// What proves an answer is over: whose it is, which call it answers, and what it says.
+fn answer(id: &str, nonce: &str, body: &[u8]) -> Vec<u8> {
+    joined(&[b"answer", id.as_bytes(), nonce.as_bytes(), body])
+}
+
+/// Parts, each after its length: no two lists of parts have the same bytes.
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = b"lictor fleet 1".to_vec();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// A nonce that nobody can guess.
+pub(super) fn nonce() -> String {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
+    hex(&random)
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let digits = std::str::from_utf8(pair).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    (text.len() == 64).then(|| pairs.map(byte).collect())?
+}
