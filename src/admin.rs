@@ -141,8 +141,8 @@ const PAGES: [&str; 14] = [
     "POST /admin/cache/clear?service=NAME&path=PREFIX",
     "GET /admin/compose",
     "GET /admin/compose/NAME",
-    "GET /admin/config",
     "GET /admin/fleet",
+    "GET /admin/config",
     "GET /admin/metrics",
 ];
 

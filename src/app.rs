@@ -1,6 +1,7 @@
 //! Puts the rooms together and runs them: the only file that sees every room.
 
 mod descriptors;
+mod listeners;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use crate::admin;
 use crate::catalog::notice;
@@ -18,12 +20,12 @@ use crate::config::{self, Config, Environment, LogFormat, Overrides};
 use crate::discovery;
 use crate::filter;
 use crate::filter::cache::Cache;
-use crate::io::Door;
 use crate::issuers;
 use crate::pages;
 use crate::plane::{Handoff, Pulse, Wake};
 use crate::proxy::{Composing, Proxy, Resources, Waiting};
-use crate::server::{self, Limits, Server};
+use crate::server::{self, Server};
+use crate::shared;
 use crate::snapshot::{self, Current, Snapshot};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
@@ -125,7 +127,7 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     // Nobody is let in before it is known which tokens hold no longer.
     let revoked = issuers::revocations::load(&config, SystemTime::now()).map_err(Error::Revocations)?;
     // The addresses come early, so that one that is taken already is reported at once.
-    let bound = server::bind(addresses(&config)).map_err(Error::Bind)?;
+    let bound = server::bind(listeners::addresses(&config)).map_err(Error::Bind)?;
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let (&admin, public) = addresses.split_last().expect("the admin listener is always bound");
     let public = public.to_vec();
@@ -152,33 +154,6 @@ pub fn start_from(config: Config, source: Source) -> Result<Running, Error> {
     })?;
     started.blocking_recv().unwrap_or_else(|_| Err(Error::System(std::io::Error::other("the control plane died"))))?;
     Ok(Running { addresses: public, admin, pulse, reload, stop: Some(stop), control: Some(control) })
-}
-
-/// Where to listen; the admin listener is the last. It has the deadlines of the first public one.
-fn addresses(config: &Config) -> Vec<server::Address> {
-    let mut addresses: Vec<_> = config
-        .listeners
-        .iter()
-        .map(|listener| server::Address {
-            address: listener.address,
-            optional: listener.optional,
-            key: "[[listener]] address",
-            limits: Limits {
-                connections: listener.max_connections,
-                head: listener.head,
-                keep_alive: listener.keep_alive,
-                write: config.policy.timeouts.idle,
-                door: Door::Public,
-                trusted: listener.trusted_proxies.clone(),
-                balancers: listener.proxy_protocol.clone(),
-            },
-        })
-        .collect();
-    let first = addresses[0].limits.clone();
-    let (connections, trusted) = (ADMIN_CONNECTIONS, [].into());
-    let limits = Limits { door: Door::Admin, connections, trusted, balancers: None, ..first };
-    addresses.push(server::Address { address: config.admin.address, optional: false, key: "[admin] address", limits });
-    addresses
 }
 
 /// What the control plane starts from, besides the configuration.
@@ -217,6 +192,7 @@ async fn control(
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
     let issuers = issuers::start(&configs, revoked, &pulse.control);
+    let redis = shared::start(config.redis.as_ref(), config.workers, &pulse.control);
 
     // What the two planes share.
     let wake = Wake::new(config.workers);
@@ -234,6 +210,7 @@ async fn control(
         notices: notices.clone(),
         issuers: issuers.clone(),
         fleet: fleet.clone(),
+        shared: redis.clone(),
         pulse: pulse.clone(),
         config: config_status,
         unrouted: unrouted.clone(),
@@ -275,11 +252,7 @@ async fn control(
 
     // The end: announce it, then let requests in flight end.
     pulse.draining.store(true, Ordering::Relaxed);
-    // Connections to the Consul agent close first: it limits them per client address, and a successor on this machine needs its
-    // own.
-    discovery.stop();
-    issuers.stop();
-    reader.abort();
+    unfollow(&discovery, &issuers, &redis, &reader);
     // Balancers learn of the end before a listener closes.
     if let Some(fleet) = fleet {
         fleet.leave(LEAVE).await;
@@ -291,6 +264,20 @@ async fn control(
     if let Some(access) = access {
         access.flush(LAST_LINES);
     }
+}
+
+/// Ends what goes on beside requests. Connections to the Consul agent close first: it limits them per client address, and a successor on this
+/// machine needs its own.
+fn unfollow(
+    discovery: &discovery::Discovery,
+    issuers: &issuers::Issuers,
+    redis: &shared::Servers,
+    reader: &AbortHandle,
+) {
+    discovery.stop();
+    issuers.stop();
+    redis.stop();
+    reader.abort();
 }
 
 /// Serves a while longer, so that everybody can learn of the end and kept connections can move, then lets requests in flight end.

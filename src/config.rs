@@ -7,6 +7,7 @@ mod file;
 pub mod fleet;
 pub mod identity;
 pub mod policy;
+pub mod redis;
 pub mod reference;
 pub mod routes;
 pub mod watch;
@@ -42,6 +43,8 @@ pub struct Config {
     pub consul: Option<Consul>,
     /// The fleet of which this gateway is one; `None` where it stands for itself.
     pub fleet: Option<fleet::Fleet>,
+    /// Where gateways keep what they share; `None` when it is not written.
+    pub redis: Option<redis::Redis>,
     /// Services with instances that the file lists.
     pub services: Vec<StaticService>,
     /// Who may call.

@@ -21,6 +21,7 @@ pub mod worker;
 pub mod discovery;
 pub mod fleet;
 pub mod issuers;
+pub mod shared;
 
 // -- the snapshot --
 pub mod snapshot;

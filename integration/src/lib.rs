@@ -11,6 +11,7 @@ pub mod measure;
 pub mod process;
 pub mod program;
 pub mod provider;
+pub mod redis;
 pub mod training;
 mod waiting;
 pub mod websocket;

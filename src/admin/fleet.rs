@@ -1,6 +1,8 @@
-//! `/admin/fleet`: every gateway of the fleet, what each says of itself, and who disagrees; and what this one says to the others.
+//! `/admin/fleet`: every gateway of the fleet, what each says of itself, who disagrees, and how what they share fares; and what this one
+//! says to the others.
 
 mod compare;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -44,11 +46,12 @@ pub(super) fn told(sources: &Sources, request: &Request<Bytes>) -> Response<Byte
 /// The page. All gateways are asked at once, each for a second at most.
 pub(super) fn page(sources: &Sources) -> Answer {
     let own = state(sources);
+    let redis = sources.shared.all.iter().map(redis::redis).collect();
     let Some(fleet) = sources.fleet.clone() else {
         let gateway = Gateway { health: UNKNOWN.to_owned(), own: true, state: Some(own), ..Gateway::default() };
-        return Answer::Now(json(&Page { living: 1, gateways: vec![gateway], ..Page::default() }));
+        return Answer::Now(json(&Page { living: 1, gateways: vec![gateway], redis, ..Page::default() }));
     };
-    Answer::Later(Box::pin(async move { json(&gathered(fleet, own).await) }))
+    Answer::Later(Box::pin(async move { json(&Page { redis, ..gathered(fleet, own).await }) }))
 }
 
 /// What the health of a gateway is called of which Consul has not said it.
@@ -81,6 +84,7 @@ async fn gathered(fleet: Fleet, own: State) -> Page {
         error: members.error.clone(),
         disagreements: compare::disagreements(&known),
         gateways,
+        redis: Vec::new(),
     }
 }
 

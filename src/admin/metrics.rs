@@ -5,6 +5,7 @@
 mod compose;
 mod fleet;
 mod issuers;
+mod redis;
 mod requests;
 mod services;
 
@@ -33,6 +34,7 @@ pub(super) fn page(sources: &Sources) -> Response<Bytes> {
     discovery(&mut page, sources);
     issuers::describe(&mut page, sources);
     fleet::describe(&mut page, sources);
+    redis::describe(&mut page, sources);
     config(&mut page, sources);
     gateway(&mut page, sources);
     tasks(&mut page, sources);

@@ -12,6 +12,7 @@ use crate::fleet::Fleet;
 use crate::issuers::Issuers;
 use crate::plane::Pulse;
 use crate::plane::room::Gauge;
+use crate::shared::Servers;
 use crate::snapshot::Current;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
@@ -31,6 +32,8 @@ pub struct Sources {
     pub issuers: Issuers,
     /// The fleet, where this gateway is one of it.
     pub fleet: Option<Fleet>,
+    /// What gateways share.
+    pub shared: Servers,
     /// The workers' signs of life.
     pub pulse: Arc<Pulse>,
     /// How the configuration fares.

@@ -62,6 +62,7 @@ fn sources(config: Config) -> (Sources, Heard) {
     let room = std::sync::Arc::new(Gauge::default());
     room.follow(1024, [Semaphore::new(6).into(), Semaphore::new(2).into()]);
     let sources = Sources {
+        shared: Default::default(),
         cache: Cache::new(&config.store, config.workers),
         unrouted: std::sync::Arc::new(Recorder::new(config.workers)),
         current: Current::new(Snapshot::empty(config.clone())),

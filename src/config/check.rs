@@ -10,6 +10,7 @@ mod issuers;
 mod own_files;
 mod paths;
 mod policy;
+mod redis;
 mod routes;
 mod services;
 mod urls;
@@ -153,6 +154,7 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
         admin,
         consul,
         fleet,
+        redis: redis::redis(&root.section("redis"), env, &mut warnings),
         services,
         consumers,
         issuers,

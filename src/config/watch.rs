@@ -232,6 +232,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         listeners,
         consul,
         fleet,
+        redis,
         pool,
         log,
         store,
@@ -270,6 +271,7 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     restore("[admin] revocations", revocations, &mut new.admin.revocations, &mut changed);
     restore("[consul]", consul, &mut new.consul, &mut changed);
     restore("[fleet]", fleet, &mut new.fleet, &mut changed);
+    restore("[redis]", redis, &mut new.redis, &mut changed);
     restore("[pool]", pool, &mut new.pool, &mut changed);
     restore("[log]", log, &mut new.log, &mut changed);
     restore("[cache] size and object", store, &mut new.store, &mut changed);

@@ -18,6 +18,8 @@ pub struct Page {
     pub gateways: Vec<Gateway>,
     /// What gateways say differently. While something changes, this is so for a moment.
     pub disagreements: Vec<Disagreement>,
+    /// Each Redis of the configuration; none where no `[redis]` is written.
+    pub redis: Vec<Redis>,
 }
 
 /// How a gateway stands in Consul.
@@ -97,4 +99,64 @@ pub struct Side {
     pub says: String,
     /// Their ids.
     pub gateways: Vec<String>,
+}
+
+/// One Redis, as this gateway sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redis {
+    /// The section that names it: `redis` or `redis.cache`.
+    pub name: String,
+    /// Where it is, without credentials.
+    pub address: String,
+    /// What it is for: `limits`, `answers`.
+    pub serves: Vec<String>,
+    /// `up`; `away` while it does not answer, or a worker goes without it; `unknown` before it was looked at.
+    pub state: String,
+    /// Since when that is so.
+    pub since: Option<String>,
+    /// The last error, also after it is back.
+    pub error: Option<String>,
+    /// How long its last answer to the control plane took, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// `master` or `slave`, as it says itself.
+    pub role: Option<String>,
+    /// What is wrong with how it is set up.
+    pub warning: Option<String>,
+    /// How often workers asked, or would have.
+    pub calls: u64,
+    /// What became of those that got no answer.
+    pub failures: Failures,
+    /// The workers' connections.
+    pub workers: Vec<Connection>,
+}
+
+/// Calls without an answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failures {
+    /// No answer came within the deadline.
+    pub late: u64,
+    /// The connection broke, or could not be made.
+    pub lost: u64,
+    /// Redis refused.
+    pub refused: u64,
+    /// Nobody was asked, because the connection paused.
+    pub paused: u64,
+}
+
+/// A worker's connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connection {
+    /// The worker's number.
+    pub worker: usize,
+    /// `unused`, `connecting`, `up` or `paused`.
+    pub state: String,
+    /// For how long it still pauses, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_ms: Option<u64>,
+    /// Why it pauses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

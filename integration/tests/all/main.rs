@@ -28,6 +28,7 @@ mod operating;
 mod permitting;
 mod providing;
 mod raw;
+mod redis;
 mod reloading;
 mod revoking;
 mod routes;
