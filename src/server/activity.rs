@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
 use super::ahead;
-use super::ending::{Ending, Turn};
+use super::ending::Ending;
 use super::phase::{Activity, NO_HEAD, Order, Phase, Remainder};
 use super::source::Source;
 use crate::io::Io;
@@ -52,7 +52,7 @@ pub(super) struct Control {
     /// Shared by all connections of the worker.
     ending: Rc<Ending>,
     /// When this one's turn to move is, while the end is announced.
-    turn: Turn,
+    turn: u32,
     /// Where the connection stands in its worker's list.
     pub(super) index: usize,
 }
@@ -219,7 +219,7 @@ impl Control {
 
     /// Whether no further request may follow the one in flight, or is to follow it elsewhere.
     pub(super) fn is_last(&self) -> bool {
-        self.ending.moves(self.turn) || matches!(self.remainder.get(), Remainder::Unsent | Remainder::Discarded)
+        self.turn < self.ending.come.get() || matches!(self.remainder.get(), Remainder::Unsent | Remainder::Discarded)
     }
 
     pub(super) fn is_head_too_large(&self) -> bool {

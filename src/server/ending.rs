@@ -14,15 +14,11 @@ const ALL_BY: u32 = 80;
 /// Turns are below this.
 const ALL: u32 = 1 << 31;
 
-/// When a connection moves: as a share of [`ALL`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Turn(u32);
-
 /// Where a worker's connections stand on the way to the end.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
-    /// Connections whose turn is below this move.
-    come: Cell<u32>,
+    /// Connections whose turn is below this move. Each answer looks at it.
+    pub(super) come: Cell<u32>,
     /// When the end was announced, and for how much later.
     announced: Cell<Option<(Instant, Duration)>>,
     draining: Cell<bool>,
@@ -31,16 +27,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// The turn of a new connection. Multiples of the golden ratio fill any span evenly, however many there are of them.
-    pub(super) fn turn(&self) -> Turn {
+    /// The turn of a new connection: when it moves, as a share of [`ALL`]. Multiples of the golden ratio fill any span evenly, however many there are of them.
+    pub(super) fn turn(&self) -> u32 {
         let number = self.given.get().wrapping_add(1);
         self.given.set(number);
-        Turn(number.wrapping_mul(0x9E37_79B9) >> 1)
-    }
-
-    /// Whether the turn of a connection has come.
-    pub(super) fn moves(&self, turn: Turn) -> bool {
-        turn.0 < self.come.get()
+        number.wrapping_mul(0x9E37_79B9) >> 1
     }
 
     /// The end comes in this time.
@@ -73,8 +64,8 @@ mod tests {
     use super::*;
 
     /// How many of these have come.
-    fn come(ending: &Ending, turns: &[Turn]) -> usize {
-        turns.iter().filter(|turn| ending.moves(**turn)).count()
+    fn come(ending: &Ending, turns: &[u32]) -> usize {
+        turns.iter().filter(|turn| **turn < ending.come.get()).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -91,7 +82,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         // Who comes late moves with the first answer.
-        assert!(ending.moves(ending.turn()));
+        assert_eq!(come(&ending, &[ending.turn()]), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -111,10 +102,10 @@ mod tests {
         }
         let (drained, hasty) = (Ending::default(), Ending::default());
         drained.drain();
-        assert!(drained.moves(drained.turn()) && drained.is_draining());
+        assert!(come(&drained, &[drained.turn()]) == 1 && drained.is_draining());
         hasty.announce(Duration::ZERO);
         tokio::time::advance(Duration::from_millis(1)).await;
         hasty.go_on();
-        assert!(hasty.moves(hasty.turn()));
+        assert_eq!(come(&hasty, &[hasty.turn()]), 1);
     }
 }

@@ -1,11 +1,13 @@
 //! Behind a TCP balancer: clients are whom its PROXY header names, and nobody else's word on that counts.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use integration::eventually;
 use integration::instance::{Asked, Instance, json};
-use integration::process::{Process, not_run};
+use integration::process::{Process, built, not_run};
 use integration::world::World;
 use lictor::worker::WorkerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -182,6 +184,49 @@ async fn connections_that_are_handed_to_other_workers_keep_their_header_and_what
     for asked in &asked {
         assert_eq!(asked.values("x-forwarded-for"), [format!("192.0.2.{}", &asked.last()[1..])], "{}", asked.target);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_balancer_calls_loopback_is_not_told_what_only_this_host_is_told() {
+    let balanced = BALANCED.replace("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n", "");
+    let (balanced, _instance) = world(&balanced).await;
+    let (plain, _instance) = world("").await;
+    let request = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let here = exchange("127.0.0.1", plain.address, request.as_bytes()).await;
+    assert!(status(&here) == 404 && here.contains("Admin: "), "{here}");
+    for header in ["PROXY TCP4 127.0.0.1 127.0.0.1 50000 80\r\n", "PROXY UNKNOWN\r\n"] {
+        let answer = exchange("127.0.0.1", balanced.address, [header, request].concat().as_bytes()).await;
+        assert!(status(&answer) == 404 && !answer.contains("Admin: "), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_line_names_whom_the_balancer_named() {
+    let instance = Instance::start(|_| json("{}")).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], integration::agent::free_port()));
+    let listener = BALANCED.replace("127.0.0.1:0", &address.to_string());
+    let text =
+        integration::world::text(&format!("{listener}[log]\nformat = \"json\"\n{OPEN}{}", instance.service("s")));
+    let file = std::env::temp_dir().join(format!("lictor-balanced-{}-{}.toml", std::process::id(), address.port()));
+    std::fs::write(&file, text).expect("a temporary file");
+    let lictor = tokio::task::block_in_place(|| built(&["lictor"])).expect("it builds").remove(0);
+    let mut command = Command::new(lictor);
+    command.args(["run", "--config"]).arg(&file).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut gateway = Process::start("lictor", &mut command).expect("it starts");
+    let line = "PROXY TCP4 192.0.2.1 10.0.0.1 50000 80\r\n".to_owned();
+    let request = line + &get("/api/s/x", "Connection: close\r\nX-Forwarded-For: 198.51.100.1\r\n");
+    eventually("it is answered", || async {
+        TcpStream::connect(address).await.is_ok()
+            && status(&exchange("127.0.0.1", address, request.as_bytes()).await) == 200
+    })
+    .await;
+    let (mut out, mut lines) = (gateway.stdout().expect("it is a pipe"), String::new());
+    tokio::task::block_in_place(|| {
+        gateway.end(Duration::from_secs(10));
+        out.read_to_string(&mut lines).expect("it is text");
+    });
+    let _ = std::fs::remove_file(file);
+    assert!(lines.contains("\"client\":\"192.0.2.1\"") && !lines.contains("198.51.100.1"), "{lines}");
 }
 
 /// HAProxy before a gateway, on a port of its own; `option` is that of its server. Ends when dropped.
