@@ -239,7 +239,7 @@ fn haproxy(gateway: SocketAddr, option: &str) -> Option<(Process, SocketAddr)> {
     let port = integration::agent::free_port();
     let text = format!(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
-         listen l\n bind 127.0.0.1:{port}\n server s {gateway} {option} check inter 50ms\n"
+         listen l\n bind 127.0.0.1:{port}\n option httpchk GET /ready\n server s {gateway} {option} check inter 50ms\n"
     );
     let file = std::env::temp_dir().join(format!("lictor-haproxy-{}-{port}.cfg", std::process::id()));
     std::fs::write(&file, text).expect("a temporary file");
