@@ -1,6 +1,7 @@
 //! Puts the rooms together and runs them: the only file that sees every room.
 
 mod descriptors;
+mod end;
 mod listeners;
 
 use std::fmt;
@@ -17,9 +18,10 @@ use crate::admin;
 use crate::catalog::notice;
 use crate::config::watch::Source;
 use crate::config::{self, Config, Environment, LogFormat, Overrides};
-use crate::discovery;
+use crate::discovery::{self, Discovery};
 use crate::filter;
 use crate::filter::cache::Cache;
+use crate::fleet::Fleet;
 use crate::issuers;
 use crate::pages;
 use crate::plane::{Handoff, Pulse, Wake};
@@ -27,6 +29,7 @@ use crate::proxy::{Composing, Proxy, Resources, Waiting};
 use crate::server::{self, Server};
 use crate::shared;
 use crate::snapshot::{self, Current, Snapshot};
+use crate::supervisor::Supervisor;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Recorder;
 use crate::telemetry::output::Descriptor;
@@ -39,9 +42,6 @@ const ADMIN_CONNECTIONS: usize = 1000;
 
 /// How many old snapshots may wait for the control plane to drop them.
 const RETIRED: usize = 256;
-
-/// How long Consul may take to learn that this gateway ends.
-const LEAVE: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not start.
 #[derive(Debug)]
@@ -182,15 +182,11 @@ async fn control(
     let (publish, configs) = watch::channel(config.clone());
     let (report, config_status) = watch::channel(source.status());
     let (notices, heard) = notice::channel();
-    let discovery = match discovery::start(&configs, &own, heard, &pulse.control) {
-        Ok(discovery) => discovery,
+    let (discovery, fleet) = match discover(&configs, &own, heard, &pulse.control) {
+        Ok(found) => found,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
     };
 
-    let fleet = match discovery::join_the_fleet(&configs, &own, &pulse.control) {
-        Ok(fleet) => fleet,
-        Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
-    };
     let issuers = issuers::start(&configs, revoked, &pulse.control);
     let redis = shared::start(config.redis.as_ref(), config.workers, &pulse.control);
 
@@ -252,42 +248,26 @@ async fn control(
 
     // The end: announce it, then let requests in flight end.
     pulse.draining.store(true, Ordering::Relaxed);
-    unfollow(&discovery, &issuers, &redis, &reader);
-    // Balancers learn of the end before a listener closes.
-    if let Some(fleet) = fleet {
-        fleet.leave(LEAVE).await;
-    }
-    drain(server, current.load().config.shutdown.clone()).await;
-    writer.abort();
-    admin.abort();
-    // The workers have handed over their last lines.
-    if let Some(access) = access {
-        access.flush(LAST_LINES);
-    }
-}
-
-/// Ends what goes on beside requests. Connections to the Consul agent close first: it limits them per client address, and a successor on this
-/// machine needs its own.
-fn unfollow(
-    discovery: &discovery::Discovery,
-    issuers: &issuers::Issuers,
-    redis: &shared::Servers,
-    reader: &AbortHandle,
-) {
+    // Connections to the Consul agent close first: it limits them by address, and a successor here needs its own.
     discovery.stop();
     issuers.stop();
     redis.stop();
     reader.abort();
+    end::drain(server, fleet, current.load().config.shutdown.clone()).await;
+    writer.abort();
+    admin.abort();
+    // The workers have handed over their last lines.
+    access.iter().for_each(|access| access.flush(LAST_LINES));
 }
 
-/// Serves a while longer, so that everybody can learn of the end and kept connections can move, then lets requests in flight end.
-async fn drain(server: Server, config::Shutdown { announce, deadline }: config::Shutdown) {
-    tracing::info!("stopping: serving {announce:?} more while /ready says so, then draining");
-    server.announce(announce).await;
-    tokio::time::sleep(announce).await;
-    if !server.drain(deadline).await {
-        tracing::warn!("requests were still in flight at the end of [shutdown] deadline: cut");
-    }
+/// Discovery, and the fleet where this gateway is one of it.
+fn discover(
+    configs: &watch::Receiver<Arc<Config>>,
+    own: &[SocketAddr],
+    heard: notice::Heard,
+    supervisor: &Supervisor,
+) -> Result<(Discovery, Option<Fleet>), discovery::Error> {
+    Ok((discovery::start(configs, own, heard, supervisor)?, discovery::join_the_fleet(configs, own, supervisor)?))
 }
 
 /// Where access lines go; `None` where the configuration wants none.

@@ -60,8 +60,8 @@ const UNKNOWN: &str = "unknown";
 async fn gathered(fleet: Fleet, own: State) -> Page {
     let members = fleet.members.borrow().clone();
     let mut asked = JoinSet::new();
-    for member in members.all.iter().filter(|member| *member.id != *fleet.id).cloned() {
-        let fleet = fleet.clone();
+    for member in members.all.iter().filter(|member| *member.id != *fleet.id) {
+        let (fleet, member) = (fleet.clone(), member.clone());
         asked.spawn(async move { other(&fleet, &member).await });
     }
     let mut gateways = vec![this(&fleet, members.all.iter().find(|member| *member.id == *fleet.id), own)];

@@ -7,6 +7,7 @@ mod consumers;
 mod demands;
 mod fleet;
 mod issuers;
+mod networks;
 mod own_files;
 mod paths;
 mod policy;
@@ -256,17 +257,7 @@ fn proxy_protocol(section: Section<'_>) -> Option<Arc<[IpNet]>> {
 
 /// A network, or an address alone. The network of all addresses is refused: any client could then say that it is another.
 fn network(text: &str) -> Result<IpNet, String> {
-    any_network(text, "trusts everybody: name the networks of your proxies")
-}
-
-/// A network, or an address alone; `all` says why it may not be the network of all addresses.
-fn any_network(text: &str, all: &str) -> Result<IpNet, String> {
-    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    match text.parse::<IpNet>().ok().or_else(alone) {
-        Some(network) if network.prefix_len() == 0 => Err(format!("`{text}` {all}")),
-        Some(network) => Ok(network.trunc()),
-        None => Err(format!("`{text}` is not a network: write e.g. \"10.0.0.0/8\" or \"192.0.2.1\"")),
-    }
+    networks::network(text, "trusts everybody: name the networks of your proxies")
 }
 
 fn admin(section: Section<'_>, overrides: Overrides) -> Admin {

@@ -303,10 +303,38 @@ async fn only_who_proves_to_be_of_the_fleet_is_told_anything() {
     })
     .await;
     assert_eq!(answering(&page(&world).await), 1);
+    // One of the same secret hears calls from other networks only.
+    let far = text(agent, "lictor-closed", "").replace("127.0.0.0/8", "192.0.2.0/24");
+    let far = World::start(config(&far)).await;
+    far.ready().await;
+    eventually("it refuses, and does not ask", || async {
+        let errors = |page: Value, part: &str| {
+            let all = page["gateways"].as_array().cloned().unwrap_or_default();
+            all.iter().filter(|one| one["error"].as_str().is_some_and(|why| why.contains(part))).count()
+        };
+        errors(page(&world).await, "404") == 2 && errors(page(&far).await, "admin_networks: it is not asked") == 2
+    })
+    .await;
     // Without `[fleet]` the page shows this gateway alone, and nobody is told anything.
     let alone = World::of("[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:1\"]\n").await;
     let page = page(&alone).await;
     assert_eq!((answering(&page), &page["living"], &page["registration"]), (1, &json!(1), &Value::Null));
     assert_eq!(alone.admin.get(path).await.status, 404);
     assert_eq!(metric(&alone, "lictor_fleet_gateways").await, "");
+}
+
+#[tokio::test]
+async fn a_gateway_whose_agent_dies_registers_at_the_next_one_and_takes_itself_out_there() {
+    let (mut first, second) = (Agent::start(false).await, Agent::start(false).await);
+    let one = format!("address = \"{}\"", first.address);
+    let both = format!("addresses = [\"{}\", \"{}\"]", first.address, second.address);
+    let world = World::start(config(&text(&first, "lictor", "").replace(&one, &both))).await;
+    world.ready().await;
+    eventually("it is registered", || async { registered(&first, "lictor").await == 1 }).await;
+    assert_eq!(registered(&second, "lictor").await, 0);
+    first.kill();
+    eventually("it is registered elsewhere", || async { registered(&second, "lictor").await == 1 }).await;
+    eventually("it says so", || async { page(&world).await["registration"]["agent"] == json!(second.address) }).await;
+    world.stop().await;
+    assert_eq!(registered(&second, "lictor").await, 0);
 }

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::paths;
+use super::{networks, paths};
 use crate::catalog::ServiceName;
 use crate::config::env::Environment;
 use crate::config::file::Section;
@@ -63,7 +63,7 @@ fn secret(section: &Section<'_>, env: &Environment) -> Option<Secret> {
 
 /// A network, or an address alone.
 fn network(text: &str) -> Result<IpNet, String> {
-    super::any_network(text, "is everywhere: name the networks of your gateways")
+    networks::network(text, "is everywhere: name the networks of your gateways")
 }
 
 /// An IP address, or a name that leads to one.
