@@ -28,6 +28,10 @@ pub struct Server {
     pub user: Option<String>,
     /// Read again whenever a connection is made.
     pub password: Option<Secret>,
+    /// Who the gateway is to sentinels; none: the user `default`.
+    pub sentinel_user: Option<String>,
+    /// The password for sentinels, read as the other one; none: they ask for none.
+    pub sentinel_password: Option<Secret>,
     /// PEM file of the authority that signed its certificate; none: those of the system.
     pub ca_file: Option<PathBuf>,
     /// PEM files of a certificate for it, and of its key.

@@ -16,6 +16,7 @@ use redis::{
 
 use super::away::{Away, is_unknown_script};
 use super::call::{Call, Value};
+use crate::config::Secret;
 use crate::config::redis::{Node, Reach, Server};
 
 /// How long it may take to connect to one server, with all that is said before the first command.
@@ -91,8 +92,7 @@ impl Target {
 }
 
 fn maker(server: &Server) -> Result<Maker, Away> {
-    let password = server.password.as_ref().map(|secret| secret.read()).transpose();
-    let password = password.map_err(|why| Away::Lost(format!("the password cannot be read: {why}").into()))?;
+    let password = password(server.password.as_ref())?;
     let certificates = if server.tls { Some(certificates(server)?) } else { None };
     Ok(match &server.reach {
         Reach::Address(node) => Maker::One(one(server, address(server, node), password, certificates)?),
@@ -100,6 +100,12 @@ fn maker(server: &Server) -> Result<Maker, Away> {
         Reach::Sentinels(nodes, master) => Maker::Sentinels(sentinels(server, nodes, master, password, certificates)?),
         Reach::Cluster(nodes) => Maker::Cluster(cluster(server, nodes, password, certificates)?),
     })
+}
+
+/// A password as it is now.
+fn password(secret: Option<&Secret>) -> Result<Option<String>, Away> {
+    let password = secret.map(Secret::read).transpose();
+    password.map_err(|why| Away::Lost(format!("the password cannot be read: {why}").into()))
 }
 
 /// Small requests go out at once.
@@ -141,16 +147,23 @@ fn sentinels(
     master: &str,
     password: Option<String>,
     certificates: Option<TlsCertificates>,
-) -> Result<SentinelClient, RedisError> {
+) -> Result<SentinelClient, Away> {
     let addresses = nodes.iter().map(|node| address(server, node));
     let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
         .set_client_to_redis_db(server.database)
-        .set_client_to_redis_tcp_settings(tcp());
+        .set_client_to_redis_tcp_settings(tcp())
+        .set_client_to_sentinel_tcp_settings(tcp());
     if let Some(user) = &server.user {
         builder = builder.set_client_to_redis_username(user);
     }
     if let Some(password) = password {
         builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(user) = &server.sentinel_user {
+        builder = builder.set_client_to_sentinel_username(user);
+    }
+    if let Some(password) = self::password(server.sentinel_password.as_ref())? {
+        builder = builder.set_client_to_sentinel_password(password);
     }
     if let Some(certificates) = certificates {
         builder = builder
@@ -159,7 +172,7 @@ fn sentinels(
             .set_client_to_sentinel_tls_mode(TlsMode::Secure)
             .set_client_to_sentinel_certificates(certificates);
     }
-    builder.build()
+    Ok(builder.build()?)
 }
 
 fn cluster(

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::config::Secret;
 use crate::config::env::Environment;
 use crate::config::file::{Section, Written};
 use crate::config::redis::{Node, Reach, Redis, Server};
@@ -51,10 +52,10 @@ pub(super) fn redis(section: &Section<'_>, env: &Environment, warnings: &mut Vec
 fn server(section: &Section<'_>, main: Option<&Server>, env: &Environment) -> Server {
     let (reach, scheme, database) = reach(section, main.is_some());
     let tls = scheme == Scheme::Tls;
-    let user = section.text("user").map(|written| written.value);
-    let password = section.secret("password", env);
-    if user.is_some() && !section.is_written("password") {
-        section.mistake_at("user", "has no password: write password = { file = \"…\" } beside it");
+    let (user, password) = credentials(section, ["user", "password"], env);
+    let (sentinel_user, sentinel_password) = credentials(section, ["sentinel_user", "sentinel_password"], env);
+    if section.is_written("sentinel_password") && !section.is_written("sentinels") {
+        section.mistake_at("sentinel_password", "is for sentinels, and there are none: leave it out");
     }
     let file = |key| section.text(key).map(|written| written.value.into());
     let (ca_file, cert, key) = (file("ca_file"), file("client_cert"), file("client_key"));
@@ -72,11 +73,27 @@ fn server(section: &Section<'_>, main: Option<&Server>, env: &Environment) -> Se
         database,
         user,
         password,
+        sentinel_user,
+        sentinel_password,
         ca_file,
         client_cert: cert.zip(key),
         deadline: deadline(section, main.map_or(Duration::from_millis(5), |main| main.deadline)),
         prefix: prefix(section, main.map_or("lictor:", |main| &main.prefix)),
     }
+}
+
+/// A user, who needs a password, and a password, which may be that of the user `default`.
+fn credentials(
+    section: &Section<'_>,
+    [user, password]: [&'static str; 2],
+    env: &Environment,
+) -> (Option<String>, Option<Secret>) {
+    let name = section.text(user).map(|written| written.value);
+    let secret = section.secret(password, env);
+    if name.is_some() && !section.is_written(password) {
+        section.mistake_at(user, format!("has no password: write {password} = {{ file = \"…\" }} beside it"));
+    }
+    (name, secret)
 }
 
 fn deadline(section: &Section<'_>, default: Duration) -> Duration {
@@ -245,7 +262,8 @@ fn overheard(server: &Server) -> Option<&Node> {
     };
     let is_local =
         |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    nodes.iter().find(|node| server.password.is_some() && !server.tls && !is_local(&node.host))
+    let secret = server.password.is_some() || server.sentinel_password.is_some();
+    nodes.iter().find(|node| secret && !server.tls && !is_local(&node.host))
 }
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ fn every_key_of_the_schema_has_a_description() {
                 "instances.",
                 ".token.",
                 ".password.",
+                ".sentinel_password.",
                 ".http_auth.",
                 ".snapshot.",
                 ".secret.",

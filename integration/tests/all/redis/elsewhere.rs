@@ -7,7 +7,7 @@ use integration::agent::free_port;
 use integration::eventually;
 use integration::process::{not_run, said};
 use integration::redis::Redis;
-use lictor::shared::{Away, Call, Script, Value};
+use lictor::shared::{Away, Call, Script, Standing, Value};
 
 use super::asking::{fails_at_once, get, of, servers, set, text, up};
 
@@ -113,7 +113,9 @@ async fn sentinels_say_where_the_master_is_also_after_it_died() {
     let port = first.port.to_string();
     assert_eq!(sentinel.ask(&["SENTINEL", "MONITOR", "m", "127.0.0.1", &port, "1"]).await, "+OK");
     sentinel.ask(&["SENTINEL", "SET", "m", "down-after-milliseconds", "500", "failover-timeout", "3000"]).await;
-    let section = format!("sentinels = [\"redis://127.0.0.1:{}\"]\nmaster = \"m\"", sentinel.port);
+    assert_eq!(sentinel.ask(&["ACL", "SETUSER", "lictor", "on", ">hush", "+@all", "allchannels"]).await, "+OK");
+    let user = "sentinel_user = \"lictor\"\nsentinel_password = \"hush\"";
+    let section = format!("sentinels = [\"redis://127.0.0.1:{}\"]\nmaster = \"m\"\n{user}", sentinel.port);
     let servers = servers(&section);
     let shared = of(&servers);
     up(shared).await;
@@ -160,7 +162,8 @@ async fn keys_of_a_cluster_are_found_on_their_nodes_and_scripts_run_there() {
         assert_ne!(node.ask(&["DBSIZE"]).await, ":0", "each node has some");
     }
     let across = script.call(&["lictor:1", "lictor:2"]);
-    assert!(matches!(shared.call(&across).await, Err(Away::Refused(_) | Away::Lost(_))));
+    assert_eq!(shared.call(&across).await.expect_err("keys of two nodes").code(), Some("CROSSSLOT"));
+    assert_eq!(shared.standing(), Standing::Up);
     let status = servers.limits().expect("[redis]").status.clone();
     eventually("the nodes say what they are", || async { status.borrow().role.as_deref() == Some("master") }).await;
     // A node that hangs is as a server that hangs: nobody waits twice.

@@ -60,6 +60,29 @@ async fn without_redis_nothing_is_said_of_it() {
 }
 
 #[tokio::test]
+async fn answers_may_have_a_server_of_their_own_and_one_that_is_away_says_nothing_of_the_other() {
+    let (Some(limits), Some(mut answers)) = (Redis::start(&[]).await, Redis::start(&[]).await) else { return };
+    let (world, _mock) = gateway(&format!("{}\n[redis.cache]\n{}", address(limits.port), address(answers.port))).await;
+    let states = async || {
+        let page = world.admin.get("/admin/fleet").await.json();
+        [0, 1].map(|place| {
+            format!(
+                "{} {} {}",
+                page["redis"][place]["name"], page["redis"][place]["serves"], page["redis"][place]["state"]
+            )
+        })
+    };
+    let expected = |state: &str| {
+        ["\"redis\" [\"limits\"] \"up\"".to_owned(), format!("\"redis.cache\" [\"answers\"] \"{state}\"")]
+    };
+    eventually("both are up", || async { states().await == expected("up") }).await;
+    answers.kill();
+    eventually("one is away", || async { states().await == expected("away") }).await;
+    let metrics = world.admin.get("/admin/metrics").await.body;
+    assert!(metrics.contains("\nlictor_redis_up{server=\"redis\"} 1\nlictor_redis_up{server=\"redis.cache\"} 0\n"));
+}
+
+#[tokio::test]
 async fn a_policy_that_would_evict_limits_is_said_as_soon_as_memory_is_bounded() {
     let Some(redis) = Redis::start(&["--maxmemory-policy allkeys-lru"]).await else { return };
     let servers = servers(&address(redis.port));

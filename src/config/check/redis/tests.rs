@@ -19,7 +19,7 @@ fn node(host: &str, port: u16) -> Node {
 }
 
 /// A text, and the line, key and a part of the message of its one mistake.
-const MISTAKES: [(&str, usize, &str, &str); 25] = [
+const MISTAKES: [(&str, usize, &str, &str); 27] = [
     ("address = \"redis://a\"\nsentinels = [\"b\"]\nmaster = \"m\"", 3, "redis.sentinels", "keep one"),
     ("address = \"redis://a\"\ncluster = [\"b\"]", 3, "redis.cluster", "keep one"),
     ("sentinels = [\"a\"]", 1, "redis.master", "is needed"),
@@ -39,6 +39,8 @@ const MISTAKES: [(&str, usize, &str, &str); 25] = [
     ("ca_file = \"/ca.pem\"", 2, "redis.ca_file", "write rediss://"),
     ("address = \"rediss://a\"\nclient_cert = \"/c.pem\"", 1, "redis.client_cert", "go together"),
     ("user = \"me\"", 2, "redis.user", "has no password"),
+    ("sentinel_password = \"p\"", 2, "redis.sentinel_password", "there are none"),
+    ("sentinels = [\"a\"]\nmaster = \"m\"\nsentinel_user = \"u\"", 4, "redis.sentinel_user", "has no password"),
     ("deadline = \"2s\"", 2, "redis.deadline", "1s at most"),
     ("deadline = \"0s\"", 2, "redis.deadline", "too short"),
     ("prefix = \"{a}\"", 2, "redis.prefix", "without blanks and braces"),
