@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use integration::eventually;
 use integration::redis::{Redis, Stand};
 use lictor::shared::{Away, Call, Outcome, Script, Shared, Standing, Value};
+use lictor::worker::WorkerId;
 use rustix::process::Signal;
 
 use asking::{address, fails_at_once, get, of, servers, set, text, up};
@@ -33,6 +34,30 @@ async fn calls_are_answered_over_one_connection_of_each_worker() {
 
 async fn get_ok(shared: &Shared) -> bool {
     shared.call(&get()).await.is_ok()
+}
+
+#[tokio::test]
+async fn workers_ask_on_runtimes_of_their_own() {
+    let Some(redis) = Redis::start(&[]).await else { return };
+    let servers = servers(&address(redis.port));
+    let worker = |number| {
+        let server = servers.limits().expect("[redis] is written").clone();
+        // As a worker's thread is: see `server/worker`.
+        let thread = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            runtime.expect("a runtime").block_on(async {
+                let shared = server.of(WorkerId(number));
+                up(shared).await;
+                for _ in 0..100 {
+                    assert!(shared.call(&Call::new("INCR").arg("lictor:n")).await.is_ok());
+                }
+            });
+        };
+        tokio::task::spawn_blocking(move || std::thread::spawn(thread).join().is_ok())
+    };
+    let (first, second) = tokio::join!(worker(0), worker(1));
+    assert!(first.is_ok_and(|well| well) && second.is_ok_and(|well| well));
+    assert!(redis.ask(&["GET", "lictor:n"]).await.ends_with("200"));
 }
 
 #[tokio::test]
@@ -113,6 +138,27 @@ async fn a_redis_that_is_too_slow_is_not_used_until_it_is_fast_again() {
     })
     .await;
     assert!(status.borrow().round_trip >= Some(Duration::from_millis(20)), "it answers the control plane");
+}
+
+#[tokio::test]
+async fn redis_is_not_blamed_where_the_gateway_itself_was_late() {
+    let Some(redis) = Redis::start(&[]).await else { return };
+    let servers = servers(&format!("{}\ndeadline = \"5ms\"", address(redis.port)));
+    let shared = of(&servers);
+    up(shared).await;
+    for _ in 0..20 {
+        let busy = async {
+            // The command goes out, and its answer comes while this thread does something else for longer than the deadline.
+            tokio::task::yield_now().await;
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(15) {
+                std::hint::spin_loop();
+            }
+        };
+        let call = get();
+        let (answer, ()) = tokio::join!(shared.call(&call), busy);
+        assert_eq!(answer, Ok(Value::Nil));
+    }
 }
 
 #[tokio::test]
