@@ -10,7 +10,6 @@ mod registration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{mpsc, watch};
@@ -30,8 +29,8 @@ use registration::Wanted;
 /// What the supervisor calls it.
 const TASK: &str = "fleet";
 
-/// How often the agent is asked whether it still has the registration, and how often while it does not.
-const LOOK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// How much more often the agent is asked whether it has the registration while that does not stand; else as often as whether it is there.
+const SOONER: u32 = 5;
 
 /// What anybody may read while the registration does not stand.
 const NOT_REGISTERED: &str = "this gateway is not registered in Consul; /admin/fleet says why";
@@ -149,7 +148,7 @@ impl Membership {
     async fn keep_registered(&mut self) -> Option<Leave> {
         loop {
             let registered = self.look().await;
-            let pause = if registered { LOOK.0 } else { LOOK.1 };
+            let pause = if registered { self.timings.liveness } else { self.timings.liveness / SOONER };
             tokio::select! {
                 left = self.leaving.recv() => return left,
                 () = tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())) => {}

@@ -271,6 +271,10 @@ async fn serve(mut stream: TcpStream, state: &State, changed: &broadcast::Sender
         }
         let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
         let target = text.split(' ').nth(1).unwrap().to_owned();
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if stream.read_exact(&mut vec![0; length.unwrap_or(0)]).await.is_err() {
+            return;
+        }
         let token = text.lines().find_map(|line| line.strip_prefix("x-consul-token: "));
         let logged = target.clone() + &token.map_or(String::new(), |token| format!(" token {token}"));
         state.inner.lock().requests.push(logged);
