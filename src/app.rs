@@ -180,8 +180,7 @@ async fn control(
     let Inputs { bound, own, pulse, source, reload, access, revoked } = inputs;
     let config = Arc::new(config);
     let (publish, configs) = watch::channel(config.clone());
-    let (report, config_status) = watch::channel(source.status());
-    let (notices, heard) = notice::channel();
+    let ((report, config_status), (notices, heard)) = (watch::channel(source.status()), notice::channel());
     let (discovery, fleet) = match discover(&configs, &own, heard, &pulse.control) {
         Ok(found) => found,
         Err(error) => return drop(ready.send(Err(Error::Discovery(error)))),
@@ -254,8 +253,7 @@ async fn control(
     redis.stop();
     reader.abort();
     end::drain(server, fleet, current.load().config.shutdown.clone()).await;
-    writer.abort();
-    admin.abort();
+    [writer, admin].iter().for_each(AbortHandle::abort);
     // The workers have handed over their last lines.
     access.iter().for_each(|access| access.flush(LAST_LINES));
 }
