@@ -231,7 +231,7 @@ fn listener(section: Section<'_>) -> (usize, Listener) {
     listener.max_connections = section.number("max_connections", 10_000, 1..=1_000_000) as usize;
     listener.head = section.duration("head", listener.head);
     listener.keep_alive = section.duration("keep_alive", listener.keep_alive);
-    listener.trusted_proxies = networks(&section, "trusted_proxies");
+    listener.trusted_proxies = networks_of(&section, "trusted_proxies");
     listener.proxy_protocol = proxy_protocol(section.section("proxy_protocol"));
     let line = section.line();
     section.end();
@@ -239,14 +239,14 @@ fn listener(section: Section<'_>) -> (usize, Listener) {
 }
 
 /// `trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]`.
-fn networks(section: &Section<'_>, key: &'static str) -> Arc<[IpNet]> {
+fn networks_of(section: &Section<'_>, key: &'static str) -> Arc<[IpNet]> {
     let read = |text| section.convert(key, &text, network);
     section.texts(key).into_iter().filter_map(read).collect()
 }
 
 /// `proxy_protocol = { from = ["10.0.0.0/24"] }`. Without networks nobody could connect.
 fn proxy_protocol(section: Section<'_>) -> Option<Arc<[IpNet]>> {
-    let from = networks(&section, "from");
+    let from = networks_of(&section, "from");
     if section.exists() && section.lacks("from") {
         section.mistake("from", 0, "is needed: write the networks of your balancers, e.g. from = [\"10.0.0.0/24\"]");
     }

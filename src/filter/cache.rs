@@ -2,6 +2,7 @@
 //! be, asked about when too old.
 
 mod body;
+mod directives;
 mod entry;
 mod figures;
 pub mod fills;

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::body::Blocks;
+use super::directives::Directives;
 use super::memory::{SHARED, Share, allocation, tables};
 use super::policy::{self, Life, Lifetime};
 use crate::fields::{self, RATELIMIT, RATELIMIT_POLICY, Traits, X_REQUEST_ID};
@@ -73,7 +74,7 @@ impl Entry {
     /// How long it may be used from now on.
     pub fn left(&self, now: Instant) -> Lifetime {
         let age = self.age(now);
-        let said = policy::Directives::of(&self.headers).max_age;
+        let said = Directives::of(&self.headers).max_age;
         let fresh = said.map_or(self.life.fresh, |said| said.min(self.life.fresh));
         Lifetime { left: fresh.saturating_sub(age), age, private: false, no_store: false }
     }
