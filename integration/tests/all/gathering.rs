@@ -194,7 +194,9 @@ async fn a_token_that_may_not_register_is_no_reason_to_stop() {
     let hcl = format!("acl {{ tokens {{ master = \"{management}\" agent = \"{management}\" }} }}");
     let flags = vec![format!("-config-file={}", root().join("consul/agent-acl.hcl").display())];
     let agent = Agent::of(Setup { hcl, token: management.to_owned(), flags, ..Setup::default() }).await;
-    let rules = "service_prefix \"\" { policy = \"read\" } node_prefix \"\" { policy = \"read\" } agent_prefix \"\" { policy = \"read\" }";
+    // What is documented, and the same without the right that only a fleet needs.
+    let policy = std::fs::read_to_string(root().join("consul/policy.hcl")).expect("the policy");
+    let rules = policy.split("# Only with [fleet]").next().expect("there is a beginning");
     let token = |rules: &str, name: &str| {
         let (policy, name) = (json!({ "Name": name, "Rules": rules }), name.to_owned());
         let agent = &agent;
@@ -205,7 +207,7 @@ async fn a_token_that_may_not_register_is_no_reason_to_stop() {
         }
     };
     let reader = token(rules, "reader").await;
-    let writer = token(&format!("{rules} service \"lictor\" {{ policy = \"write\" }}"), "writer").await;
+    let writer = token(&policy, "writer").await;
     let file = std::env::temp_dir().join(format!("lictor-fleet-token-{}", std::process::id()));
     std::fs::write(&file, reader).expect("a file");
     let text = text(&agent, "lictor", "").replace("[consul]\n", &format!("[consul]\ntoken = {{ file = {file:?} }}\n"));
