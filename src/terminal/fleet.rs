@@ -15,11 +15,10 @@ pub(super) fn fleet(page: &Page, style: Style) -> String {
         None => text += "This gateway is in no fleet: [fleet] in its configuration makes it one.\n",
         Some(own) => {
             let (service, agent) = (clean(&own.service), clean(&own.agent));
+            let live = if page.living == 1 { "1 gateway lives" } else { &format!("{} gateways live", page.living) };
             text += &match own.registered {
-                true => format!("{} gateways live; registered as {service} at {agent}\n", page.living),
-                false => {
-                    style.bad(&format!("{} gateways live; this one is not registered as {service}", page.living)) + "\n"
-                }
+                true => format!("{live}; registered as {service} at {agent}\n"),
+                false => style.bad(&format!("{live}; this one is not registered as {service}")) + "\n",
             };
             text += &own.error.iter().map(|why| style.bad(&clean(why)) + "\n").collect::<String>();
         }
@@ -97,5 +96,10 @@ lictor-c: its checks fail: it was not asked
 they disagree about configuration: c1 (lictor-a); c2 (lictor-b)
 ";
         assert_eq!(fleet(&page, Style { colour: false }), wanted);
+        let alone =
+            json!({ "registration": { "service": "lictor", "error": "refused" }, "living": 1, "error": "away" });
+        let page: Page = serde_json::from_value(alone).expect("a page");
+        let lines = "1 gateway lives; this one is not registered as lictor\nrefused\nof the others: away\n";
+        assert!(fleet(&page, Style { colour: false }).ends_with(lines));
     }
 }

@@ -133,7 +133,10 @@ impl Membership {
         // The follower's connection is closed by now.
         let (client, wanted) = (self.client(), self.wanted(*self.current.borrow()));
         if let Err(failure) = wanted.deregister(&client, self.patience()).await {
-            tracing::warn!("this gateway stays registered in Consul until its check fails: {}", failure.reason);
+            tracing::warn!(
+                "this gateway did not take itself out of Consul, whose check of it will fail: {}",
+                failure.reason
+            );
         } else {
             tracing::info!(id = &*wanted.id, "deregistered in Consul");
         }
