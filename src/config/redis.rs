@@ -1,7 +1,7 @@
 //! `[redis]`: where gateways keep what they share, and how it is reached.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Secret;
@@ -40,6 +40,39 @@ pub struct Server {
     pub deadline: Duration,
     /// What every key begins with.
     pub prefix: String,
+}
+
+impl Redis {
+    /// The files that connections are made with, each with its key.
+    pub fn files(&self) -> Vec<(String, &Path)> {
+        let servers = [("redis", Some(&self.main)), ("redis.cache", self.cache.as_ref())];
+        let servers = servers.into_iter().filter_map(|(name, server)| Some((name, server?)));
+        servers
+            .flat_map(|(name, server)| server.files().map(move |(key, file)| (format!("[{name}] {key}"), file)))
+            .collect()
+    }
+}
+
+impl Server {
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let cert = self.client_cert.as_ref();
+        let all = [
+            ("password", file_of(self.password.as_ref())),
+            ("sentinel_password", file_of(self.sentinel_password.as_ref())),
+            ("ca_file", self.ca_file.as_deref()),
+            ("client_cert", cert.map(|(cert, _)| cert.as_path())),
+            ("client_key", cert.map(|(_, key)| key.as_path())),
+        ];
+        all.into_iter().filter_map(|(key, file)| Some((key, file?)))
+    }
+}
+
+/// Where a secret is read from, if that is a file.
+fn file_of(secret: Option<&Secret>) -> Option<&Path> {
+    match secret? {
+        Secret::File(path) => Some(path),
+        Secret::Text(_) => None,
+    }
 }
 
 /// Where a Redis is.

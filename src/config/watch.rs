@@ -1,7 +1,7 @@
 //! Reading the configuration again, when its file changes or the operator asks for it. All of it holds or nothing does: a
 //! file with a mistake changes nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -130,6 +130,14 @@ fn with_objections(mut config: Config) -> Config {
         let why = file.and_then(|file| objection(file));
         config.warnings.extend(why.map(|why| format!("{key}: {why}")));
     }
+    // Redis is no reason not to start: its files are read whenever a connection is made.
+    let files = config.redis.as_ref().map(|redis| redis.files()).unwrap_or_default();
+    let unreadable = |(key, file): (String, &Path)| {
+        let why = std::fs::File::open(file).err()?;
+        Some(format!("{key}: {} cannot be read: {why}", file.display()))
+    };
+    let warnings: Vec<_> = files.into_iter().filter_map(unreadable).collect();
+    config.warnings.extend(warnings);
     config
 }
 

@@ -1,7 +1,5 @@
 //! Reading again: what changes at once, what waits, what a mistake does.
 
-use std::path::Path;
-
 use super::*;
 
 fn env() -> Environment {
@@ -20,6 +18,16 @@ fn what_only_a_start_can_change_is_kept_and_named() {
     assert_eq!((new.workers, new.pool.idle), (2, 5));
     assert_eq!(new.policy.timeouts.first_byte, Duration::from_secs(3));
     assert!(keep(&old, &mut config("workers = 2\n[pool]\nidle = 5\n")).is_empty());
+}
+
+#[test]
+fn files_for_redis_that_cannot_be_read_are_warned_of_and_keep_nothing_from_starting() {
+    let cache = "[redis.cache]\naddress = \"localhost\"\npassword = { file = \"/nowhere/password\" }\n";
+    let config =
+        with_objections(config(&format!("[redis]\naddress = \"rediss://a\"\nca_file = \"/nowhere/ca.pem\"\n{cache}")));
+    let [ca, password] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert!(ca.starts_with("[redis] ca_file: /nowhere/ca.pem cannot be read: No such file"), "{ca}");
+    assert!(password.starts_with("[redis.cache] password: /nowhere/password cannot be read"), "{password}");
 }
 
 #[test]
