@@ -151,12 +151,16 @@ async fn stored_aggregates_take_no_room_of_those_under_way() {
 async fn other_bounds_hold_when_the_configuration_is_read_again() {
     let go = Arc::new(Semaphore::new(0));
     let instance = waiting(&go).await;
-    let config = |memory: &str| world::text(&text(&instance, &format!("memory = \"{memory}\"\n"), &call("a", "/part")));
+    let config = |memory: &str, route: &str| {
+        let calls = call("a", "/part") + route;
+        world::text(&format!("workers = 1\n{}", text(&instance, &format!("memory = \"{memory}\"\n"), &calls)))
+    };
     let file = std::env::temp_dir().join(format!("lictor-crowding-{}.toml", std::process::id()));
-    std::fs::write(&file, config("4MiB")).expect("a temporary file");
+    std::fs::write(&file, config("4MiB", "")).expect("a temporary file");
     let world = World::following(&file).await;
-    std::fs::write(&file, config("1GiB")).expect("a temporary file");
-    eventually("it is read again", || async { world.admin.get("/admin/config").await.json()["reloads"] == 1 }).await;
+    let there = "[[route]]\npath = { exact = \"/there\" }\nrespond = { body = \"there\" }\nauth = false\n";
+    std::fs::write(&file, config("1GiB", there)).expect("a temporary file");
+    eventually("the worker has it", || async { world.client.get("/there").await.status == 200 }).await;
     let _ = std::fs::remove_file(file);
     let asking = ask(&world.client, "/page", 200);
     eventually("all have room", || async { instance.under_way() == 200 }).await;
