@@ -30,9 +30,15 @@ pub(super) fn redis(section: &Section<'_>, env: &Environment, warnings: &mut Vec
     }
     let main = server(section, None, env);
     let cache = server(&below, Some(&main), env);
-    if below.exists() && cache.reach == main.reach && cache.database == main.database {
-        let why = "is the same as [redis]: leave [redis.cache] out, or write the address of another server";
-        below.mistake("address", 0, why);
+    if below.exists() && is_same(&cache.reach, &main.reach) {
+        if cache.database == main.database {
+            let why = "is the same as [redis]: leave [redis.cache] out, or write the address of another server";
+            below.mistake("address", 0, why);
+        } else {
+            let why = "[redis.cache] is another database of the server of [redis], which has one memory and one maxmemory-policy for \
+                       both: where its memory is bounded, write the address of another server";
+            warnings.push(why.to_owned());
+        }
     }
     let redis = Redis { main, cache: below.exists().then_some(cache) };
     below.end();
@@ -79,6 +85,16 @@ fn server(section: &Section<'_>, main: Option<&Server>, env: &Environment) -> Se
         client_cert: cert.zip(key),
         deadline: deadline(section, main.map_or(Duration::from_millis(5), |main| main.deadline)),
         prefix: prefix(section, main.map_or("lictor:", |main| &main.prefix)),
+    }
+}
+
+/// Whether two are one server, whatever their databases: lists name some nodes of it, in any order.
+fn is_same(one: &Reach, other: &Reach) -> bool {
+    let meet = |some: &[Node], others: &[Node]| some.iter().any(|node| others.contains(node));
+    match (one, other) {
+        (Reach::Sentinels(some, name), Reach::Sentinels(others, other)) => name == other && meet(some, others),
+        (Reach::Cluster(some), Reach::Cluster(others)) => meet(some, others),
+        _ => one == other,
     }
 }
 
@@ -219,6 +235,11 @@ fn parse(text: &str, port: u16) -> Result<Address, String> {
         // What stands before it is not shown: it may be a password.
         return Err("holds a user or a password: write user = … and password = { file = \"…\" } beside it".to_owned());
     }
+    if text.contains('?') {
+        // Nor is what stands behind that: others write passwords there.
+        let rule = "holds a `?`, and nothing may follow the address: write user and password as keys of their own";
+        return Err(rule.to_owned());
+    }
     let example = "write e.g. \"redis://127.0.0.1:6379\", \"rediss://redis.example.com\" or \"unix:///run/redis.sock\"";
     let wrong = || format!("`{text}` is not an address of Redis: {example}");
     let (scheme, rest) = match text.split_once("://") {
@@ -245,7 +266,7 @@ fn parse(text: &str, port: u16) -> Result<Address, String> {
         _ => (authority, port),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '[' | ']' | ',');
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | '[' | ']' | ',');
     let is_ipv6 = bare.parse::<std::net::Ipv6Addr>().is_ok();
     if bare.is_empty() || bare.contains(odd) || bare.contains(':') && !is_ipv6 {
         return Err(wrong());

@@ -19,13 +19,15 @@ fn node(host: &str, port: u16) -> Node {
 }
 
 /// A text, and the line, key and a part of the message of its one mistake.
-const MISTAKES: [(&str, usize, &str, &str); 27] = [
+const MISTAKES: [(&str, usize, &str, &str); 31] = [
     ("address = \"redis://a\"\nsentinels = [\"b\"]\nmaster = \"m\"", 3, "redis.sentinels", "keep one"),
     ("address = \"redis://a\"\ncluster = [\"b\"]", 3, "redis.cluster", "keep one"),
     ("sentinels = [\"a\"]", 1, "redis.master", "is needed"),
     ("master = \"m\"", 2, "redis.master", "write sentinels"),
     ("sentinels = []\nmaster = \"m\"", 2, "redis.sentinels", "is empty"),
     ("address = \"redis://me:secret@a\"", 2, "redis.address", "write user = … and password ="),
+    ("address = \"redis://a/0?password=secret\"", 2, "redis.address", "user and password as keys"),
+    ("address = \"unix:///r.sock?db=2&pass=secret\"", 2, "redis.address", "nothing may follow"),
     ("address = \"http://a\"", 2, "redis.address", "redis://127.0.0.1:6379"),
     ("address = \"redis://\"", 2, "redis.address", "not an address"),
     ("address = \"redis://a:x\"", 2, "redis.address", "not an address"),
@@ -47,6 +49,13 @@ const MISTAKES: [(&str, usize, &str, &str); 27] = [
     ("adress = \"a\"", 2, "redis.adress", "did you mean `address`"),
     ("address = \"a\"\n[redis.cache]", 3, "redis.cache.address", "is needed"),
     ("address = \"a\"\n[redis.cache]\naddress = \"a:6379\"", 3, "redis.cache.address", "another server"),
+    ("cluster = [\"a\", \"b\"]\n[redis.cache]\ncluster = [\"b\", \"a\"]", 3, "redis.cache.address", "another server"),
+    (
+        "sentinels = [\"a\", \"b\"]\nmaster = \"m\"\n[redis.cache]\nsentinels = [\"b\", \"a\"]\nmaster = \"m\"",
+        4,
+        "redis.cache.address",
+        "another server",
+    ),
 ];
 
 #[test]
@@ -85,7 +94,19 @@ fn answers_may_have_a_server_of_their_own_with_the_deadline_and_the_prefix_of_th
     let cache = both.cache.expect("another server");
     assert_eq!((cache.reach, cache.deadline), (Reach::Address(node("b", 6379)), Duration::from_millis(7)));
     assert_eq!((&*cache.prefix, cache.password), ("a:", None));
-    assert!(redis("[redis]\naddress = \"a\"\n[redis.cache]\naddress = \"a/1\"").cache.is_some());
+}
+
+#[test]
+fn another_database_of_the_same_server_is_warned_of_because_memory_and_policy_are_the_servers() {
+    let warnings = |main: &str, cache: &str| {
+        let text = format!("[redis]\n{main}\n[redis.cache]\n{cache}");
+        read(&text).unwrap_or_else(|why| panic!("{text}: {why}")).warnings
+    };
+    let said = warnings("address = \"a\"", "address = \"a/1\"");
+    assert!(said.len() == 1 && said[0].contains("one memory and one maxmemory-policy"), "{said:?}");
+    assert!(warnings("address = \"a\"", "address = \"b/1\"").is_empty());
+    let sentinels = |master: &str| format!("sentinels = [\"a\"]\nmaster = \"{master}\"");
+    assert!(warnings(&sentinels("m"), &sentinels("n")).is_empty(), "the same sentinels know both masters");
 }
 
 #[test]
