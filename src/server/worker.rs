@@ -41,7 +41,11 @@ where
     let id = setup.id;
     let name = format!("lictor-worker-{}", id.0);
     std::thread::Builder::new().name(name).spawn(move || match LocalRuntime::new() {
-        Ok(runtime) => runtime.block_on(Box::pin(run(setup, commands, make))),
+        Ok(runtime) => {
+            runtime.block_on(Box::pin(run(setup, commands, make)));
+            // To drop it would wait for as long as a name is looked up, or a file is read, that nobody needs any more.
+            runtime.shutdown_background();
+        }
         Err(error) => tracing::error!(worker = id.0, "cannot start a runtime: {error}"),
     })
 }
