@@ -126,7 +126,7 @@ fn follow(
         workers: connections,
         control: Shared::new(target, PATIENCE),
     };
-    let monitor = Monitor::new(server.clone(), config.deadline, report, supervisor.clone());
+    let monitor = Monitor::new(server.clone(), config, report, supervisor.clone());
     let task = supervisor.spawn(name, monitor, |monitor| Box::pin(monitor.run()));
     (server, task)
 }

@@ -33,6 +33,18 @@ impl Call<'_> {
         self
     }
 
+    /// The first key: a cluster asks the node that has it. Of commands it is taken to be their first argument.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        let mut arguments = self.command.args_iter().skip(1).map(|argument| match argument {
+            redis::Arg::Simple(bytes) => Some(bytes),
+            _ => None,
+        });
+        match self.script {
+            Some(_) if arguments.nth(1)?? == b"0" => None,
+            _ => arguments.next()?,
+        }
+    }
+
     /// The same with the text of its script, which Redis does not know, or knows no longer: then it knows it.
     pub(super) fn with_text(&self) -> Option<Cmd> {
         let script = self.script?;
@@ -93,5 +105,14 @@ mod tests {
         let whole = call.with_text().expect("a script");
         assert_eq!(texts(&whole), ["EVAL", "return ARGV[1]", "2", "a", "b", "7"]);
         assert!(Call::new("GET").arg("a").with_text().is_none());
+    }
+
+    #[test]
+    fn the_first_key_of_a_command_and_of_a_script_is_known() {
+        let script = Script::new("return ARGV[1]");
+        assert_eq!(script.call(&["a", "b"]).arg(7).key(), Some(&b"a"[..]));
+        assert_eq!(script.call(&[""; 0]).arg(7).key(), None);
+        assert_eq!(Call::new("SET").arg("a").arg("v").key(), Some(&b"a"[..]));
+        assert_eq!(Call::new("PING").key(), None);
     }
 }

@@ -21,6 +21,18 @@ use super::link::{Link, Target};
 use super::pauses::Pauses;
 use crate::supervisor::outcome;
 
+/// A timer that fires later than this after its time was kept from it by its own thread.
+const STALL: Duration = Duration::from_millis(2);
+
+/// How often the other tasks of a thread run before an answer is taken not to be there: it passes through several of them in a cluster.
+const HOPS: usize = 3;
+
+/// How long Redis is not blamed for what a thread may have missed itself while no call at all is answered.
+const EXCUSED: Duration = Duration::from_secs(1);
+
+/// How often a probe is tried again that its own thread may have missed.
+const PROBES: usize = 3;
+
 /// A connection. Clones share it. Its owner's tasks alone may ask through it: so its lock is never waited for.
 #[derive(Clone)]
 pub struct Shared(Arc<Connection>);
@@ -41,6 +53,10 @@ struct State {
     pauses: Pauses,
     /// Which of the connections that were made so far is used: a call that was asked over an earlier one says nothing of this one.
     turn: u64,
+    /// The code of the last refusal.
+    refusal: Option<Box<str>>,
+    /// How many calls had been answered, and when, as Redis was last not blamed for a call that this thread may have missed itself.
+    excused: Option<(u64, Instant)>,
 }
 
 enum Phase {
@@ -83,7 +99,7 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub(super) fn new(target: Arc<Target>, deadline: Duration) -> Shared {
-        let state = State { phase: Phase::Unused, pauses: Pauses::new(), turn: 0 };
+        let state = State { phase: Phase::Unused, pauses: Pauses::new(), turn: 0, refusal: None, excused: None };
         Shared(Arc::new(Connection {
             target,
             deadline,
@@ -119,6 +135,11 @@ impl Shared {
         }
     }
 
+    /// The code of the last refusal, such as `NOPERM`.
+    pub(super) fn refusal(&self) -> Option<Box<str>> {
+        self.0.state.lock().refusal.clone()
+    }
+
     /// What became of its calls.
     pub fn figures(&self) -> &Figures {
         &self.0.figures
@@ -129,11 +150,14 @@ impl Shared {
             Some(found) => found?,
             None => self.0.first(until).await?,
         };
-        let result = within(until, link.ask(call)).await;
-        if let Err(away) = &result {
-            self.0.failed(turn, away);
+        let missed = match within(until, link.ask(call)).await {
+            Ok(answer) => return Ok(answer),
+            Err(missed) => missed,
+        };
+        if !(missed.is_ours && self.0.is_excused()) {
+            self.0.failed(turn, &missed.away, call);
         }
-        result
+        Err(missed.away)
     }
 }
 
@@ -148,7 +172,7 @@ impl Connection {
             Phase::Unused => {}
         }
         state.phase = Phase::Connecting { in_vain: false };
-        drop(tokio::spawn(restore(Arc::downgrade(self), None, Duration::ZERO)));
+        drop(tokio::spawn(restore(Arc::downgrade(self), None, None, Duration::ZERO)));
         None
     }
 
@@ -170,21 +194,43 @@ impl Connection {
         }
     }
 
+    /// Whether a call that this thread may have missed itself says nothing of Redis. A thread that is always late must notice all the same
+    /// that Redis hangs: so that holds only for a while, unless answers come in between.
+    fn is_excused(&self) -> bool {
+        let (answered, now) = (self.figures.count(Outcome::Answered), Instant::now());
+        let mut state = self.state.lock();
+        match state.excused {
+            Some((count, since)) if count == answered => now < since + EXCUSED,
+            _ => {
+                state.excused = Some((answered, now));
+                true
+            }
+        }
+    }
+
     /// Draws the conclusion from a call without an answer.
-    fn failed(self: &Arc<Self>, turn: u64, away: &Away) {
+    fn failed(self: &Arc<Self>, turn: u64, away: &Away, call: &Call<'_>) {
         let after = After::of(away);
         let mut state = self.state.lock();
+        if let Some(code) = away.code().filter(|code| state.refusal.as_deref() != Some(*code)) {
+            state.refusal = Some(code.into());
+        }
         if after == After::Stays || state.turn != turn || !matches!(state.phase, Phase::Up(_)) {
             return;
         }
         let (now, why) = (Instant::now(), away.clone());
         let pause = state.pauses.pause(now, after == After::Ends);
         let phase = std::mem::replace(&mut state.phase, Phase::Paused { until: now + pause, why });
+        // Of a cluster another node may answer: the one that did not is found by what it was asked for.
+        let key = match &phase {
+            Phase::Up(Link::Cluster(_)) => call.key().map(<[u8]>::to_vec),
+            _ => None,
+        };
         let kept = match phase {
             Phase::Up(link) if after == After::Pauses => Some(link),
             _ => None,
         };
-        drop(tokio::spawn(restore(Arc::downgrade(self), kept, pause)));
+        drop(tokio::spawn(restore(Arc::downgrade(self), kept, key, pause)));
     }
 
     /// It pauses (again), because it could not be made. Returns for how long.
@@ -204,27 +250,44 @@ impl Connection {
         self.changed.notify_waiters();
     }
 
-    /// A connection over which Redis answers within the deadline: the one that was kept, or a new one.
-    async fn probe(&self, kept: Option<Link>) -> Result<Link, Away> {
-        let ping = Call::new("PING");
+    /// A connection over which Redis answers within the deadline: the one that was kept, or a new one. In a cluster it is the node of a key
+    /// that has to.
+    async fn probe(&self, kept: Option<Link>, key: Option<&[u8]>) -> Result<Link, Away> {
+        let question = match key {
+            Some(key) => Call::new("EXISTS").arg(key),
+            None => Call::new("PING"),
+        };
         if let Some(mut link) = kept
-            && within(Instant::now() + self.deadline, link.ask(&ping)).await.is_ok()
+            && self.answers(&mut link, &question).await.is_ok()
         {
             return Ok(link);
         }
         let mut link = self.target.connect().await?;
-        within(Instant::now() + self.deadline, link.ask(&ping)).await?;
+        self.answers(&mut link, &question).await?;
         Ok(link)
+    }
+
+    /// Whether it answers within the deadline, be it that it refuses this one command.
+    async fn answers(&self, link: &mut Link, question: &Call<'_>) -> Result<(), Away> {
+        let mut again = 1..PROBES;
+        loop {
+            match within(Instant::now() + self.deadline, link.ask(question)).await {
+                Ok(_) => return Ok(()),
+                Err(missed) if After::of(&missed.away) == After::Stays => return Ok(()),
+                Err(missed) if missed.is_ours && again.next().is_some() => {}
+                Err(missed) => return Err(missed.away),
+            }
+        }
     }
 }
 
 /// Makes a connection after a pause, and tries again for as long as there is anybody who could use it.
-async fn restore(connection: Weak<Connection>, mut kept: Option<Link>, mut pause: Duration) {
+async fn restore(connection: Weak<Connection>, mut kept: Option<Link>, key: Option<Vec<u8>>, mut pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(connection) = connection.upgrade() else { return };
         // A fault of ours, or of the crate, must not end the only task that can make the connection.
-        let probed = outcome(connection.probe(kept.take())).await;
+        let probed = outcome(connection.probe(kept.take(), key.as_deref())).await;
         match probed.unwrap_or_else(|panic| Err(Away::Lost(panic.into()))) {
             Ok(link) => return connection.up(link),
             Err(away) => {
@@ -235,13 +298,32 @@ async fn restore(connection: Weak<Connection>, mut kept: Option<Link>, mut pause
     }
 }
 
+/// Why there is no answer.
+struct Missed {
+    away: Away,
+    /// This thread was late itself, so that nobody knows what Redis did in time.
+    is_ours: bool,
+}
+
+impl<E: Into<Away>> From<E> for Missed {
+    fn from(error: E) -> Missed {
+        Missed { away: error.into(), is_ours: false }
+    }
+}
+
 /// An answer until the deadline. When that has passed, it may be this thread that was late, with the answer waiting to be read: so the
-/// other tasks run once more before Redis is blamed.
-async fn within<T, E: Into<Away>>(until: Instant, answer: impl Future<Output = Result<T, E>>) -> Result<T, Away> {
+/// other tasks run before Redis is blamed.
+async fn within<T, E: Into<Away>>(until: Instant, answer: impl Future<Output = Result<T, E>>) -> Result<T, Missed> {
     let mut answer = pin!(answer);
     if let Ok(result) = timeout_at(until, answer.as_mut()).await {
-        return result.map_err(Into::into);
+        return result.map_err(Missed::from);
     }
-    tokio::task::yield_now().await;
-    answer.now_or_never().map_or(Err(Away::Late), |result| result.map_err(Into::into))
+    let is_ours = Instant::now() > until + STALL;
+    for _ in 0..HOPS {
+        tokio::task::yield_now().await;
+        if let Some(result) = answer.as_mut().now_or_never() {
+            return result.map_err(Missed::from);
+        }
+    }
+    Err(Missed { away: Away::Late, is_ours })
 }

@@ -11,8 +11,10 @@ use super::Server;
 use super::away::Away;
 use super::call::{Call, Value};
 use super::connection::{Shared, Standing};
+use super::figures::Outcome;
 use super::policy::Info;
 use super::status::Status;
+use crate::config::redis::{self, Reach};
 use crate::supervisor::Supervisor;
 
 /// How often it looks.
@@ -32,6 +34,27 @@ pub(super) struct Monitor {
     deadline: Duration,
     report: watch::Sender<Arc<Status>>,
     supervisor: Supervisor,
+    /// The configuration takes it for a cluster.
+    is_cluster: bool,
+    refusals: Refusals,
+}
+
+/// Whether workers' calls are only refused.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// How many calls were answered and refused so far.
+    counted: (u64, u64),
+    only: bool,
+}
+
+impl Refusals {
+    /// Looks at the counts as they are now. Without calls since the last look, what was found then holds.
+    fn look(&mut self, answered: u64, refused: u64) -> bool {
+        let (answers, refusals) = (answered > self.counted.0, refused > self.counted.1);
+        self.counted = (answered, refused);
+        self.only = !answers && (refusals || self.only);
+        self.only
+    }
 }
 
 /// What one look found.
@@ -45,11 +68,12 @@ struct Look {
 impl Monitor {
     pub(super) fn new(
         server: Server,
-        deadline: Duration,
+        config: &redis::Server,
         report: watch::Sender<Arc<Status>>,
         supervisor: Supervisor,
     ) -> Monitor {
-        Monitor { server, deadline, report, supervisor }
+        let is_cluster = matches!(config.reach, Reach::Cluster(_));
+        Monitor { server, deadline: config.deadline, report, supervisor, is_cluster, refusals: Refusals::default() }
     }
 
     /// Looks for as long as the returned future lives.
@@ -74,7 +98,7 @@ impl Monitor {
         }
         let round_trip = Some(begun.elapsed());
         let mut texts = Vec::new();
-        for section in ["memory", "replication"] {
+        for section in ["memory", "replication", "cluster"] {
             // Who may not ask is not told: the gateway works without.
             if let Ok(answer) = control.call(&Call::new("INFO").arg(section)).await {
                 collect(answer, &mut texts);
@@ -98,12 +122,24 @@ impl Monitor {
         Some(format!("{count} of {} workers go without it: {why}{deadline}", standings.len()))
     }
 
+    /// What a worker was last told, where all that workers asked since the last look was refused.
+    fn refused(&mut self) -> Option<String> {
+        let count = |outcome| self.server.workers().map(|worker| worker.figures().count(outcome)).sum();
+        let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
+        if !self.refusals.look(answered, refused) {
+            return None;
+        }
+        let code = self.server.workers().find_map(Shared::refusal)?;
+        Some(format!("it refuses all that requests ask ({code}): see what its user may do, and on which keys"))
+    }
+
     /// Publishes what was found, and says in the log what is new.
-    fn tell(&self, look: Look) {
+    fn tell(&mut self, look: Look) {
+        let refused = self.refused();
         let (before, name, address) = (self.report.borrow().clone(), self.server.name, &self.server.address);
         let up = look.error.is_none();
         let known = |read: fn(&Info) -> Option<String>| look.info.iter().find_map(read);
-        let warning = look.info.iter().find_map(|info| info.warning(self.server.serves));
+        let warning = look.info.iter().find_map(|info| info.warning(self.server.serves, self.is_cluster)).or(refused);
         let role = known(|info| info.role.clone());
         let changed = before.up != Some(up);
         if changed && up {
@@ -147,5 +183,18 @@ fn collect(answer: Value, into: &mut Vec<String>) {
         Value::Map(nodes) => nodes.into_iter().for_each(|(_, answer)| collect(answer, into)),
         Value::Array(answers) => answers.into_iter().for_each(|answer| collect(answer, into)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_said_until_a_call_is_answered() {
+        let mut refusals = Refusals::default();
+        let looks = [(0, 0), (5, 0), (6, 3), (6, 4), (6, 4), (7, 4), (7, 4)];
+        let found = looks.map(|(answered, refused)| refusals.look(answered, refused));
+        assert_eq!(found, [false, false, false, true, true, false, false]);
     }
 }
