@@ -3,7 +3,7 @@
 //!
 //! Redis never fails a request and never makes it wait for long (`shared/connection`): a call has a deadline, and after one that missed
 //! it or broke off, its connection pauses, so that the deadline is paid once. Nothing waits for Redis at the start: each worker connects
-//! when it first asks, and again in the background. Workers share no connection and no lock.
+//! when it first asks, and again in the background. Workers share no connection, and no lock that a request waits for.
 
 mod away;
 mod call;

@@ -162,6 +162,31 @@ async fn redis_is_not_blamed_where_the_gateway_itself_was_late() {
 }
 
 #[tokio::test]
+async fn a_call_that_the_gateway_itself_was_late_for_pauses_nothing_and_the_next_one_does() {
+    let Some(redis) = Redis::start(&[]).await else { return };
+    let servers = servers(&address(redis.port));
+    let shared = of(&servers);
+    up(shared).await;
+    redis.signal(Signal::STOP);
+    let busy = async {
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(150) {
+            std::hint::spin_loop();
+        }
+    };
+    let call = get();
+    let (answer, ()) = tokio::join!(shared.call(&call), busy);
+    assert_eq!((answer, shared.standing()), (Err(Away::Late), Standing::Up));
+    // One of the next ones, where this machine is busy.
+    eventually("it pauses", || async {
+        let _ = shared.call(&get()).await;
+        shared.is_paused()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_waits_for_a_redis_that_is_not_there_and_it_is_used_when_it_comes() {
     let Some(mut redis) = Redis::start(&[]).await else { return };
     redis.kill();
@@ -216,7 +241,32 @@ async fn a_refusal_of_one_command_leaves_the_connection_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_redis_that_loads_its_data_is_left_alone_meanwhile() {
+async fn a_redis_that_loads_its_data_is_left_alone_meanwhile_and_used_again_after_that() {
+    let Some(redis) = Redis::start(&["--rdbcompression no", "--loading-process-events-interval-bytes 1024"]).await
+    else {
+        return;
+    };
+    let servers = servers(&address(redis.port));
+    let shared = of(&servers);
+    up(shared).await;
+    // A thousand keys of a kilobyte, each of which takes two milliseconds to load.
+    redis.ask(&["DEBUG", "POPULATE", "1000", "key", "1024"]).await;
+    redis.ask(&["CONFIG", "SET", "key-load-delay", "2000"]).await;
+    let refused = async {
+        eventually("it loads", || async {
+            matches!(shared.call(&get()).await, Err(Away::Refused(words)) if words.starts_with("LOADING"))
+        })
+        .await;
+        fails_at_once(shared).await;
+        let Standing::Paused { why, .. } = shared.standing() else { panic!("{shared:?}") };
+        assert_eq!(why.code(), Some("LOADING"));
+    };
+    tokio::join!(redis.ask(&["DEBUG", "RELOAD"]), refused);
+    up(shared).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_loads_its_data_as_the_gateway_starts_is_waited_for_by_nobody() {
     let loading = Stand::saying("-LOADING Redis is loading the dataset in memory").await;
     let servers = servers(&address(loading.port));
     let shared = of(&servers);
@@ -233,6 +283,8 @@ async fn a_master_that_became_a_replica_is_connected_to_anew() {
     let servers = servers(&address(redis.port));
     let shared = of(&servers);
     up(shared).await;
+    let id = Call::new("CLIENT").arg("ID");
+    let connection = shared.call(&id).await;
     redis.ask(&["REPLICAOF", "127.0.0.1", "9"]).await;
     let status = servers.limits().expect("[redis]").status.clone();
     eventually("the control plane says so", || async {
@@ -243,5 +295,6 @@ async fn a_master_that_became_a_replica_is_connected_to_anew() {
     fails_at_once(shared).await;
     redis.ask(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("it is written to", || async { shared.call(&set("v")).await.is_ok() }).await;
+    assert_ne!(shared.call(&id).await, connection);
     eventually("the control plane takes it back", || async { status.borrow().warning.is_none() }).await;
 }

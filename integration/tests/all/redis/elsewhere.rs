@@ -7,9 +7,9 @@ use integration::agent::free_port;
 use integration::eventually;
 use integration::process::{not_run, said};
 use integration::redis::Redis;
-use lictor::shared::{Away, Call, Script, Standing, Value};
+use lictor::shared::{Away, Call, Outcome, Script, Servers, Standing, Value};
 
-use super::asking::{fails_at_once, get, of, servers, set, text, up};
+use super::asking::{address, fails_at_once, get, of, servers, set, text, up};
 
 /// A folder that goes with its test.
 struct Folder(PathBuf);
@@ -88,8 +88,8 @@ async fn a_private_authority_and_a_certificate_of_the_gateway_are_what_tls_needs
     let port = free_port();
     let flags = format!("--tls-port {port} --tls-ca-cert-file {ca} --tls-cert-file {cert} --tls-key-file {key}");
     let Some(_redis) = Redis::start(&[&flags]).await else { return };
-    let address = format!("address = \"rediss://127.0.0.1:{port}\"");
-    let with = |more: &str| servers(&format!("{address}\n{more}"));
+    let at = format!("address = \"rediss://127.0.0.1:{port}\"");
+    let with = |more: &str| servers(&format!("{at}\n{more}"));
     let trusted = with(&format!("ca_file = \"{ca}\"\nclient_cert = \"{cert}\"\nclient_key = \"{key}\""));
     up(of(&trusted)).await;
     assert_eq!(of(&trusted).call(&set("v")).await, Ok(Value::Okay));
@@ -102,6 +102,28 @@ async fn a_private_authority_and_a_certificate_of_the_gateway_are_what_tls_needs
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_name_is_not_taken() {
+    let folder = Folder::new("name");
+    if !certificates(&folder.0) {
+        return;
+    }
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.file(name));
+    let port = free_port();
+    let flags = format!("--tls-port {port} --tls-cert-file {cert} --tls-key-file {key} --tls-auth-clients no");
+    let Some(_redis) = Redis::start(&[&format!("{flags} --tls-ca-cert-file {ca}")]).await else { return };
+    let of_host = |host: &str| servers(&format!("address = \"rediss://{host}:{port}\"\nca_file = \"{ca}\""));
+    up(of(&of_host("127.0.0.1"))).await;
+    let servers = of_host("localhost");
+    let status = servers.limits().expect("[redis]").status.clone();
+    eventually("the reason is said", || async {
+        let error = status.borrow().error.clone();
+        error.is_some_and(|error| error.contains("NotValidForName") || error.contains("not valid for name"))
+    })
+    .await;
+    assert!(of(&servers).call(&get()).await.is_err());
 }
 
 #[tokio::test]
@@ -131,12 +153,11 @@ async fn sentinels_say_where_the_master_is_also_after_it_died() {
     assert!(second.ask(&["ROLE"]).await.contains("master"));
 }
 
-#[tokio::test]
-async fn keys_of_a_cluster_are_found_on_their_nodes_and_scripts_run_there() {
+/// Three masters that have all slots. `None` where no Redis can be had.
+async fn cluster() -> Option<Vec<Redis>> {
     let mut nodes = Vec::new();
     for _ in 0..3 {
-        let Some(node) = Redis::start(&["--cluster-enabled yes --cluster-node-timeout 2000"]).await else { return };
-        nodes.push(node);
+        nodes.push(Redis::start(&["--cluster-enabled yes --cluster-node-timeout 2000"]).await?);
     }
     for (node, slots) in nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
         assert_eq!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]).await, "+OK");
@@ -149,7 +170,17 @@ async fn keys_of_a_cluster_are_found_on_their_nodes_and_scripts_run_there() {
         })
         .await;
     }
-    let servers = servers(&format!("cluster = [\"redis://127.0.0.1:{}\"]", nodes[0].port));
+    Some(nodes)
+}
+
+fn of_cluster(node: &Redis) -> Servers {
+    servers(&format!("cluster = [\"redis://127.0.0.1:{}\"]", node.port))
+}
+
+#[tokio::test]
+async fn keys_of_a_cluster_are_found_on_their_nodes_and_scripts_run_there() {
+    let Some(nodes) = cluster().await else { return };
+    let servers = of_cluster(&nodes[0]);
     let shared = of(&servers);
     up(shared).await;
     let script = Script::new("return redis.call('INCR', KEYS[1])");
@@ -166,11 +197,75 @@ async fn keys_of_a_cluster_are_found_on_their_nodes_and_scripts_run_there() {
     assert_eq!(shared.standing(), Standing::Up);
     let status = servers.limits().expect("[redis]").status.clone();
     eventually("the nodes say what they are", || async { status.borrow().role.as_deref() == Some("master") }).await;
-    // A node that hangs is as a server that hangs: nobody waits twice.
+    assert_eq!(status.borrow().warning, None);
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_hangs_costs_the_deadline_once_although_the_others_answer() {
+    let Some(nodes) = cluster().await else { return };
+    let servers = of_cluster(&nodes[0]);
+    let shared = of(&servers);
+    up(shared).await;
     nodes[2].signal(rustix::process::Signal::STOP);
     let lost = Call::new("SET").arg("lictor:{foo}").arg("x");
     assert_eq!(shared.call(&lost).await, Err(Away::Late));
     fails_at_once(shared).await;
+    let until = || match shared.standing() {
+        Standing::Paused { until, .. } => until,
+        other => panic!("{other:?}"),
+    };
+    let first = until();
+    eventually("the second pause", || async { until() > first }).await;
+    fails_at_once(shared).await;
+    assert_eq!(shared.figures().count(Outcome::Late), 1, "nobody waits twice");
     nodes[2].signal(rustix::process::Signal::CONT);
+    eventually("it is written to", || async { shared.call(&lost).await.is_ok() }).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_incomplete_is_left_alone_for_what_it_says() {
+    let Some(node) = Redis::start(&["--cluster-enabled yes"]).await else { return };
+    assert_eq!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]).await, "+OK");
+    let servers = of_cluster(&node);
+    let shared = of(&servers);
+    up(shared).await;
+    let read = Call::new("GET").arg("lictor:{bar}");
+    assert_eq!(shared.call(&read).await.expect_err("a refusal").code(), Some("CLUSTERDOWN"));
+    fails_at_once(shared).await;
+    assert_eq!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]).await, "+OK");
+    eventually("it is read", || async { shared.call(&read).await == Ok(Value::Nil) }).await;
+    assert_eq!(shared.figures().count(Outcome::Late), 0);
+}
+
+#[tokio::test]
+async fn the_address_of_a_node_of_a_cluster_is_warned_of() {
+    let Some(node) = Redis::start(&["--cluster-enabled yes"]).await else { return };
+    let servers = servers(&address(node.port));
+    let mut status = servers.limits().expect("[redis]").status.clone();
+    let found = status.wait_for(|status| status.up.is_some()).await.expect("it is looked at").clone();
+    assert!(found.warning.as_deref().is_some_and(|warning| warning.contains("write cluster =")), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_is_given_up_and_redis_is_used_when_it_can_be_read() {
+    let Some(redis) = Redis::start(&["--requirepass hush"]).await else { return };
+    let folder = Folder::new("pipe");
+    // Nobody writes into it: who opens it waits.
+    let (pipe, file, plain) = (folder.file("pipe"), folder.file("password"), folder.file("plain"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()));
+    std::os::unix::fs::symlink(&pipe, &file).expect("a link");
+    let servers = servers(&format!("{}\npassword = {{ file = \"{file}\" }}", address(redis.port)));
+    let shared = of(&servers);
+    let status = servers.limits().expect("[redis]").status.clone();
+    eventually("it is said", || async {
+        let _ = shared.call(&get()).await;
+        let said = status.borrow().error.clone();
+        said.is_some_and(|error| error.contains("not connected within 1s"))
+    })
+    .await;
+    std::fs::write(&plain, "hush\n").expect("a file");
+    std::fs::rename(&plain, &file).expect("it takes the place of the link");
+    // The thread that hangs ends: one, however often it was tried.
+    std::fs::write(&pipe, "\n").expect("a pipe");
     up(shared).await;
 }

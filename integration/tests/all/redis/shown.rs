@@ -107,4 +107,18 @@ async fn who_may_not_ask_how_redis_is_set_up_is_not_told_and_works() {
     up(of(&servers)).await;
     let call = lictor::shared::Call::new("GET").arg("other:k");
     assert_eq!(of(&servers).call(&call).await.expect_err("another's key").code(), Some("NOPERM"));
+    eventually("it is said that all is refused", || async {
+        let _ = of(&servers).call(&call).await;
+        status
+            .borrow()
+            .warning
+            .as_deref()
+            .is_some_and(|warning| warning.contains("refuses all that requests ask (NOPERM)"))
+    })
+    .await;
+    eventually("it is taken back", || async {
+        up(of(&servers)).await;
+        status.borrow().warning.is_none()
+    })
+    .await;
 }
