@@ -42,6 +42,15 @@ pub(super) async fn up(shared: &Shared) {
     eventually("it answers", || async { shared.call(&Call::new("PING")).await.is_ok() }).await;
 }
 
+/// That a call has no answer in time, and that it pauses then. Where this machine is so busy that the gateway blames itself, it asks again.
+pub(super) async fn pauses_after(shared: &Shared, call: &Call<'_>) {
+    eventually("it pauses", || async {
+        assert_eq!(shared.call(call).await, Err(Away::Late));
+        shared.is_paused()
+    })
+    .await;
+}
+
 /// That a hundred calls fail at once: together they take less than one deadline.
 pub(super) async fn fails_at_once(shared: &Shared) {
     let begun = Instant::now();
