@@ -32,6 +32,15 @@ pub struct Member {
     pub peer: Option<String>,
     /// The worst of its checks.
     pub health: Health,
+    /// A check of its own passes: whoever only registers does not count.
+    pub proven: bool,
+}
+
+impl Member {
+    /// Whether it may be well enough to answer.
+    pub fn lives(&self) -> bool {
+        self.health <= Health::Warning
+    }
 }
 
 /// Whether this gateway is registered.
@@ -48,15 +57,25 @@ pub struct Registration {
 /// What Consul says of the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
-    /// Every gateway, by its id.
+    /// Every gateway, by its id; one that is registered at several places is there several times.
     pub all: Vec<Member>,
     /// Whether this one is among them.
     pub registration: Registration,
     /// Why this may be out of date.
     pub error: Option<String>,
+    /// Who else has this gateway's id, if somebody does.
+    pub double: Option<String>,
 }
 
-/// How many gateways live: those whose checks all pass, by the last answer of Consul; at least one, this one.
+impl Members {
+    /// Whether entries that live give different places for this id. Ids are unique per node only, so that one of them may be a stranger.
+    pub fn disputed(&self, id: &str) -> bool {
+        let mut peers = self.all.iter().filter(|member| member.id == id && member.lives()).map(|member| &member.peer);
+        peers.next().is_some_and(|first| peers.any(|other| other != first))
+    }
+}
+
+/// How many gateways live: this one, and the others whose checks all pass, by what Consul says.
 #[derive(Clone, Debug)]
 pub struct Living(Arc<AtomicUsize>);
 

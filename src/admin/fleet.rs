@@ -5,19 +5,21 @@ mod compare;
 mod redis;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Answer;
 use super::response::{json, status};
 use super::sources::Sources;
-use crate::catalog::{Health, Service};
+use crate::catalog::Service;
 use crate::config::fleet::{FIELD, STATE};
-use crate::fleet::{Fleet, Member};
+use crate::fleet::{Fleet, Member, Members};
 use crate::pages::fleet::{Gateway, Page, Registration, State};
 use crate::telemetry::access::rfc3339;
 use crate::upstream::breaker;
@@ -31,15 +33,21 @@ const TRIPPED: usize = 1_000;
 /// How many bytes of a digest are shown.
 const SHOWN: usize = 8;
 
+/// The most gateways that are shown, and how many of them are asked at once: whoever may register services in Consul could name any number.
+const GATEWAYS: usize = 256;
+const AT_ONCE: usize = 16;
+
 /// What this gateway says of itself to another one of its fleet; 404 to whoever cannot prove to be one, as for a path that nobody has.
 pub(super) fn told(sources: &Sources, request: &Request<Bytes>) -> Response<Bytes> {
     let Some(fleet) = &sources.fleet else { return status(StatusCode::NOT_FOUND) };
     let field = request.headers().get(FIELD).and_then(|field| field.to_str().ok());
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let Ok(seal) = fleet.judge(request.method().as_str(), target, field) else { return status(StatusCode::NOT_FOUND) };
-    let mut response = json(&state(sources));
-    let proof = seal.field(response.body());
-    response.headers_mut().insert(FIELD, HeaderValue::try_from(proof).expect("it is hexadecimal"));
+    let text = serde_json::to_vec(&state(sources)).expect("its keys are texts");
+    let mut response = Response::new(Bytes::from(seal.close(&text)));
+    let sealed = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, sealed);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -59,17 +67,22 @@ const UNKNOWN: &str = "unknown";
 
 async fn gathered(fleet: Fleet, own: State) -> Page {
     let members = fleet.members.borrow().clone();
-    let mut asked = JoinSet::new();
-    for member in members.all.iter().filter(|member| *member.id != *fleet.id) {
-        let (fleet, member) = (fleet.clone(), member.clone());
-        asked.spawn(async move { other(&fleet, &member).await });
+    let own_entry = members.all.iter().filter(|member| *member.id == *fleet.id).min_by_key(|member| member.health);
+    let others: Vec<_> = members.all.iter().filter(|member| own_entry.is_none_or(|own| !std::ptr::eq(own, *member))).collect();
+    let (room, mut asked) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    for member in others.iter().take(GATEWAYS - 1) {
+        let (fleet, member, members, room) = (fleet.clone(), (*member).clone(), members.clone(), room.clone());
+        asked.spawn(async move {
+            let _turn = room.acquire().await;
+            other(&fleet, &members, &member).await
+        });
     }
-    let mut gateways = vec![this(&fleet, members.all.iter().find(|member| *member.id == *fleet.id), own)];
+    let mut gateways = vec![this(&fleet, own_entry, own)];
     // Whatever panics is left out: the log says why.
     while let Some(answer) = asked.join_next().await {
         gateways.extend(answer);
     }
-    gateways[1..].sort_by(|a, b| a.id.cmp(&b.id));
+    gateways[1..].sort_by(|a, b| (&a.id, &a.address, &a.node).cmp(&(&b.id, &b.address, &b.node)));
     let known: Vec<_> = gateways.iter().filter_map(|one| Some((&*one.id, one.state.as_ref()?))).collect();
     let registration = &members.registration;
     Page {
@@ -81,11 +94,18 @@ async fn gathered(fleet: Fleet, own: State) -> Page {
             error: registration.error.clone(),
         }),
         living: fleet.living.count() as u64,
-        error: members.error.clone(),
+        error: noted(&members, others.len().saturating_sub(GATEWAYS - 1)),
         disagreements: compare::disagreements(&known),
         gateways,
         redis: Vec::new(),
     }
+}
+
+/// What is wrong with what the page says.
+fn noted(members: &Members, left_out: usize) -> Option<String> {
+    let left_out = (left_out > 0).then(|| format!("{left_out} more are left out: at most {GATEWAYS} are shown"));
+    let all: Vec<_> = [members.error.clone(), members.double.clone(), left_out].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// This gateway, as Consul has it if it does.
@@ -98,10 +118,16 @@ fn this(fleet: &Fleet, member: Option<&Member>, own: State) -> Gateway {
 }
 
 /// Another one, which is asked if it lives.
-async fn other(fleet: &Fleet, member: &Member) -> Gateway {
+async fn other(fleet: &Fleet, members: &Members, member: &Member) -> Gateway {
     let gateway = described(Gateway { id: member.id.clone(), ..Gateway::default() }, member);
-    if member.health > Health::Warning {
-        return Gateway { error: Some("its checks fail: it was not asked".to_owned()), ..gateway };
+    let why_not = match member.lives() {
+        _ if *member.id == *fleet.id => Some("it has the id of this gateway: it was not asked"),
+        false => Some("its checks fail: it was not asked"),
+        true if members.disputed(&member.id) => Some("its id is registered with different places: it was not asked"),
+        true => None,
+    };
+    if let Some(why) = why_not {
+        return Gateway { error: Some(why.to_owned()), ..gateway };
     }
     let read =
         |body: Vec<u8>| serde_json::from_slice(&body).map_err(|why| format!("its answer is not understood: {why}"));

@@ -1,10 +1,12 @@
-//! How gateways prove to each other that they have the fleet's secret: HMAC-SHA-256 over all that a call and its answer say. The secret
-//! itself is never sent, and neither is an operator's key.
+//! How gateways prove to each other that they have the fleet's secret: HMAC-SHA-256 over all that a call says, and AES-256-GCM over its
+//! answer. The secret itself is never sent, and neither is an operator's key.
 //!
-//! A call names whom it is for, so that a stranger who is registered as a gateway cannot pass it on to a real one and its answer back.
+//! A call names whom it is for, and whatever is registered under that name hears it: service ids are unique per node only. Whoever passes it on to
+//! the real gateway gets an answer that only who has the secret can read.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 
 use crate::config::Secret;
@@ -17,7 +19,7 @@ const SCHEME: &str = "hmac-sha256";
 const NAME: usize = 8;
 
 /// The key that the fleet's secret makes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Key(hmac::Key);
 
 /// A call of a gateway, as it is proven.
@@ -50,7 +52,7 @@ pub struct Field<'a> {
     pub to: &'a str,
 }
 
-/// Proves the answer to one call, which was right.
+/// Encrypts the answer to one call, which was right.
 #[derive(Debug)]
 pub struct Seal {
     key: Key,
@@ -87,23 +89,35 @@ impl Key {
         hmac::verify(&self.0, &call.bytes(), mac).is_ok()
     }
 
-    /// Whether this field proves an answer, from the gateway that the call was for.
-    pub fn proves_answer(&self, field: &str, (id, nonce): (&str, &str), body: &[u8]) -> bool {
-        let mac = field.strip_prefix(SCHEME).and_then(|rest| unhex(rest.trim_start()));
-        mac.is_some_and(|mac| hmac::verify(&self.0, &answer(id, nonce, body), &mac).is_ok())
+    /// The answer to a call, if the gateway that the call was for gave it.
+    pub fn open(&self, (id, nonce): (&str, &str), mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+        let (start, rest) = sealed.split_at_mut_checked(NONCE_LEN)?;
+        let start = Nonce::try_assume_unique_for_key(start).ok()?;
+        let length = self.answers().open_in_place(start, answer(id, nonce), rest).ok()?.len();
+        sealed.drain(..NONCE_LEN);
+        sealed.truncate(length);
+        Some(sealed)
     }
 
-    /// What proves the answer to a call that was right.
+    /// The key of answers: what proves a call, or names a digest, never encrypts.
+    fn answers(&self) -> RandomizedNonceKey {
+        let key = hmac::sign(&self.0, &joined(&[b"key of answers"]));
+        RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("SHA-256 has the 32 bytes of its key")
+    }
+
+    /// What encrypts the answer to a call that was right.
     pub(super) fn seal(self, id: &str, nonce: &str) -> Seal {
         Seal { key: self, id: id.to_owned(), nonce: nonce.to_owned() }
     }
 }
 
 impl Seal {
-    /// The field that proves an answer with this body.
-    pub fn field(&self, body: &[u8]) -> String {
-        let mac = hmac::sign(&self.key.0, &answer(&self.id, &self.nonce, body));
-        format!("{SCHEME} {}", hex(mac.as_ref()))
+    /// An answer as it is sent: a nonce of AES-GCM, what it encrypts, and its tag.
+    pub fn close(&self, body: &[u8]) -> Vec<u8> {
+        let mut inner = body.to_vec();
+        let sealed = self.key.answers().seal_in_place_append_tag(answer(&self.id, &self.nonce), &mut inner);
+        let start = sealed.expect("the system has randomness, and no answer has gigabytes");
+        [start.as_ref().as_slice(), &inner].concat()
     }
 }
 
@@ -126,9 +140,9 @@ impl Field<'_> {
     }
 }
 
-/// What proves an answer is over: whose it is, which call it answers, and what it says.
-fn answer(id: &str, nonce: &str, body: &[u8]) -> Vec<u8> {
-    joined(&[b"answer", id.as_bytes(), nonce.as_bytes(), body])
+/// What an answer is bound to: whose it is, and which call it answers.
+fn answer(id: &str, nonce: &str) -> Aad<Vec<u8>> {
+    Aad::from(joined(&[b"answer", id.as_bytes(), nonce.as_bytes()]))
 }
 
 /// Parts, each after its length: no two lists of parts have the same bytes.

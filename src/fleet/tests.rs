@@ -63,15 +63,31 @@ fn an_answer_counts_for_its_own_call_from_whom_it_was_asked_and_as_it_was_given(
     let field = key().field(&call("lictor-a", seconds(now)));
     let desk = Desk::new("lictor-a".into());
     let seal = desk.judge_at(now, &secret(), ("GET", PATH), Some(&field)).expect("it is right");
-    let proof = seal.field(b"{}");
-    assert!(key().proves_answer(&proof, ("lictor-a", NONCE), b"{}"));
-    assert!(!key().proves_answer(&proof, ("lictor-a", NONCE), b"{} "));
-    assert!(!key().proves_answer(&proof, ("lictor-b", NONCE), b"{}"));
-    assert!(!key().proves_answer(&proof, ("lictor-a", "ff112233445566778899aabbccddeeff"), b"{}"));
-    assert!(!key().proves_answer("", ("lictor-a", NONCE), b"{}"));
-    // What proves a call proves no answer, and the other way round.
-    let mac = field.split(' ').nth(3).expect("a proof");
-    assert!(!key().proves_answer(&format!("hmac-sha256 {mac}"), ("lictor-a", NONCE), b""));
+    let sealed = seal.close(b"{\"version\": 1}");
+    let open = |id: &str, nonce: &str, sealed: &[u8]| key().open((id, nonce), sealed.to_vec());
+    assert_eq!(open("lictor-a", NONCE, &sealed).as_deref(), Some(&b"{\"version\": 1}"[..]));
+    assert_eq!(open("lictor-b", NONCE, &sealed), None);
+    assert_eq!(open("lictor-a", "ff112233445566778899aabbccddeeff", &sealed), None);
+    for place in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[place] ^= 1;
+        assert_eq!(open("lictor-a", NONCE, &changed), None, "byte {place}");
+        assert_eq!(open("lictor-a", NONCE, &sealed[..place]), None, "{place} bytes");
+    }
+}
+
+#[test]
+fn an_answer_is_read_by_nobody_without_the_secret_and_never_looks_the_same() {
+    let now = SystemTime::now();
+    let seal = || {
+        let field = key().field(&call("lictor-a", seconds(now)));
+        Desk::new("lictor-a".into()).judge_at(now, &secret(), ("GET", PATH), Some(&field)).expect("it is right")
+    };
+    let sealed = seal().close(b"orders 10.0.0.1:80");
+    assert!(!sealed.windows(6).any(|part| part == b"orders"));
+    assert_ne!(sealed, seal().close(b"orders 10.0.0.1:80"));
+    let stranger = Key::read(&Secret::Text("a secret of somebody else".into())).expect("a key");
+    assert_eq!(stranger.open(("lictor-a", NONCE), sealed), None);
 }
 
 #[test]

@@ -118,9 +118,10 @@ pub(crate) fn infrastructure(name: &str) -> Option<String> {
     belongs.then(|| "infrastructure is never exposed without a tag".into())
 }
 
-/// Why a service of this name is not exposed whatever its tags: it is the gateways themselves.
+/// Why a service of this name is not exposed whatever its tags: it is the gateways themselves. Consul finds
+/// services in whatever case their names are.
 pub(crate) fn gateways(name: &str, gateways: &str) -> Option<String> {
-    (name == gateways).then(|| "these are the gateways themselves".into())
+    name.eq_ignore_ascii_case(gateways).then(|| "these are the gateways themselves".into())
 }
 
 /// Why an entry of this kind is not exposed: it is part of the service mesh. Sidecars copy the tags of their parents, so

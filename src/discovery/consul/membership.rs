@@ -4,25 +4,24 @@
 //! It has two connections of its own to each agent, so that the budget of those who follow services is not touched. Who is asked is decided
 //! as `failover` does it, but apart from that: a gateway belongs to the agent of its own host for as long as that answers.
 
+mod follow;
 mod place;
 mod registration;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::client::{Client, Failure, Patience};
-use super::watch::{Timings, Watch};
-use super::{health, model};
-use crate::catalog::Health;
+use super::watch::Timings;
 use crate::config::Config;
 use crate::discovery::provider::Error;
-use crate::fleet::{Fleet, Leave, Living, Member, Members};
+use crate::fleet::{Fleet, Leave, Living, Members};
 use crate::supervisor::Supervisor;
+use follow::Follower;
 use place::{Known, Place};
 use registration::Wanted;
 
@@ -37,6 +36,10 @@ const NOT_REGISTERED: &str = "this gateway is not registered in Consul; /admin/f
 
 /// Connections to each agent: one for who follows the fleet, one for the registration.
 const CONNECTIONS: usize = 2;
+
+/// How long fewer gateways must live until fewer are counted: while an agent begins anew its checks fail for some seconds, and gateways that
+/// share a limit would let through too much.
+const LOWER: Duration = Duration::from_secs(30);
 
 /// Where the metadata of a registration says where other gateways reach it.
 const PEER: &str = "lictor-peer";
@@ -61,6 +64,7 @@ struct Membership {
 }
 
 /// What is registered.
+#[derive(Clone)]
 struct Own {
     fleet: Fleet,
     configs: watch::Receiver<Arc<Config>>,
@@ -120,9 +124,11 @@ impl Membership {
     async fn run(&mut self) {
         let follower = Follower {
             clients: self.clients.clone(),
-            fleet: self.own.fleet.clone(),
+            own: self.own.clone(),
             members: self.members.clone(),
+            count: watch::Sender::new(1),
             living: self.living.clone(),
+            supervisor: self.supervisor.clone(),
             timings: self.timings.clone(),
         };
         let current = self.current.subscribe();
@@ -284,102 +290,6 @@ impl Own {
         let service = self.fleet.config.service.to_string();
         Wanted { id: self.fleet.id.clone(), service, place, configuration: self.configuration().ok() }
     }
-}
-
-/// Follows who is in the fleet.
-struct Follower {
-    clients: Vec<Arc<Client>>,
-    fleet: Fleet,
-    members: watch::Sender<Arc<Members>>,
-    living: Living,
-    timings: Timings,
-}
-
-impl Follower {
-    /// Follows by whichever agent is asked. Never ends.
-    async fn follow(&self, mut current: watch::Receiver<usize>) {
-        loop {
-            let index = *current.borrow_and_update();
-            tokio::select! {
-                () = self.follow_by(&self.clients[index]) => {}
-                Ok(()) = current.changed() => {}
-            }
-        }
-    }
-
-    async fn follow_by(&self, client: &Arc<Client>) {
-        let service = utf8_percent_encode(self.fleet.config.service.as_str(), NON_ALPHANUMERIC);
-        let mut watch = Watch::new(format!("/v1/health/service/{service}"), Vec::new(), &self.timings);
-        let mut lane = client.lane().await;
-        loop {
-            let known = self.members.borrow().all.len();
-            let pause = match watch.ask(&mut lane, true, read, |found: &Vec<Member>| found.len() < known).await {
-                Ok(reply) => {
-                    let changed = self.take(reply.content, reply.evidence.filtered);
-                    watch.pause(reply.moved, changed)
-                }
-                Err(failure) => {
-                    let pause = watch.backoff(&failure);
-                    if failure.kind != Failure::CUT {
-                        self.members.send_modify(|members| Arc::make_mut(members).error = Some(failure.reason));
-                    }
-                    pause
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Takes who is there. What a token does not see is not gone: then all stays as it was known.
-    fn take(&self, found: Vec<Member>, filtered: bool) -> bool {
-        if filtered {
-            let why = "the token does not see the whole fleet: it needs service:read for it, and node:read";
-            self.members.send_modify(|members| Arc::make_mut(members).error = Some(why.to_owned()));
-            return false;
-        }
-        let living = found.iter().filter(|member| member.health == Health::Passing).count();
-        let before = self.living.count();
-        self.living.set(living);
-        if before != self.living.count() {
-            tracing::info!(gateways = self.living.count(), before, "another number of gateways lives");
-        }
-        self.members.send_if_modified(|members| {
-            let changed = members.all != found || members.error.is_some();
-            if changed {
-                let members = Arc::make_mut(members);
-                (members.all, members.error) = (found, None);
-            }
-            changed
-        })
-    }
-}
-
-/// Reads who is registered. An id counts once: an agent that was away may still have one that is registered elsewhere by now.
-fn read(body: &[u8]) -> Result<Vec<Member>, String> {
-    let mut all: BTreeMap<String, Member> = BTreeMap::new();
-    for entry in model::entries(body)?.into_iter().flatten() {
-        let health = health::of(&entry.checks);
-        let service = &entry.service;
-        let host = if service.address.is_empty() { &entry.node.address } else { &service.address };
-        let port = u16::try_from(service.main_port()).unwrap_or_default();
-        let peer = service.meta.get(PEER).cloned().flatten();
-        let peer = peer.map(|peer| match peer.strip_prefix(':').map(str::parse) {
-            Some(Ok(port)) => place::at(host, port),
-            _ => peer,
-        });
-        let member = Member {
-            id: service.id.clone(),
-            node: entry.node.node.clone(),
-            address: place::at(host, port),
-            peer,
-            health,
-        };
-        let known = all.entry(member.id.clone()).or_insert_with(|| member.clone());
-        if member.health < known.health {
-            *known = member;
-        }
-    }
-    Ok(all.into_values().collect())
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ pub(crate) struct Registered {
     /// Unique on its node.
     #[serde(rename = "ID", deserialize_with = "nullable")]
     pub(crate) id: String,
+    /// Its name, which Consul finds in whatever case it is asked for.
+    #[serde(rename = "Service", deserialize_with = "nullable")]
+    pub(crate) name: String,
     /// Empty where it is the node's.
     #[serde(deserialize_with = "nullable")]
     pub(crate) address: String,

@@ -5,17 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::tests::fake::{Fake, Fault};
+use super::follow::{read, settle};
 use super::*;
+use crate::catalog::Health;
 use crate::config::{Environment, Overrides, Secret, parse};
+use crate::fleet::Member;
 
 fn members(entries: &serde_json::Value) -> Vec<Member> {
-    read(entries.to_string().as_bytes()).expect("it is a list")
+    read("lictor", entries.to_string().as_bytes()).expect("it is a list")
 }
 
 fn entry(node: &str, id: &str, address: &str, peer: &str, status: &str) -> serde_json::Value {
     json!({
         "Node": { "Node": node, "Address": "10.0.0.1" },
-        "Service": { "ID": id, "Address": address, "Port": 5000, "Meta": { "lictor-peer": peer } },
+        "Service": { "ID": id, "Service": "lictor", "Address": address, "Port": 5000, "Meta": { "lictor-peer": peer } },
         "Checks": [{ "CheckID": "serfHealth", "Status": "passing" }, { "CheckID": "c", "Status": status, "ServiceID": id }],
     })
 }
@@ -26,7 +29,9 @@ fn a_gateway_without_a_host_of_its_own_is_at_that_of_its_node() {
         entry("n", "a", "", ":5001", "passing"),
         entry("n", "b", "fd00::7", ":5001", "warning"),
         entry("n", "c", "10.0.0.3", "10.1.0.3:5001", "critical"),
-        { "Service": { "ID": "d", "Port": 70_000 } },
+        { "Service": { "ID": "d", "Service": "lictor", "Port": 70_000 } },
+        // Another service, whose name Consul takes for the same.
+        { "Service": { "ID": "e", "Service": "Lictor", "Port": 1 } },
     ]));
     let shown: Vec<_> = all.iter().map(|m| (&*m.address, m.peer.as_deref().unwrap_or("none"), m.health)).collect();
     let expected = [
@@ -48,7 +53,7 @@ fn a_gateway_that_an_agent_it_left_still_has_counts_once_as_the_one_that_lives()
 }
 
 /// A follower, and what it tells.
-fn follower() -> (Follower, watch::Receiver<Arc<Members>>, Living) {
+fn follower() -> (Follower, watch::Receiver<Arc<Members>>) {
     let (members, told) = watch::channel(Arc::new(Members::default()));
     let living = Living::default();
     let config = crate::config::fleet::Fleet {
@@ -57,29 +62,103 @@ fn follower() -> (Follower, watch::Receiver<Arc<Members>>, Living) {
         admin_networks: [].into(),
         address: None,
     };
-    let (fleet, _) = Fleet::new("a".into(), config, told.clone(), living.clone());
-    let timings = Timings::default();
-    (Follower { clients: Vec::new(), fleet, members, living: living.clone(), timings }, told, living)
+    let (fleet, _) = Fleet::new("own".into(), config, told.clone(), living.clone());
+    let env = Environment::of(&[("LICTOR_API_KEY", "test")]);
+    let config = parse(None, "test", Overrides::default(), &env).unwrap_or_else(|why| panic!("{why}"));
+    let (_, configs) = watch::channel(Arc::new(config));
+    let here = ([10, 0, 0, 1], 5000).into();
+    let own = Own { fleet, configs, public: here, admin: here };
+    let (count, supervisor) = (watch::Sender::new(1), Supervisor::default());
+    (Follower { clients: Vec::new(), own, members, count, living, supervisor, timings: Timings::default() }, told)
+}
+
+fn here() -> Place {
+    Place { host: Some("10.0.0.1".into()), port: 5000, peer: "10.0.0.1:5000".into(), check: String::new() }
 }
 
 #[test]
-fn those_count_whose_checks_pass_and_at_least_this_one() {
-    let (follower, told, living) = follower();
-    assert_eq!(living.count(), 1);
+fn this_one_counts_and_others_whose_own_checks_pass() {
+    let (follower, told) = follower();
+    let count = || *follower.count.borrow();
+    assert_eq!(count(), 1);
     let of = |statuses: &[&str]| {
         let entries = statuses.iter().enumerate().map(|(n, status)| entry("n", &n.to_string(), "", ":1", status));
         members(&json!(entries.collect::<Vec<_>>()))
     };
-    assert!(follower.take(of(&["passing", "passing", "warning", "critical", "passing"]), false));
-    assert_eq!((living.count(), told.borrow().all.len()), (3, 5));
+    let some = ["passing", "passing", "warning", "critical", "passing"];
+    assert!(follower.take(of(&some), false, &here()));
+    assert_eq!((count(), told.borrow().all.len()), (4, 5));
     // The same again is no news.
-    assert!(!follower.take(of(&["passing", "passing", "warning", "critical", "passing"]), false));
+    assert!(!follower.take(of(&some), false, &here()));
     // A token that lost its rights sees less, and nobody is gone for that.
-    assert!(!follower.take(Vec::new(), true));
-    assert_eq!((living.count(), told.borrow().all.len()), (3, 5));
+    assert!(!follower.take(Vec::new(), true, &here()));
+    assert_eq!((count(), told.borrow().all.len()), (4, 5));
     assert!(told.borrow().error.as_deref().is_some_and(|why| why.contains("service:read")));
-    assert!(follower.take(of(&["critical"]), false));
-    assert_eq!((living.count(), told.borrow().all.len(), told.borrow().error.is_none()), (1, 1, true));
+    assert!(follower.take(of(&["critical"]), false, &here()));
+    assert_eq!((count(), told.borrow().all.len(), told.borrow().error.is_none()), (1, 1, true));
+    // Who has no check of its own, or is there twice, or is this one.
+    let unchecked = json!({ "Service": { "ID": "a", "Service": "lictor", "Port": 1 } });
+    let of_its_node = json!({ "Service": { "ID": "b", "Service": "lictor", "Port": 1 }, "Checks": [{ "Status": "passing" }] });
+    let twice = ["10.0.0.8", "10.0.0.9"].map(|ip| entry("n", "c", ip, ":1", "passing"));
+    let own = entry("n", "own", "", ":1", "passing");
+    follower.take(members(&json!([unchecked, of_its_node, twice[0], twice[1], own])), false, &here());
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn an_id_that_leads_to_different_places_is_disputed_and_one_of_ones_own_is_a_fault() {
+    let (follower, told) = follower();
+    let two = |id: &str, ip: &str, peer: &str, status: &str| {
+        members(&json!([entry("n1", id, "10.0.0.1", "10.0.0.1:5000", "passing"), entry("n2", id, ip, peer, status)]))
+    };
+    follower.members.send_modify(|members| Arc::make_mut(members).registration.registered = true);
+    for (ip, peer, status, disputed) in [
+        ("10.0.0.1", "10.0.0.1:5000", "passing", false),
+        ("10.0.0.1", "10.0.0.9:5000", "passing", true),
+        ("10.0.0.9", "10.0.0.9:5000", "warning", true),
+        ("10.0.0.9", "10.0.0.9:5000", "critical", false),
+    ] {
+        follower.take(two("other", ip, peer, status), false, &here());
+        assert_eq!(told.borrow().disputed("other"), disputed, "{ip} {peer} {status}");
+        assert!(told.borrow().double.is_none() && !told.borrow().disputed("own"));
+    }
+    assert!(follower.supervisor.faults().is_empty());
+    follower.take(two("own", "10.0.0.9", "10.0.0.9:5000", "passing"), false, &here());
+    assert!(told.borrow().double.as_deref().is_some_and(|why| why.contains("10.0.0.9:5000 on node n2")));
+    assert_eq!(follower.supervisor.faults().len(), 1);
+    follower.take(two("own", "10.0.0.9", "10.0.0.9:5000", "critical"), false, &here());
+    assert!(told.borrow().double.is_none() && follower.supervisor.faults().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_gateways_count_at_once_and_fewer_only_after_half_a_minute() {
+    let (count, living) = (watch::Sender::new(3), Living::default());
+    let told = living.clone();
+    let after = |seconds: u64| {
+        let living = &living;
+        async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await; // paused time
+            living.count()
+        }
+    };
+    let followed = count.subscribe();
+    let _settles = tokio::spawn(async move { settle(followed, &told).await });
+    assert_eq!(after(1).await, 3);
+    // An agent begins anew.
+    count.send_replace(1);
+    assert_eq!(after(20).await, 3);
+    count.send_replace(3);
+    assert_eq!(after(1).await, 3);
+    count.send_replace(1);
+    assert_eq!(after(20).await, 3);
+    // The most of the time in which it is lower.
+    count.send_replace(2);
+    assert_eq!(after(1).await, 3);
+    count.send_replace(1);
+    assert_eq!(after(10).await, 2);
+    assert_eq!(after(31).await, 1);
+    count.send_replace(4);
+    assert_eq!(after(1).await, 4);
 }
 
 /// Until this is so.
