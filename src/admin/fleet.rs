@@ -68,7 +68,8 @@ const UNKNOWN: &str = "unknown";
 async fn gathered(fleet: Fleet, own: State) -> Page {
     let members = fleet.members.borrow().clone();
     let own_entry = members.all.iter().filter(|member| *member.id == *fleet.id).min_by_key(|member| member.health);
-    let others: Vec<_> = members.all.iter().filter(|member| own_entry.is_none_or(|own| !std::ptr::eq(own, *member))).collect();
+    let others: Vec<_> =
+        members.all.iter().filter(|member| own_entry.is_none_or(|own| !std::ptr::eq(own, *member))).collect();
     let (room, mut asked) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     for member in others.iter().take(GATEWAYS - 1) {
         let (fleet, member, members, room) = (fleet.clone(), (*member).clone(), members.clone(), room.clone());

@@ -143,6 +143,7 @@ fn read(root: Section<'_>, from_file: bool, overrides: Overrides, env: &Environm
     let fleet = fleet::fleet(&root.section("fleet"), consul.as_ref(), &listeners, env, &mut warnings);
     if let (Some(consul), Some(fleet)) = (&mut consul, &fleet) {
         fleet.service.as_str().clone_into(&mut consul.gateways);
+        warnings.extend(fleet::shadowed(fleet, &services));
     }
     if consul.is_none() {
         warnings.extend(routes::unprovided(&routes, &services));

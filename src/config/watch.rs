@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use super::check::{Errors, Overrides, exposure, parse};
 use super::env::Environment;
 use super::file::canonical::joined;
-use super::{Admin, Config, RateLimits};
+use super::fleet::Digest;
+use super::{Admin, Config, Listener, RateLimits};
 use crate::own_file::objection;
 use crate::supervisor::caught;
 
@@ -34,6 +35,8 @@ pub struct Source {
     was_valid: bool,
     /// `[timeouts] idle` at the start. Listeners keep it as the deadline of clients that take no byte of an answer.
     idle_at_start: Option<Duration>,
+    /// What the file said at the start: what waits for a restart is as it was then, however often the file was read since.
+    digest_at_start: Option<Digest>,
 }
 
 /// How the configuration fares.
@@ -72,6 +75,7 @@ impl Source {
             rereadable: false,
             was_valid: false,
             idle_at_start: None,
+            digest_at_start: None,
         }
     }
 
@@ -97,6 +101,7 @@ impl Source {
         let config = with_objections(parse(Some(&text), &source, self.overrides, &self.env)?);
         self.was_valid = true;
         self.idle_at_start.get_or_insert(config.policy.timeouts.idle);
+        self.digest_at_start.get_or_insert(config.digest);
         Ok(config)
     }
 
@@ -214,13 +219,15 @@ fn load_again(source: &mut Source, config: &watch::Sender<Arc<Config>>, status: 
 /// Reads a configuration that is to follow `old`, and returns it with the names of what waits for a restart.
 fn load_beside(source: &mut Source, old: &Config) -> Result<(Config, Vec<&'static str>), Errors> {
     let mut new = source.load()?;
+    let of_hosts = differ_by_host(old, &new);
     let mut needs_restart = keep(old, &mut new);
     if source.idle_at_start.is_some_and(|idle| idle != new.policy.timeouts.idle) {
         needs_restart.push("[timeouts] idle, for clients that take no byte");
     }
-    if !needs_restart.is_empty() {
-        // What holds is neither what the file said before, nor all of what it says now.
-        new.digest = joined(old.digest, new.digest);
+    let start = source.digest_at_start.filter(|start| *start != new.digest);
+    if let Some(start) = start.filter(|_| needs_restart.iter().any(|name| !of_hosts.contains(name))) {
+        // What holds is neither what the file said at the start, nor all of what it says now.
+        new.digest = joined(start, new.digest);
     }
     // Checked once more, with the listeners that are really open: those of the file wait for a restart.
     match exposure(&new) {
@@ -285,6 +292,20 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
     restore("[cache] size and object", store, &mut new.store, &mut changed);
     restore("[rate_limits] memory", memory, &mut new.rate_limits.memory, &mut changed);
     changed
+}
+
+/// The names of what waits for a restart and differs at most in what concerns one host, which no digest holds.
+fn differ_by_host(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut all = vec!["workers", "[admin] address", "[log]"];
+    let beside = |config: &Config| config.fleet.clone().map(|fleet| super::fleet::Fleet { address: None, ..fleet });
+    if beside(old) == beside(new) {
+        all.push("[fleet]");
+    }
+    let same = |(old, new): (&Listener, &Listener)| Listener { address: new.address, ..old.clone() } == *new;
+    if old.listeners.len() == new.listeners.len() && old.listeners.iter().zip(&new.listeners).all(same) {
+        all.push("[[listener]]");
+    }
+    all
 }
 
 /// Puts a value back to the old one; its name joins the changed ones if that makes a difference.

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::nonces::Nonces;
-use super::seal::{Call, Field, Key, Seal, seconds};
+use super::seal::{Call, Key, Seal, seconds};
 use crate::config::Secret;
+use crate::config::fleet::{Field, SKEW};
 
-/// How far a call's time may be from ours, in seconds.
-const SKEW: u64 = 30;
+/// For how long the secret is not read again: strangers choose how often calls come.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// How often at most the log says that a call was refused.
 const QUIET: Duration = Duration::from_secs(60);
@@ -32,13 +33,15 @@ impl fmt::Display for Refused {
 pub(super) struct Desk {
     id: Arc<str>,
     nonces: Mutex<Nonces>,
+    /// The secret's key, and when it was read.
+    key: Mutex<Option<(Instant, Key)>>,
     /// When the log said last that a call was refused.
     said: Mutex<Option<Instant>>,
 }
 
 impl Desk {
     pub(super) fn new(id: Arc<str>) -> Desk {
-        Desk { id, nonces: Mutex::default(), said: Mutex::default() }
+        Desk { id, nonces: Mutex::default(), key: Mutex::default(), said: Mutex::default() }
     }
 
     /// Judges a call without a body that is made now.
@@ -65,7 +68,7 @@ impl Desk {
         let refused = |why: &str| Refused(why.to_owned());
         let field = field.ok_or_else(|| refused("nothing proves it"))?;
         let Field { time, nonce, mac, to } = Field::read(field).ok_or_else(|| refused("its proof cannot be read"))?;
-        let key = Key::read(secret).map_err(Refused)?;
+        let key = self.key(secret)?;
         // The proof comes first: what a stranger says of time and receiver is not worth a word.
         if !key.proves(&Call { method, target, body: b"", to, time, nonce }, &mac) {
             return Err(refused("its proof is wrong: does it have another secret?"));
@@ -79,6 +82,16 @@ impl Desk {
         }
         self.nonces.lock().take(nonce, time + SKEW, now).map_err(refused)?;
         Ok(key.seal(&self.id, nonce))
+    }
+
+    fn key(&self, secret: &Secret) -> Result<Key, Refused> {
+        let mut kept = self.key.lock();
+        if let Some((_, key)) = kept.as_ref().filter(|(since, _)| since.elapsed() < KEPT) {
+            return Ok(key.clone());
+        }
+        let key = Key::read(secret).map_err(Refused)?;
+        *kept = Some((Instant::now(), key.clone()));
+        Ok(key)
     }
 
     /// Tells the log, but not of each call.

@@ -59,9 +59,9 @@ impl Peers {
 
 /// Where a gateway is, if that is in one of the networks: nobody may have a gateway call another place by registering it, or look up names.
 fn locate(peer: &str, networks: &[IpNet]) -> Result<SocketAddr, String> {
-    let found: SocketAddr = peer
-        .parse()
-        .map_err(|_| format!("{peer} is no IP address with a port: names are not looked up; [fleet] address sets it"))?;
+    let found: SocketAddr = peer.parse().map_err(|_| {
+        format!("{peer} is no IP address with a port: names are not looked up; [fleet] address sets it")
+    })?;
     let address = SocketAddr::new(found.ip().to_canonical(), found.port());
     let near = networks.iter().any(|network| network.contains(&address.ip()));
     near.then_some(address).ok_or_else(|| format!("{peer} is in none of [fleet] admin_networks: it is not asked"))

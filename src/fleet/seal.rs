@@ -10,10 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 
 use crate::config::Secret;
-use crate::config::fleet::SHORTEST_SECRET;
-
-/// How bytes are proven, as the field says it.
-const SCHEME: &str = "hmac-sha256";
+use crate::config::fleet::{SCHEME, SHORTEST_SECRET};
 
 /// How many bytes of a name are shown.
 const NAME: usize = 8;
@@ -37,19 +34,6 @@ pub struct Call<'a> {
     pub time: u64,
     /// What no other call has.
     pub nonce: &'a str,
-}
-
-/// What a call's field says: `hmac-sha256 TIME NONCE MAC ID`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field<'a> {
-    /// When it was made.
-    pub time: u64,
-    /// What no other call has.
-    pub nonce: &'a str,
-    /// Its proof.
-    pub mac: Vec<u8>,
-    /// Whom it is for.
-    pub to: &'a str,
 }
 
 /// Encrypts the answer to one call, which was right.
@@ -129,17 +113,6 @@ impl Call<'_> {
     }
 }
 
-impl Field<'_> {
-    /// Reads a field; `None` where it is none.
-    pub fn read(text: &str) -> Option<Field<'_>> {
-        let mut parts = text.splitn(5, ' ');
-        let scheme = parts.next()?;
-        let (time, nonce, mac, to) = (parts.next()?.parse().ok()?, parts.next()?, unhex(parts.next()?)?, parts.next()?);
-        let fits = (16..=64).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
-        (scheme == SCHEME && fits).then_some(Field { time, nonce, mac, to })
-    }
-}
-
 /// What an answer is bound to: whose it is, and which call it answers.
 fn answer(id: &str, nonce: &str) -> Aad<Vec<u8>> {
     Aad::from(joined(&[b"answer", id.as_bytes(), nonce.as_bytes()]))
@@ -169,13 +142,4 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| {
-        let digits = std::str::from_utf8(pair).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        u8::from_str_radix(digits, 16).ok()
-    };
-    (text.len() == 64).then(|| pairs.map(byte).collect())?
 }

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use super::desk::Desk;
-use super::seal::{Call, Field, Key, seconds};
+use super::seal::{Call, Key, seconds};
 use crate::config::Secret;
+use crate::config::fleet::Field;
 
 const PATH: &str = "/_lictor/fleet/v1/state";
 const NONCE: &str = "00112233445566778899aabbccddeeff";

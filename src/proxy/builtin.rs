@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::call::Request;
 use super::error::Error;
 use super::exchange::Worker;
-use crate::config::fleet::{FIELD, PREFIX};
+use crate::config::fleet::{FIELD, Field, PREFIX, SKEW, STATE};
 use crate::config::identity::{Dpop, Iss};
 use crate::config::routes::Action;
 use crate::filter::auth::{Caller, Denied};
@@ -23,6 +23,12 @@ use crate::snapshot::Snapshot;
 
 /// A worker that did not turn for this long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// How many calls of other gateways the control plane has at once: nothing proves them before it does.
+const OF_THE_FLEET: usize = 4;
+
+/// How many it has.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// Where clients find out which issuers count (RFC 9728 section 3).
 pub(super) const METADATA: &str = crate::filter::auth::METADATA;
@@ -41,6 +47,24 @@ pub(super) enum Builtin {
 pub(super) struct Errand {
     request: http::Request<Bytes>,
     consumer: String,
+    /// Ends with it; only calls of other gateways have one.
+    turn: Option<Turn>,
+}
+
+/// One of the few places for calls of other gateways.
+struct Turn;
+
+impl Turn {
+    fn take() -> Option<Turn> {
+        let more = |count| (count < OF_THE_FLEET).then_some(count + 1);
+        UNDER_WAY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The page for a path of our own, `None` for anybody else's.
@@ -69,7 +93,7 @@ pub(super) fn page(
             return admin(worker, snapshot, request, (client, address), notes).map(Some);
         }
         path if path.starts_with(PREFIX) => {
-            return of_the_fleet(snapshot, request, (client, address)).map(Some).ok_or(Error::NoRoute);
+            return of_the_fleet(snapshot, request, (client, address)).map(Some);
         }
         _ if client.door == Door::Admin => return Err(Error::NoRoute),
         _ => return Ok(None),
@@ -123,8 +147,9 @@ fn ready(worker: &Worker, snapshot: &Snapshot) -> Response<Bytes> {
 
 /// The control plane's page.
 pub(super) async fn fetch(worker: &Worker, errand: Errand) -> Result<Response<Bytes>, Error> {
-    let Errand { request, consumer } = errand;
+    let Errand { request, consumer, turn } = errand;
     let answer = worker.resources.handoff.ask(request, consumer).await.ok_or(Error::Overloaded)?;
+    drop(turn);
     match answer.status() {
         // One with a body says itself what there is.
         StatusCode::NOT_FOUND if answer.body().is_empty() => Err(Error::NoRoute),
@@ -209,23 +234,35 @@ fn admin(
     let request = http::Request::builder().method(&head.method).uri(target.as_str()).body(Bytes::new());
     // Whom a token names may be called as somebody else is in the configuration.
     let consumer = issuer.map_or_else(|| consumer.name.to_string(), |issuer| format!("{} of {issuer}", consumer.name));
-    Ok(Builtin::Errand(Errand { request: request.or(Err(Error::NoRoute))?, consumer }))
+    Ok(Builtin::Errand(Errand { request: request.or(Err(Error::NoRoute))?, consumer, turn: None }))
 }
 
-/// What another gateway asks for, if it may be one by its address: who sent it, and who it says it is for. The control plane judges whether
-/// it proves to be one.
-fn of_the_fleet(snapshot: &Snapshot, request: &Request, (client, address): (&Client, IpAddr)) -> Option<Builtin> {
-    let fleet = snapshot.config.fleet.as_ref()?;
+/// What another gateway asks for, if it may be one: by who sent it, who it says it is for, and what its proof looks like. The control plane
+/// judges whether that proves anything.
+fn of_the_fleet(
+    snapshot: &Snapshot,
+    request: &Request,
+    (client, address): (&Client, IpAddr),
+) -> Result<Builtin, Error> {
+    let fleet = snapshot.config.fleet.as_ref().ok_or(Error::NoRoute)?;
     let near = |ip: IpAddr| fleet.admin_networks.iter().any(|network| network.contains(&ip));
     let Request { head, target, .. } = request;
-    if head.method != Method::GET || !near(client.ip()) || !near(address) {
-        return None;
+    let proof = head.headers.get(FIELD).and_then(|field| field.to_str().ok()).unwrap_or_default();
+    let asks = head.method == Method::GET && target.as_str() == STATE && near(client.ip()) && near(address);
+    if !asks || !is_plausible(proof, fleet.service.as_str(), SystemTime::now()) {
+        return Err(Error::NoRoute);
     }
-    let mut request = http::Request::builder().method(&head.method).uri(target.as_str());
-    if let Some(proof) = head.headers.get(FIELD) {
-        request = request.header(FIELD, proof);
-    }
-    Some(Builtin::Errand(Errand { request: request.body(Bytes::new()).ok()?, consumer: "another gateway".to_owned() }))
+    let turn = Some(Turn::take().ok_or(Error::Overloaded)?);
+    let request = http::Request::builder().method(&head.method).uri(target.as_str()).header(FIELD, proof);
+    let request = request.body(Bytes::new()).or(Err(Error::NoRoute))?;
+    Ok(Builtin::Errand(Errand { request, consumer: "another gateway".to_owned(), turn }))
+}
+
+/// Whether a proof could be right: made about now, for a gateway of this service.
+fn is_plausible(proof: &str, service: &str, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let ours = |to: &str| to.strip_prefix(service).is_some_and(|rest| rest.starts_with('-'));
+    Field::read(proof).is_some_and(|field| ours(field.to) && now.abs_diff(field.time) <= SKEW)
 }
 
 /// What this gateway is as a protected resource (RFC 9728 section 2), where the configuration says by which URL clients call it.

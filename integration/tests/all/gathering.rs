@@ -103,7 +103,8 @@ async fn three_gateways_register_find_each_other_and_leave_when_they_end() {
     // One ends: it is gone from the catalog before its listener closes, and the others count two.
     worlds.pop().expect("three").stop().await;
     assert_eq!(registered(agent, "lictor-three").await, 2);
-    eventually("the others know", || async { metric(&worlds[0], "lictor_fleet_gateways").await == "2" }).await;
+    eventually("the others know", || async { page(&worlds[0]).await["gateways"].as_array().map_or(0, Vec::len) == 2 })
+        .await;
     for world in worlds {
         world.stop().await;
     }
@@ -250,7 +251,7 @@ async fn a_stranger_that_registers_as_a_gateway_learns_no_key_and_nothing_that_i
     let world = join(agent, "lictor-false", "").await;
     // It answers as a gateway would that runs another version, and cannot prove it.
     let (port, heard) =
-        stranger("Lictor-Fleet: hmac-sha256 00\r\n\r\n{\"version\": \"6.6.6\", \"snapshot\": \"x\"}").await;
+        stranger("Content-Type: application/octet-stream\r\n\r\n{\"version\": \"6.6.6\", \"snapshot\": \"x\"}").await;
     let meta = json!({ "Meta": { "lictor-peer": format!("127.0.0.1:{port}"), "lictor-version": "6.6.6" } });
     agent.register("lictor-false", "lictor-false-1", port, meta).await;
     // Another one wants the gateway to call somebody outside of the fleet's networks.
@@ -290,7 +291,10 @@ async fn only_who_proves_to_be_of_the_fleet_is_told_anything() {
     let path = "/_lictor/fleet/v1/state";
     for client in [&world.client, &world.admin] {
         assert_eq!(client.get(path).await.status, 404);
-        let proof = [("lictor-fleet", "hmac-sha256 1 00112233445566778899aabbccddeeff 00 lictor")];
+        let now = std::time::UNIX_EPOCH.elapsed().expect("it is later").as_secs();
+        let id = page(&world).await["registration"]["id"].as_str().expect("an id").to_owned();
+        let field = format!("hmac-sha256 {now} 00112233445566778899aabbccddeeff {} {id}", "0".repeat(64));
+        let proof = [("lictor-fleet", &*field)];
         assert_eq!(client.ask(Method::GET, path, &proof, "").await.status, 404);
         assert_eq!(client.get("/_lictor/other").await.status, 404);
     }

@@ -7,7 +7,7 @@ use crate::catalog::ServiceName;
 use crate::config::env::Environment;
 use crate::config::file::Section;
 use crate::config::fleet::{Fleet, SERVICE, SHORTEST_SECRET};
-use crate::config::{Consul, Listener, Secret};
+use crate::config::{Consul, Listener, Secret, StaticService};
 
 /// `[fleet]`, if it is written.
 pub(super) fn fleet(
@@ -34,6 +34,13 @@ pub(super) fn fleet(
         let what = "[fleet] admin_networks is not written: other gateways can neither ask this one nor be asked";
         warnings.push(what.to_owned());
     }
+    if service.as_ref().is_some_and(|service| service.as_str().eq_ignore_ascii_case("consul")) {
+        section
+            .mistake_at("service", format!("is the name of Consul's own servers: write another, e.g. \"{SERVICE}\""));
+    }
+    if let Some(address) = address.as_deref().and_then(beside_the_point) {
+        warnings.push(address);
+    }
     let listener = listeners.first().map(|listener| listener.address);
     if let Some(listener) = listener.filter(|listener| listener.ip().is_loopback() && address.is_none()) {
         let remedy = "write [[listener]] address, or [fleet] address if there is another way to it";
@@ -41,6 +48,30 @@ pub(super) fn fleet(
     }
     let service = service.or_else(|| ServiceName::new(SERVICE))?;
     Some(Fleet { service, secret: secret?, admin_networks: networks, address })
+}
+
+/// Why an address that could be one is of no use to others.
+fn beside_the_point(address: &str) -> Option<String> {
+    let remedy = "write this host's IP address, e.g. \"10.0.0.7\"";
+    match address.parse::<std::net::IpAddr>() {
+        Ok(ip) if ip.is_loopback() => Some(format!("[fleet] address is {ip}, which only this host reaches: {remedy}")),
+        Ok(_) => None,
+        Err(_) if address.eq_ignore_ascii_case("localhost") => {
+            Some(format!("[fleet] address is {address}, which is another host to each: {remedy}"))
+        }
+        Err(_) => {
+            let why = "clients find it, but gateways look up no names";
+            Some(format!("[fleet] address is the name {address}: {why}, and may not ask this one: {remedy}"))
+        }
+    }
+}
+
+/// A warning of each service of the file that has the fleet's name: no request gets to the gateways by it.
+pub(super) fn shadowed(fleet: &Fleet, services: &[StaticService]) -> Vec<String> {
+    let name = fleet.service.as_str();
+    let same = services.iter().filter(|service| service.name.as_str().eq_ignore_ascii_case(name));
+    let remedy = "give one of them another name";
+    same.map(|one| format!("[[service]] {} has the name as which gateways register: {remedy}", one.name)).collect()
 }
 
 /// The secret, which may not be missing.

@@ -238,3 +238,28 @@ fn a_place_for_a_file_of_our_own_that_is_missing_or_open_to_others_is_worth_a_wa
     assert!(warnings[0].starts_with("[admin] revocations: ") && warnings[0].contains("No such file"), "{warnings:?}");
     std::fs::remove_dir_all(&place).expect("it is ours");
 }
+
+#[test]
+fn a_gateway_has_the_name_of_its_file_again_whatever_was_read_between_and_whatever_differs_on_its_host_alone() {
+    let file = std::env::temp_dir().join(format!("lictor-digest-{}.toml", std::process::id()));
+    let service = "[[service]]\nname = \"a\"\ninstances = [\"127.0.0.1:1\"]\n";
+    write(&file, service);
+    let mut source = Source::new(Some(file.clone()), Overrides::default(), &env());
+    let start = source.load().expect("it is valid");
+    let mut running = start.clone();
+    let mut after = |text: &str| {
+        write(&file, &format!("{text}\n{service}"));
+        running = load_beside(&mut source, &running).expect("it is valid").0;
+        running.digest
+    };
+    let waits = after("[pool]\nidle = 7");
+    assert_ne!(waits, start.digest);
+    // Read again, it is the same; and so it is after another one.
+    assert_eq!(after("[pool]\nidle = 7"), waits);
+    assert_ne!(after("[pool]\nidle = 8"), waits);
+    assert_eq!(after("[pool]\nidle = 7"), waits);
+    assert_eq!(after("workers = 3"), start.digest);
+    let retry = after("[retry]\nmore = 1");
+    assert_eq!(after("workers = 3\n[retry]\nmore = 1"), retry);
+    std::fs::remove_file(file).expect("it is ours");
+}

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Failure, Patience};
 use super::watch::Timings;
+use crate::catalog::Health;
 use crate::config::Config;
 use crate::discovery::provider::Error;
 use crate::fleet::{Fleet, Leave, Living, Members};
@@ -55,6 +56,9 @@ struct Membership {
     leaving: mpsc::Receiver<Leave>,
     supervisor: Supervisor,
     timings: Timings,
+    /// Which agents may have it, and which were told by this process: what another one has left may look right and have another check.
+    held: Vec<bool>,
+    told: Vec<bool>,
     /// Since when the agent fails.
     failing: Option<Instant>,
     /// Since when each of those that are preferred answers again.
@@ -104,6 +108,8 @@ fn start_with(
     let own = Own { fleet: fleet.clone(), configs: configs.clone(), public, admin };
     let membership = Membership {
         well: vec![None; clients.len()],
+        held: vec![false; clients.len()],
+        told: vec![false; clients.len()],
         clients,
         own,
         current: watch::Sender::new(0),
@@ -137,17 +143,11 @@ impl Membership {
             () = follower.follow(current) => return,
         };
         // The follower's connection is closed by now.
-        let (client, wanted) = (self.client(), self.wanted(*self.current.borrow()));
-        if let Err(failure) = wanted.deregister(&client, self.patience()).await {
-            tracing::warn!(
-                "this gateway did not take itself out of Consul, whose check of it will fail: {}",
-                failure.reason
-            );
-        } else {
-            tracing::info!(id = &*wanted.id, "deregistered in Consul");
+        while !self.leave_all_but(None).await {
+            tokio::time::sleep(self.timings.liveness / SOONER).await;
         }
+        tracing::info!(id = &*self.own.fleet.id, "no agent has this gateway any more");
         self.clients.clear();
-        drop(client);
         let _ = left.map(|left| left.send(()));
         std::future::pending::<()>().await;
     }
@@ -157,6 +157,10 @@ impl Membership {
     async fn keep_registered(&mut self) -> Option<Leave> {
         loop {
             let registered = self.look().await;
+            if registered {
+                let current = *self.current.borrow();
+                self.leave_all_but(Some(current)).await;
+            }
             let pause = if registered { self.timings.liveness } else { self.timings.liveness / SOONER };
             tokio::select! {
                 left = self.leaving.recv() => return left,
@@ -187,18 +191,60 @@ impl Membership {
     }
 
     /// Registers at an agent, unless it has this gateway already.
-    async fn at(&self, index: usize) -> Result<(), Failure> {
-        let (client, patience) = (&self.clients[index], self.patience());
+    async fn at(&mut self, index: usize) -> Result<(), Failure> {
+        let (client, patience) = (self.clients[index].clone(), self.patience());
         let before = self.wanted(index);
-        let known = before.is_known(client, patience).await?;
+        let known = before.is_known(&client, patience).await?;
         // The first answer says where the agent is, and so which address this host has toward it.
         let wanted = self.wanted(index);
-        if known && wanted == before {
+        if known && wanted == before && self.told[index] {
             return Ok(());
         }
-        wanted.register(client, patience).await?;
+        let moves = (0..self.clients.len()).any(|other| other != index && self.held[other]);
+        // Also where no answer comes it may have it.
+        self.held[index] = true;
+        wanted.register(&client, patience, moves && self.passes()).await?;
+        self.told[index] = true;
         tracing::info!(id = &*wanted.id, agent = client.address(), "registered in Consul as {}", wanted.service);
         Ok(())
+    }
+
+    /// Whether Consul knows that this gateway passes.
+    fn passes(&self) -> bool {
+        let own = &*self.own.fleet.id;
+        self.members
+            .borrow()
+            .all
+            .iter()
+            .any(|member| member.id == own && member.health == Health::Passing && member.proven)
+    }
+
+    /// Takes the registration out at all agents that may have it but this one: there, nobody else would. True if none has it.
+    async fn leave_all_but(&mut self, kept: Option<usize>) -> bool {
+        let current = *self.current.borrow();
+        // The one that is asked answers most likely.
+        let all = std::iter::once(current).chain((0..self.clients.len()).filter(|index| *index != current));
+        let mut none = true;
+        for index in all.filter(|index| Some(*index) != kept) {
+            if !self.held[index] {
+                continue;
+            }
+            let client = self.clients[index].clone();
+            match self.wanted(index).deregister(&client, self.patience()).await {
+                Err(failure) if !failure.definitive => {
+                    tracing::debug!(agent = client.address(), "not taken out yet: {}", failure.reason);
+                    none = false;
+                    continue;
+                }
+                Err(failure) => {
+                    let why = failure.reason;
+                    tracing::warn!(agent = client.address(), "this gateway could not take itself out of Consul: {why}");
+                }
+                Ok(()) => tracing::info!(agent = client.address(), "deregistered in Consul"),
+            }
+            (self.held[index], self.told[index]) = (false, false);
+        }
+        none
     }
 
     /// Registers at the first other agent that takes it.
@@ -222,8 +268,6 @@ impl Membership {
             self.well[index] = if answers { self.well[index].or_else(|| Some(Instant::now())) } else { None };
             let well = self.well[index].is_some_and(|since| since.elapsed() >= self.timings.failback);
             if well && self.at(index).await.is_ok() {
-                // There, nobody would take it out.
-                let _ = self.wanted(current).deregister(&self.clients[current], self.patience()).await;
                 self.well.fill(None);
                 self.current.send_replace(index);
                 return;
@@ -257,10 +301,6 @@ impl Membership {
             registration.error = error;
             how(registration);
         });
-    }
-
-    fn client(&self) -> Arc<Client> {
-        self.clients[*self.current.borrow()].clone()
     }
 
     /// What is registered at an agent.

@@ -42,7 +42,8 @@ impl Wanted {
         [version, peer].into_iter().chain(configuration).collect()
     }
 
-    fn body(&self) -> Value {
+    /// As it is sent. A check that is new to an agent fails until it was asked first, unless it begins as one that passes.
+    fn body(&self, passing: bool) -> Value {
         let (interval, timeout, gone) = CHECK;
         let Wanted { id, service, place, .. } = self;
         json!({
@@ -54,6 +55,7 @@ impl Wanted {
             "Check": {
                 "CheckID": format!("{id}-ready"),
                 "Name": "ready",
+                "Status": if passing { "passing" } else { "" },
                 "HTTP": place.check,
                 "Interval": interval,
                 "Timeout": timeout,
@@ -82,11 +84,16 @@ impl Wanted {
         }
     }
 
-    /// Registers.
-    pub(super) async fn register(&self, client: &Arc<Client>, patience: Patience) -> Result<(), Failure> {
-        let body = serde_json::to_vec(&self.body()).expect("its keys are texts");
-        let only_these = [("replace-existing-checks", "true".to_owned())];
-        client.lane().await.put("/v1/agent/service/register", &only_these, body, patience).await.map(drop)
+    /// Registers; `passing` where this gateway is known to pass elsewhere. The check has its own id, and so replaces the one that was there; others,
+    /// as that by which an operator sets maintenance, stay.
+    pub(super) async fn register(
+        &self,
+        client: &Arc<Client>,
+        patience: Patience,
+        passing: bool,
+    ) -> Result<(), Failure> {
+        let body = serde_json::to_vec(&self.body(passing)).expect("its keys are texts");
+        client.lane().await.put("/v1/agent/service/register", &[], body, patience).await.map(drop)
     }
 
     /// Takes the registration out.
