@@ -98,7 +98,7 @@ async fn three_gateways_register_find_each_other_and_leave_when_they_end() {
     let entry = agent.get("/v1/catalog/service/lictor-three").await[0].clone();
     let meta = entry["ServiceMeta"].as_object().expect("metadata");
     assert_eq!(meta.keys().collect::<Vec<_>>(), ["lictor-configuration", "lictor-peer", "lictor-version"]);
-    // It is in the catalog, and yet no route leads to it, whatever its tags.
+    // It is in the catalog, and yet no route leads to it.
     assert_eq!(worlds[0].client.get("/api/lictor-three/health").await.status, 404);
     // One ends: it is gone from the catalog before its listener closes, and the others count two.
     worlds.pop().expect("three").stop().await;
@@ -149,6 +149,25 @@ async fn gateways_say_who_disagrees_about_configuration_services_and_breakers() 
     assert_eq!(about("snapshot", "more"), [1, 2]);
     assert_eq!(about("breaker", &format!("odd 127.0.0.1:{dead}")), [1, 2]);
     drop((a, b, c));
+}
+
+#[tokio::test]
+async fn no_route_leads_to_the_service_of_the_fleet_whoever_registers_it_with_whatever_tags() {
+    let agent = Agent::shared().await;
+    let mock = Mock::start(Kind::User, 0).await.expect("a mock");
+    let world = join(agent, "lictor-tagged", "").await;
+    for (service, id) in [("lictor-tagged", "lictor-tagged-by-somebody"), ("beside-a-fleet", "beside-a-fleet-1")] {
+        agent.register(service, id, mock.address.port(), json!({})).await;
+    }
+    // What was registered after it, with the same tag, is routed.
+    world.until("/api/beside-a-fleet/users", 200).await;
+    assert_eq!(world.client.get("/api/lictor-tagged/users").await.status, 404);
+    let services = world.admin.get("/admin/services").await.json()["services"].to_string();
+    assert!(services.contains("\"beside-a-fleet\"") && !services.contains("\"lictor-tagged\""), "{services}");
+    world.stop().await;
+    for id in ["lictor-tagged-by-somebody", "beside-a-fleet-1"] {
+        agent.deregister(id).await;
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::shape::{Budget, Object, Value};
 /// What it takes to make one request, as bytes that are gone through meanwhile.
 const REQUEST: usize = 256;
 
-/// Likewise for asking its condition, for which all that is known of the client is put together.
+/// Likewise for asking its condition, for which claims, query and the fields that it names are put together.
 const CONDITION: usize = 4096;
 
 /// Futures that borrow the run that they belong to.
